@@ -1,0 +1,19 @@
+"""How Sphinx builds the documentation."""
+
+import importlib.metadata
+
+project = "trio_p2p"
+author = "trio_p2p contributors"
+copyright = "2026, trio_p2p contributors"
+release = importlib.metadata.version("trio-p2p")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"trio_p2p {release}"
+
+default_role = "py:obj"
+highlight_language = "python3"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+python_maximum_signature_line_length = 80

@@ -1,0 +1,145 @@
+"""Everything that is checked before a change goes in: ``nox`` runs the default sessions."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", "docs", "trio_typing", "package", "tests"]
+
+OLDEST_PYTHON = (3, 11)
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+FUZZ_SECONDS = 60
+FIND_MARKER = """
+from importlib.resources import files
+marker = files("trio_p2p") / "py.typed"
+assert marker.is_file(), f"{marker} is missing"
+"""
+
+
+def find_interpreters() -> list[str]:
+    """The versions, such as 3.12, of every supported interpreter that really runs here.
+
+    A file named ``python3.12`` on the PATH may be a pyenv shim for a version that pyenv has not
+    switched on, so each is tried. What pyenv has installed is found even so: it is appended to the
+    PATH, where nox looks next.
+    """
+    pyenv = shutil.which("pyenv")
+    if pyenv is not None:
+        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=True)
+        installed = sorted(Path(root.stdout.strip(), "versions").glob("*/bin"))
+        os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, installed)])
+    found: set[tuple[int, int]] = set()
+    for directory in dict.fromkeys(os.environ["PATH"].split(os.pathsep)):
+        for path in sorted(Path(directory).glob("python3*")):
+            named = re.fullmatch(r"python3\.(\d+)", path.name)
+            if named is None:
+                continue
+            version = (3, int(named[1]))
+            if version >= OLDEST_PYTHON and version not in found and runs(path):
+                found.add(version)
+    return [f"{major}.{minor}" for major, minor in sorted(found)]
+
+
+def runs(interpreter: Path) -> bool:
+    """Whether the interpreter starts at all."""
+    try:
+        tried = subprocess.run([interpreter, "-c", ""], capture_output=True, check=False)
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+def install_groups(session: nox.Session, *groups: str) -> None:
+    """Install the package as it stands here, and what the dependency groups name."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(python=find_interpreters())
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments after ``--`` go to pytest."""
+    install_groups(session, "test")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    env = {"COVERAGE_FILE": str(Path(f".coverage.{session.python}").absolute())}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", env=env)
+    session.notify("coverage")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Combine what every tests session covered, and hold it to the limit."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run ruff and flake8-async."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    tracked = ["trio_p2p", "tests", "benchmarks", "fuzz"]
+    files = [str(path) for folder in tracked for path in sorted(Path(folder).rglob("*.py"))]
+    # The disabled ones do not see that a task_status is handed on.
+    session.run("flake8-async", "--disable=ASYNC114,ASYNC128,ASYNC9", *files, silent=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Run mypy and pyright, and check that the public types are complete."""
+    install_groups(session, "types", "test", "bench")
+    session.run("mypy")
+    env = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    session.run("pyright", "--project", "pyproject.toml", env=env)
+    session.run("pyright", "--verifytypes", "trio_p2p", "--ignoreexternal", env=env)
+
+
+@nox.session
+def trio_typing(session: nox.Session) -> None:
+    """Show that applications still on trio-typing can use this, in an environment of its own."""
+    session.install(".[trio-typing]", *nox.project.dependency_groups(PYPROJECT, "test"))
+    session.run("pytest", "tests/trio_typing/check_trio_typing.py")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    install_groups(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "docs", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel, install it as a user would, and start both commands."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("pip", "wheel", "-q", "--no-deps", "-w", folder, ".")
+        session.install(*map(str, Path(folder).glob("*.whl")))
+        with session.chdir(folder):  # so that the installed package is found, not the one here
+            session.run("python", "-c", FIND_MARKER)
+            session.run("trio-p2p", "--help", silent=True)
+            session.run("trio-p2p-broker", "--help", silent=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; arguments after ``--`` go to them."""
+    install_groups(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed hostile bytes to the decoder for a minute; arguments after ``--`` go to libFuzzer."""
+    install_groups(session, "fuzz")
+    limit = session.posargs or [f"-max_total_time={FUZZ_SECONDS}"]
+    session.run("python", "fuzz/fuzz_frames.py", *limit)

@@ -1,0 +1,470 @@
+"""The lab behaves as its names say, and so do Linux NATs: the facts that the library rests on."""
+
+import errno
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+import trio
+
+from .lab import (
+    Answer,
+    Host,
+    KernelNetwork,
+    Nat,
+    NatKind,
+    Network,
+    Site,
+    UserspaceNetwork,
+    popen,
+    run,
+    running,
+    start,
+)
+
+REPOSITORY = Path(__file__).parent.parent
+ANSWER_SECONDS = 5.0
+SILENCE_SECONDS = 0.3
+RETRANSMITTED_SECONDS = 1.5  # the first time after 1 s
+IP_RECVERR = 11
+IP_MINTTL = 21
+FULL_TTL = 64
+
+Endpoint = tuple[str, int]
+
+
+def make_socket(host: Host, port: int = 0) -> socket.socket:
+    """A socket of the host, bound to a port that others may share."""
+
+    def make() -> socket.socket:
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((str(host.host_address), port))
+        return made
+
+    return host.host.call(make)
+
+
+def make_listener(host: Host, port: int = 0) -> socket.socket:
+    listener = make_socket(host, port)
+    listener.listen()
+    return listener
+
+
+def endpoint_of(host: Host, bound: socket.socket) -> Endpoint:
+    """Where the internet finds a socket, as its port is kept."""
+    return str(host.public_address), bound.getsockname()[1]
+
+
+def dial(host: Host, target: Endpoint, *, port: int = 0, seconds: float = ANSWER_SECONDS) -> int:
+    """What a connection attempt ends with: 0, an errno, or ETIMEDOUT after so many seconds."""
+    with make_socket(host, port) as dialler:
+        return wait_connected(start_connecting(dialler, target), seconds)
+
+
+def start_connecting(
+    dialler: socket.socket, target: Endpoint, *, ttl: int = FULL_TTL, min_ttl: int = 0
+) -> socket.socket:
+    """Send a SYN with a TTL; what comes later has the full one."""
+    dialler.setblocking(False)
+    dialler.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+    dialler.setsockopt(socket.IPPROTO_IP, IP_MINTTL, min_ttl)
+    assert dialler.connect_ex(target) == errno.EINPROGRESS
+    dialler.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, FULL_TTL)
+    return dialler
+
+
+def wait_connected(dialler: socket.socket, seconds: float = ANSWER_SECONDS) -> int:
+    _, writable, _ = select.select([], [dialler], [], seconds)
+    if not writable:
+        return errno.ETIMEDOUT
+    return dialler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+@pytest.fixture(params=["kernel_network", "userspace_network"])
+def network(request: pytest.FixtureRequest) -> Network:
+    made = request.getfixturevalue(request.param)
+    assert isinstance(made, Network)
+    return made
+
+
+# What the NATs do
+
+
+def test_nat_keeps_port_and_hides_address(network: Network) -> None:
+    host, site = network.add_host(), network.add_site(Nat())
+    with make_listener(host) as listener, make_socket(site) as dialler:
+        start_connecting(dialler, endpoint_of(host, listener))
+        accepted, remote = listener.accept()
+        accepted.close()
+        assert remote == endpoint_of(site, dialler)
+        assert site.public_address != site.host_address
+
+
+def test_firewall_shows_address(network: Network) -> None:
+    host, site = network.add_host(), network.add_site(Nat(NatKind.PUBLIC))
+    with make_listener(host) as listener, make_socket(site) as dialler:
+        start_connecting(dialler, endpoint_of(host, listener))
+        accepted, remote = listener.accept()
+        accepted.close()
+        assert remote == dialler.getsockname()
+
+
+NOBODY, KNOWN_ADDRESS, ANYBODY = range(3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "admitted"),
+    [
+        (NatKind.PUBLIC, NOBODY),
+        (NatKind.MASQUERADE, NOBODY),
+        (NatKind.ADDRESS_DEPENDENT_FILTERING, KNOWN_ADDRESS),
+        (NatKind.ENDPOINT_INDEPENDENT_FILTERING, ANYBODY),
+    ],
+)
+def test_filtering_lets_in(kernel_network: KernelNetwork, kind: NatKind, admitted: int) -> None:
+    known, stranger = kernel_network.add_host(), kernel_network.add_host()
+    site = kernel_network.add_site(Nat(kind, Answer.RST))
+    with (
+        make_listener(site) as listener,
+        make_listener(known) as contact,
+        make_socket(site, listener.getsockname()[1]) as dialler,
+    ):
+        target = endpoint_of(site, listener)
+        assert dial(known, target) == errno.ECONNREFUSED
+        assert dial(stranger, target) == errno.ECONNREFUSED
+        start_connecting(dialler, endpoint_of(known, contact))
+        assert wait_connected(dialler) == 0
+        assert (dial(known, target) == 0) is (admitted >= KNOWN_ADDRESS)
+        assert (dial(stranger, target) == 0) is (admitted == ANYBODY)
+
+
+@pytest.mark.parametrize("kind", NatKind)
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer.DROP, errno.ETIMEDOUT),
+        (Answer.RST, errno.ECONNREFUSED),
+        (Answer.ICMP, errno.EHOSTUNREACH),
+    ],
+)
+def test_answer_to_unsolicited_syn(
+    kernel_network: KernelNetwork, kind: NatKind, answer: Answer, outcome: int
+) -> None:
+    host, site = kernel_network.add_host(), kernel_network.add_site(Nat(kind, answer))
+    with make_listener(site) as listener:
+        assert dial(host, endpoint_of(site, listener), seconds=SILENCE_SECONDS) == outcome
+
+
+# What the internet does
+
+
+@pytest.mark.parametrize(("ttl", "outcome"), [(1, "router"), (2, "internet"), (3, "other router")])
+def test_time_to_live(network: Network, ttl: int, outcome: str) -> None:
+    site, other = network.add_site(Nat()), network.add_site(Nat(answer=Answer.RST))
+    offenders = {"router": str(site.host_address - 1), "internet": "198.51.100.1"}
+    with make_socket(site) as dialler:
+        dialler.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        start_connecting(dialler, (str(other.public_address), 1), ttl=ttl)
+        error = wait_connected(dialler)
+        if outcome in offenders:
+            assert error == errno.EHOSTUNREACH
+            _, [(_, _, report)], _, _ = dialler.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+            # struct sock_extended_err, and the offender as a struct sockaddr_in
+            assert str(IPv4Address(report[20:24])) == offenders[outcome]
+        else:
+            assert error == errno.ECONNREFUSED
+
+
+def test_unknown_address_is_unreachable(network: Network) -> None:
+    site = network.add_site(Nat())
+    assert dial(site, ("203.0.113.250", 1)) == errno.ENETUNREACH
+
+
+def test_round_trip_takes_as_long_as_set(userspace_network: UserspaceNetwork) -> None:
+    host, site = userspace_network.add_host(), userspace_network.add_site(Nat())
+    nearer = userspace_network.add_site(Nat())
+    userspace_network.set_round_trip(host, site, 0.060)
+    userspace_network.set_round_trip(host, nearer, 0.020)
+    with make_listener(host) as listener:
+        for dialling, seconds in [(site, 0.060), (nearer, 0.020)]:
+            began = time.monotonic()
+            assert dial(dialling, endpoint_of(host, listener)) == 0
+            # The lower limit is exact; the upper one has room for a busy machine.
+            assert seconds <= time.monotonic() - began < seconds + 0.050
+    began = time.monotonic()
+    with make_socket(site) as dialler:
+        start_connecting(dialler, endpoint_of(host, dialler), ttl=2)
+        assert wait_connected(dialler) == errno.EHOSTUNREACH
+    assert 0.030 <= time.monotonic() - began < 0.060
+
+
+def test_internet_carries_much(userspace_network: UserspaceNetwork) -> None:
+    host, site = userspace_network.add_host(), userspace_network.add_site(Nat())
+    sent = os.urandom(3_000_000)
+
+    async def serve(task_status: trio.TaskStatus[Endpoint]) -> None:
+        [listener] = await trio.open_tcp_listeners(0, host=str(host.host_address))
+        task_status.started(listener.socket.getsockname())
+        async with listener, await listener.accept() as stream:
+            await stream.send_all(sent)
+
+    async def receive(endpoint: Endpoint) -> bytes:
+        async with await trio.open_tcp_stream(*endpoint) as stream:
+            return b"".join([piece async for piece in stream])
+
+    with running(host.host, serve) as endpoint:
+        assert run(site.host, receive, endpoint) == sent
+
+
+# The facts that the library rests on
+
+
+@pytest.mark.parametrize(
+    ("nat", "outcome"),
+    [
+        (Nat(), errno.ETIMEDOUT),
+        (Nat(NatKind.ADDRESS_DEPENDENT_FILTERING), errno.ETIMEDOUT),
+        (Nat(NatKind.ENDPOINT_INDEPENDENT_FILTERING), errno.ETIMEDOUT),
+        (Nat(NatKind.PUBLIC, drops_invalid=True), errno.ETIMEDOUT),
+        (Nat(NatKind.PUBLIC), 0),
+        (Nat(is_liberal=True), 0),
+    ],
+)
+def test_connect_close_then_listen(
+    userspace_network: UserspaceNetwork, nat: Nat, outcome: int
+) -> None:
+    # Linux counts its initial sequence numbers up every 64 ns. Without a delay on the way the
+    # listener's would still be in the window that the punch has opened, and pass.
+    receiver, sender = userspace_network.add_site(nat), userspace_network.add_site(Nat())
+    userspace_network.set_round_trip(receiver, sender, 0.100)
+    with make_socket(sender) as dialler:
+        with make_socket(receiver) as puncher:
+            target = endpoint_of(receiver, puncher)
+            start_connecting(puncher, endpoint_of(sender, dialler))
+        with make_listener(receiver, target[1]):
+            start_connecting(dialler, target)
+            assert wait_connected(dialler, RETRANSMITTED_SECONDS) == outcome
+
+
+@pytest.mark.parametrize("answer", Answer)
+@pytest.mark.parametrize("kind", NatKind)
+@pytest.mark.parametrize("drops_invalid", [False, True])
+def test_held_guarded_syn_connects(
+    kernel_network: KernelNetwork, kind: NatKind, answer: Answer, drops_invalid: bool
+) -> None:
+    nat = Nat(kind, answer, drops_invalid=drops_invalid)
+    receiver, sender = kernel_network.add_site(nat), kernel_network.add_site(nat)
+    with make_socket(receiver) as puncher, make_socket(sender) as dialler:
+        target = endpoint_of(receiver, puncher)
+        with make_listener(receiver, target[1]) as listener:
+            listener.setblocking(False)
+            start_connecting(puncher, endpoint_of(sender, dialler), ttl=2, min_ttl=2)
+            assert wait_connected(puncher, SILENCE_SECONDS) == errno.ETIMEDOUT
+            start_connecting(dialler, target)
+            assert wait_connected(dialler) == 0
+            assert wait_connected(puncher) == 0
+            exchange(puncher, dialler)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer.DROP, errno.ETIMEDOUT),
+        (Answer.RST, errno.ECONNREFUSED),
+        (Answer.ICMP, errno.EHOSTUNREACH),
+    ],
+)
+def test_held_syn_with_full_ttl_needs_silence(
+    userspace_network: UserspaceNetwork, answer: Answer, outcome: int
+) -> None:
+    # The delay matters: an ICMP error that arrives while connect() still runs is forgotten.
+    receiver, sender = (userspace_network.add_site(Nat(answer=answer)) for _ in range(2))
+    userspace_network.set_round_trip(receiver, sender, 0.020)
+    with make_socket(receiver) as puncher, make_socket(sender) as dialler:
+        target = endpoint_of(receiver, puncher)
+        start_connecting(puncher, endpoint_of(sender, dialler))
+        assert wait_connected(puncher, SILENCE_SECONDS) == outcome
+        start_connecting(dialler, target)
+        assert (wait_connected(dialler, SILENCE_SECONDS) == 0) is (answer is Answer.DROP)
+
+
+def test_time_exceeded_ends_a_syn_without_guard(network: Network) -> None:
+    receiver, sender = network.add_site(Nat()), network.add_site(Nat())
+    with make_socket(receiver) as puncher:
+        start_connecting(puncher, (str(sender.public_address), 1), ttl=2)
+        assert wait_connected(puncher) == errno.EHOSTUNREACH
+
+
+def test_guarded_syn_costs_no_time(userspace_network: UserspaceNetwork) -> None:
+    receiver, sender = (userspace_network.add_site(Nat(answer=Answer.RST)) for _ in range(2))
+    userspace_network.set_round_trip(receiver, sender, 0.040)
+    with make_socket(receiver) as puncher, make_socket(sender) as dialler:
+        start_connecting(puncher, endpoint_of(sender, dialler), ttl=2, min_ttl=2)
+        began = time.monotonic()
+        start_connecting(dialler, endpoint_of(receiver, puncher))
+        assert wait_connected(dialler) == 0
+        assert 0.040 <= time.monotonic() - began < 0.090
+        exchange(puncher, dialler)
+
+
+def exchange(one: socket.socket, other: socket.socket) -> None:
+    for sending, receiving in [(one, other), (other, one)]:
+        sending.setblocking(True)
+        sending.send(b"hello")
+        receiving.settimeout(ANSWER_SECONDS)
+        assert receiving.recv(5) == b"hello"
+
+
+# Programs in the lab
+
+
+def test_programs_run_concurrently_and_give_results(kernel_network: KernelNetwork) -> None:
+    host = kernel_network.add_host()
+    sites = [kernel_network.add_site(Nat()) for _ in range(3)]
+
+    async def echo(task_status: trio.TaskStatus[Endpoint]) -> None:
+        [listener] = await trio.open_tcp_listeners(0, host=str(host.host_address))
+        task_status.started(listener.socket.getsockname())
+        await trio.serve_listeners(send_back, [listener])
+
+    async def send_back(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            await stream.send_all(data)
+
+    async def ask(endpoint: Endpoint, question: bytes) -> bytes:
+        async with await trio.open_tcp_stream(*endpoint) as stream:
+            await stream.send_all(question)
+            return bytes(await stream.receive_some())
+
+    with running(host.host, echo) as endpoint:
+        questions = [b"0", b"1", b"2"]
+        answers = [
+            start(site.host, ask, endpoint, question)
+            for site, question in zip(sites, questions, strict=True)
+        ]
+        assert [answer.result() for answer in answers] == questions
+
+
+def test_failure_of_a_program_ends_the_block(kernel_network: KernelNetwork) -> None:
+    host = kernel_network.add_host()
+
+    async def fail(when: str, task_status: trio.TaskStatus[None]) -> None:
+        if when == "late":
+            task_status.started()
+        raise RuntimeError(when)
+
+    for when in ["early", "late"]:
+        with pytest.raises(RuntimeError, match=when), running(host.host, fail, when):
+            pass
+
+
+def test_tools_run_in_the_namespace(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+    address = f"inet {site.host_address}/24"
+    assert address in site.host.command("ip", "address")
+    with popen(site.host, "ip", "address") as process:
+        assert address in process.communicate()[0]
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        site.host.command("ip", "link", "show", "nothing")
+    assert "does not exist" in caught.value.__notes__[0]
+
+
+# Labs and the machine
+
+
+def test_labs_stand_side_by_side(kernel_network: KernelNetwork) -> None:
+    with KernelNetwork() as other_network:
+        hosts = [kernel_network.add_host(), other_network.add_host()]
+        assert hosts[0].host_address == hosts[1].host_address
+        sites = [made.add_site(Nat()) for made in (kernel_network, other_network)]
+        with make_listener(hosts[0]) as listener:
+            target = endpoint_of(hosts[0], listener)
+            assert [dial(site, target) for site in sites] == [0, errno.ECONNREFUSED]
+
+
+@pytest.mark.usefixtures("userspace_network", "kernel_network")
+@pytest.mark.parametrize("make", [KernelNetwork, UserspaceNetwork])
+def test_closed_lab_leaves_nothing_behind(make: Callable[[], Network]) -> None:
+    before = what_a_lab_might_leave()
+    with make() as network:
+        network.add_host()
+        network.add_site(Nat())
+        assert what_a_lab_might_leave() != before
+    assert what_a_lab_might_leave() == before
+
+
+def what_a_lab_might_leave() -> list[list[str]]:
+    named = Path("/run/netns")
+    children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    interfaces = [name for _, name in socket.if_nameindex()]
+    descriptors = [str(path) for path in Path("/proc/self/fd").iterdir()]
+    names = [path.name for path in named.iterdir()] if named.exists() else []
+    return [sorted(found) for found in ("".join(children).split(), interfaces, descriptors, names)]
+
+
+@pytest.mark.usefixtures("userspace_network")
+def test_killed_lab_leaves_no_process_behind() -> None:
+    script = """
+import sys
+from tests.lab import Nat, UserspaceNetwork
+from trio_p2p._commands.namespaces import enter_user_namespace_if_needed
+enter_user_namespace_if_needed()
+with UserspaceNetwork() as network:
+    network.add_site(Nat())
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        # The router holds the same pipe, which therefore ends only with both of them.
+        process.kill()
+        readable, _, _ = select.select([process.stdout], [], [], ANSWER_SECONDS)
+        assert readable
+        assert process.stdout.read() == b""
+
+
+def test_lab_needs_no_privileges() -> None:
+    script = """
+import socket
+from trio_p2p._commands.namespaces import NamespacesUnavailableError, enter_user_namespace_if_needed
+from trio_p2p._commands.networks import KernelNetwork, Nat
+try:
+    enter_user_namespace_if_needed()
+    with KernelNetwork() as network:
+        host = network.add_host()
+        listener = host.host.call(socket.create_server, (str(host.host_address), 0))
+        for site in [network.add_site(Nat()) for _ in range(2)]:
+            with site.host.call(socket.create_connection, listener.getsockname()):
+                print(listener.accept()[1][0])
+except NamespacesUnavailableError as error:
+    print("unavailable:", error)
+"""
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    finished = subprocess.run(
+        [*(nobody if os.geteuid() == 0 else []), sys.executable, "-W", "error", "-c", script],
+        cwd=REPOSITORY,
+        env={"PATH": os.defpath},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    if finished.stdout.startswith("unavailable:"):
+        pytest.skip(finished.stdout)
+    assert finished.stdout.split() == ["203.0.113.1", "203.0.113.2"]

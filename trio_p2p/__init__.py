@@ -1,0 +1,42 @@
+"""TCP connections between Trio programs that sit behind NATs.
+
+A receiver registers a UID with a broker (:func:`open_p2p_listener`, :func:`serve_p2p`); a sender
+asks for that UID and is connected directly (:func:`open_p2p_stream`, :func:`open_p2p_sender`).
+:func:`serve_broker` is the broker.
+"""
+
+from ._broker.server import serve_broker as serve_broker
+from ._endpoint import Endpoint as Endpoint
+from ._errors import (
+    Attempt as Attempt,
+    AttemptFailedError as AttemptFailedError,
+    BrokerLostError as BrokerLostError,
+    BrokerUnreachableError as BrokerUnreachableError,
+    IntroductionError as IntroductionError,
+    LocalProtocolError as LocalProtocolError,
+    Outcome as Outcome,
+    P2PError as P2PError,
+    ProtocolError as ProtocolError,
+    RemoteProtocolError as RemoteProtocolError,
+    Technique as Technique,
+    UIDTakenError as UIDTakenError,
+    UnknownUIDError as UnknownUIDError,
+    UnsupportedVersionError as UnsupportedVersionError,
+)
+from ._receiver import (
+    P2PListener as P2PListener,
+    P2PListenerStatistics as P2PListenerStatistics,
+    open_p2p_listener as open_p2p_listener,
+    serve_p2p as serve_p2p,
+)
+from ._sender import (
+    P2PSender as P2PSender,
+    open_p2p_sender as open_p2p_sender,
+    open_p2p_stream as open_p2p_stream,
+)
+
+# Tracebacks and documentation speak of the names that users import.
+for _value in list(globals().values()):
+    if getattr(_value, "__module__", "").startswith("trio_p2p._"):
+        _value.__module__ = __name__
+del _value

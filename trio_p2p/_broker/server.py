@@ -1,0 +1,129 @@
+"""The broker's Trio shell: one nursery, one task per connection, a scope for its timer."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import suppress
+
+import attrs
+import trio
+
+from .._endpoint import Endpoint, endpoint_of
+from .._errors import RemoteProtocolError
+from .._net.channel import Channel, ChannelClosedError
+from .._net.sockets import LISTEN_BACKLOG, round_trip
+from .._wire.messages import Message
+from .registry import Connection, Outgoing, Registry, State
+
+FAREWELL_TIME = 1.0  # seconds, for a last message to a client that may not be reading
+
+logger = logging.getLogger("trio_p2p.broker")
+
+
+async def serve_broker(
+    port: int,
+    *,
+    host: str | bytes | None = None,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a broker, until cancelled.
+
+    A broker must be reached from the internet without a NAT in between: it tells peers the
+    endpoints that it sees them at.
+
+    Args:
+        port: the TCP port to listen on, 0 for any free one.
+        host: the address or name of the interface to listen on; all interfaces if None.
+        task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
+            sockets know the port.
+
+    Raises:
+        OSError: the port cannot be listened on.
+
+    If cancelled, every connection is closed.
+    """
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
+    await trio.serve_listeners(Broker().serve_socket, listeners, task_status=task_status)
+
+
+@attrs.define(eq=False)
+class _Link:
+    """What the shell holds for a connection that the registry knows."""
+
+    channel: Channel
+    scope: trio.CancelScope
+
+
+class Broker:
+    """One registry and the links to its clients."""
+
+    def __init__(self) -> None:
+        self._links: dict[Connection, _Link] = {}
+        self.registry = Registry(
+            token_bytes=secrets.token_bytes,
+            round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
+        )
+
+    async def serve_socket(self, stream: trio.SocketStream) -> None:
+        """Serve one client that came over TCP, until it is done."""
+        try:
+            endpoint = endpoint_of(stream.socket.getpeername())
+        except OSError:  # gone before it was accepted
+            await trio.aclose_forcefully(stream)
+            return
+        await self.serve(stream, endpoint)
+
+    async def serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
+        """Serve one client at the given reflexive endpoint, until it is done."""
+        connection = self.registry.connected(endpoint, trio.current_time())
+        scope = trio.CancelScope(deadline=connection.deadline)
+        link = self._links[connection] = _Link(Channel(stream), scope)
+        try:
+            with scope:
+                await self._converse(connection, link)
+            if scope.cancelled_caught and connection.state is not State.CLOSED:
+                logger.info("%s fell silent (%s)", endpoint, connection.state.value)
+                await self._send_last(self.registry.expired(connection))
+        finally:
+            # Cancelled or not: whatever hangs on this connection ends with it.
+            orphaned = self.registry.disconnected(connection)
+            del self._links[connection]
+            await trio.aclose_forcefully(stream)
+        await self._send_last(orphaned)
+
+    async def _converse(self, connection: Connection, link: _Link) -> None:
+        while connection.state is not State.CLOSED:
+            outgoing: Outgoing = []
+            try:
+                message: Message | None = await link.channel.receive()
+                while message is not None and connection.state is not State.CLOSED:
+                    logger.debug("from %s: %s", connection.endpoint, message)
+                    outgoing += self.registry.received(connection, message, trio.current_time())
+                    message = link.channel.receive_nowait()
+            except ChannelClosedError:
+                return
+            except RemoteProtocolError as error:
+                logger.info("%s %s", connection.endpoint, error)
+                outgoing += self.registry.violated(connection, error)
+            link.scope.deadline = connection.deadline
+            await self._send(outgoing, own=connection)
+
+    async def _send_last(self, outgoing: Outgoing) -> None:
+        """Send what outlives its connection's timer, so under one of its own."""
+        with trio.move_on_after(FAREWELL_TIME):
+            await self._send(outgoing)
+
+    async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
+        """Send messages, to each connection all of its own at once; close the closed ones."""
+        messages_of: dict[Connection, list[Message]] = {}
+        for connection, message in outgoing:
+            logger.debug("to %s: %s", connection.endpoint, message)
+            messages_of.setdefault(connection, []).append(message)
+        for connection, messages in messages_of.items():
+            link = self._links[connection]
+            # A broken channel is for its own task to notice.
+            with suppress(ChannelClosedError):
+                await link.channel.send(*messages)
+            if connection.state is State.CLOSED and connection is not own:
+                link.scope.cancel(reason="the registry closed this connection")

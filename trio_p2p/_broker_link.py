@@ -1,0 +1,114 @@
+"""A sender's connection to the broker: asks for receivers, several at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from ._errors import P2PError, Technique
+from ._introduction import Introduction
+from ._nat.base import Base, open_base
+from ._net.broker_connection import (
+    BrokerConnection,
+    connect_to_broker,
+    error_of,
+    resolve_broker,
+    unexpected,
+)
+from ._net.nursery import open_background_nursery
+from ._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused
+
+
+class BrokerLink:
+    """A connection to the broker, and the base that shares its port.
+
+    Attributes:
+        base: what to dial and accept from.
+        asked: the UIDs asked for. Two streams between the same two endpoints cannot be, so that
+            each UID may be asked for once.
+        users: how many streams are being opened over it now.
+        lost: why the link is of no use any more, or None.
+        ended: set when it is of no use any more.
+    """
+
+    def __init__(self, connection: BrokerConnection, base: Base) -> None:
+        self.base = base
+        self.asked: set[str] = set()
+        self.users = 0
+        self.lost: P2PError | None = None
+        self.ended = trio.Event()
+        self._connection = connection
+        self._numbers = itertools.count()
+        self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
+
+    async def ask(self, uid: str, technique: Technique) -> Introduction:
+        """Ask the broker for a receiver.
+
+        Raises:
+            UnknownUIDError: nobody is registered under the UID.
+            IntroductionError: the broker could not introduce us by this technique.
+            BrokerLostError: the connection broke.
+            P2PError: the broker refuses everything.
+        """
+        if self.lost is not None:
+            raise self.lost
+        number = next(self._numbers)
+        put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
+        self._answers[number] = put
+        try:
+            await self._connection.send(IntroductionRequest(number, uid, technique))
+            answer = await got.receive()
+        except trio.EndOfChannel:
+            assert self.lost is not None
+            raise self.lost from None
+        finally:
+            self._answers.pop(number, None)
+        if isinstance(answer, Refused):
+            raise error_of(answer)
+        return Introduction.of(technique, answer)
+
+    async def greet(self) -> None:
+        """Greet the broker although there is nothing to ask yet."""
+        await self._connection.send(KeepAlive())
+
+    async def receive_answers(self) -> None:
+        """Pass the answers on to whoever asked, until the connection is lost."""
+        try:
+            while True:
+                match await self._connection.receive():
+                    case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
+                        # Nobody waits for it any more if that was cancelled.
+                        if number in self._answers:
+                            self._answers.pop(number).send_nowait(answer)
+                    case message:
+                        raise unexpected(message)
+        except P2PError as error:
+            self.lost = error
+            for answer_channel in self._answers.values():
+                answer_channel.close()
+            self.ended.set()
+
+
+@asynccontextmanager
+async def open_broker_link(
+    broker: tuple[str, int], techniques: Sequence[Technique]
+) -> AsyncIterator[BrokerLink]:
+    """A link that is kept alive while the context lasts.
+
+    Raises:
+        BrokerUnreachableError: no broker answers there.
+    """
+    endpoints = await resolve_broker(broker)
+    async with await connect_to_broker(endpoints, techniques) as connection:
+        local = connection.local
+        async with (
+            open_base(local.family, local.port) as base,
+            open_background_nursery() as nursery,
+        ):
+            link = BrokerLink(connection, base)
+            nursery.start_soon(link.receive_answers)
+            nursery.start_soon(connection.keep_alive)
+            yield link

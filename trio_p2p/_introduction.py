@@ -1,0 +1,183 @@
+"""What both peers do once they are introduced: punch and accept, check, and keep one connection."""
+
+from __future__ import annotations
+
+import hmac
+import random
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from ._endpoint import Endpoint
+from ._errors import Attempt, Outcome, Technique
+from ._nat.base import PROOF_TIME, Base, receive_exactly
+from ._nat.check import PROOF_BYTES, Proofs, Role, proofs
+from ._nat.plan import PunchPlan
+from ._nat.punch import punch
+from ._net.checked_socket import CheckedSocket
+from ._net.sockets import local_endpoint, remote_endpoint
+from ._wire.messages import ReceiverEndpoint, SenderEndpoint
+
+OnAttempt: TypeAlias = Callable[[Attempt], object]
+
+
+@attrs.frozen
+class Introduction:
+    """What a peer was told of the other.
+
+    Attributes:
+        technique: how the peers were introduced.
+        role: which of the two this peer is.
+        peer: the other peer's reflexive endpoint.
+        nonce: known to both, and to the broker.
+        round_trip: between the peers in seconds, an upper bound; 0 if unknown.
+    """
+
+    technique: Technique
+    role: Role
+    peer: Endpoint
+    nonce: bytes = attrs.field(repr=False)
+    round_trip: float
+
+    @classmethod
+    def of(
+        cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint
+    ) -> Introduction:
+        """The introduction that a broker's message makes."""
+        role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
+        return cls(
+            technique, role, message.endpoint, message.nonce, message.round_trip / 1_000_000
+        )
+
+
+async def connect_introduced(
+    base: Base,
+    introduction: Introduction,
+    *,
+    guard_hops: int,
+    on_attempt: OnAttempt,
+    on_punched: Callable[[], None] = lambda: None,
+) -> trio.SocketStream:
+    """The connection to the introduced peer, however long it takes.
+
+    Dials and accepts at once; the first connection that leads to the peer wins.
+
+    Args:
+        base: the local port that the peer was told of.
+        introduction: whom to connect to.
+        guard_hops: how many hops lead beyond our own NATs; matters to the receiver only.
+        on_attempt: told of each attempt when it has ended.
+        on_punched: called when the first SYN has left, or could not.
+
+    If cancelled, every connection that was under way is closed.
+    """
+    race = _Race(introduction, on_attempt)
+    try:
+        with base.expecting(race.proofs.peers) as accepted:
+            async with trio.open_nursery() as nursery:
+                race.scope = nursery.cancel_scope
+                nursery.start_soon(race.accept, accepted)
+                await nursery.start(race.dial, base.port, guard_hops)
+                on_punched()
+    except BaseException:
+        race.close()
+        raise
+    return race.stream()
+
+
+class _Race:
+    """Many connections for one introduction, of which one wins."""
+
+    scope: trio.CancelScope
+
+    def __init__(self, introduction: Introduction, on_attempt: OnAttempt) -> None:
+        self.proofs = proofs(introduction.nonce, introduction.role)
+        self._introduction = introduction
+        self._on_attempt = on_attempt
+        self._started_at = trio.current_time()
+        self._winner: trio.socket.SocketType | None = None
+
+    def stream(self) -> trio.SocketStream:
+        """The winner as a stream."""
+        assert self._winner is not None
+        return trio.SocketStream(self._winner)
+
+    def close(self) -> None:
+        """Close the winner, if there is one: nobody is going to have it."""
+        if self._winner is not None:
+            self._winner.close()
+
+    async def dial(
+        self, port: int, guard_hops: int, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Punch until a dialled connection wins."""
+        introduction = self._introduction
+        if introduction.role is Role.RECEIVER:
+            plan = PunchPlan.hold(guard_hops, introduction.round_trip, random.random)
+            check = self._check_held
+        else:
+            plan = PunchPlan.dial(introduction.round_trip, random.random)
+            check = self._check_dialled
+        await punch(
+            port, introduction.peer, plan, check=check, record=self._record, task_status=task_status
+        )
+
+    async def _check_dialled(self, sock: trio.socket.SocketType) -> bool:
+        # To wait for the receiver's proof would cost a round trip.
+        checked = CheckedSocket(sock, self.proofs.peers)
+        return await self._nominate(sock, winner=checked)
+
+    async def _check_held(self, sock: trio.socket.SocketType) -> bool:
+        await sock.send(self.proofs.own)
+        proof = b""
+        with trio.move_on_after(PROOF_TIME):
+            proof = await receive_exactly(sock, PROOF_BYTES)
+        if not hmac.compare_digest(proof, self.proofs.peers):
+            return False
+        self._win(sock)
+        return True
+
+    async def accept(
+        self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType]
+    ) -> None:
+        """Wait until an accepted connection wins, on each of which the peer has proven itself."""
+        async for sock in accepted:
+            won = False
+            try:
+                local, remote = local_endpoint(sock), remote_endpoint(sock)
+                won = await self._nominate(sock, winner=sock)
+            except OSError:
+                continue  # it broke; the peer comes again
+            finally:
+                if not won:
+                    sock.close()
+            seconds = trio.current_time() - self._started_at
+            self._record(local, remote, Outcome.CONNECTED, seconds)
+
+    async def _nominate(
+        self, sock: trio.socket.SocketType, *, winner: trio.socket.SocketType
+    ) -> bool:
+        """Prove ourselves on this connection and, being the sender, on no other."""
+        if self._winner is not None:
+            return False
+        self._winner = winner
+        try:
+            await sock.send(self.proofs.own)
+        except BaseException:
+            self._winner = None
+            raise
+        self._win(winner)
+        return True
+
+    def _win(self, sock: trio.socket.SocketType) -> None:
+        self._winner = sock
+        self.scope.cancel(reason="the introduced peer is connected")
+
+    def _record(
+        self, local: Endpoint | None, remote: Endpoint, outcome: Outcome, seconds: float
+    ) -> None:
+        self._on_attempt(
+            Attempt(self._introduction.technique, local, remote, outcome, seconds)
+        )

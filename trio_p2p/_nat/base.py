@@ -1,0 +1,113 @@
+"""A base: one local port, shared by the sockets that punch, listen and talk to the broker."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+
+from .._net.nursery import open_background_nursery
+from .._net.sockets import is_out_of_resources, listen_on
+from .check import PROOF_BYTES
+
+logger = logging.getLogger("trio_p2p.nat")
+
+MAX_UNPROVEN = 64  # connections at a time that have not proven themselves
+PROOF_TIME = 5.0  # seconds from a connection until its proof is there and expected
+OUT_OF_RESOURCES_PAUSE = 0.1  # seconds, as in trio.serve_listeners
+
+
+class Base:
+    """Accepts on the port, and hands each connection to whoever expects its proof."""
+
+    def __init__(self, family: socket.AddressFamily, port: int) -> None:
+        self.family = family
+        self.port = port
+        self._expected: dict[bytes, trio.MemorySendChannel[trio.socket.SocketType]] = {}
+        self._expectations_changed = trio.Event()
+
+    @contextmanager
+    def expecting(
+        self, proof: bytes
+    ) -> Iterator[trio.MemoryReceiveChannel[trio.socket.SocketType]]:
+        """A channel of accepted connections that began with the proof."""
+        send_channel, receive_channel = trio.open_memory_channel[trio.socket.SocketType](0)
+        self._expected[proof] = send_channel
+        self._expectations_changed.set()
+        self._expectations_changed = trio.Event()
+        with send_channel, receive_channel:
+            try:
+                yield receive_channel
+            finally:
+                del self._expected[proof]
+
+    async def serve(self, listening: trio.socket.SocketType) -> None:
+        """Accept until cancelled."""
+        slots = trio.CapacityLimiter(MAX_UNPROVEN)
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    sock, _ = await listening.accept()
+                except OSError as error:
+                    # Whatever else is wrong concerns a connection that is gone already.
+                    if is_out_of_resources(error):
+                        logger.warning("cannot accept: %s", error)
+                        await trio.sleep(OUT_OF_RESOURCES_PAUSE)
+                    continue
+                try:
+                    slots.acquire_on_behalf_of_nowait(sock)
+                except trio.WouldBlock:
+                    logger.info("too many connections wait to prove themselves; one dropped")
+                    sock.close()
+                else:
+                    nursery.start_soon(self._receive_proof, sock, slots)
+
+    async def _receive_proof(
+        self, sock: trio.socket.SocketType, slots: trio.CapacityLimiter
+    ) -> None:
+        delivered = False
+        try:
+            with trio.move_on_after(PROOF_TIME):
+                proof = await receive_exactly(sock, PROOF_BYTES)
+                # The peer may be faster than the broker: its proof can come before we are told.
+                while len(proof) == PROOF_BYTES and proof not in self._expected:
+                    await self._expectations_changed.wait()
+                if len(proof) == PROOF_BYTES:
+                    await self._expected[proof].send(sock)
+                    delivered = True
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            slots.release_on_behalf_of(sock)
+            if not delivered:
+                logger.debug("a connection to port %d without the right proof", self.port)
+                sock.close()
+
+
+@asynccontextmanager
+async def open_base(family: socket.AddressFamily, port: int) -> AsyncIterator[Base]:
+    """A base that accepts while the context lasts.
+
+    Raises:
+        OSError: no descriptor is free, or somebody else has the port.
+    """
+    base = Base(family, port)
+    with listen_on(family, port) as listening:
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(base.serve, listening)
+            yield base
+
+
+async def receive_exactly(sock: trio.socket.SocketType, count: int) -> bytes:
+    """Receive so many bytes, fewer only if the stream ends before.
+
+    Raises:
+        OSError: the connection broke.
+    """
+    data = b""
+    while len(data) < count and (more := await sock.recv(count - len(data))):
+        data += more
+    return data

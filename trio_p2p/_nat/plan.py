@@ -1,0 +1,68 @@
+"""When to send the next SYN of a punch, and how far it shall go. Sans-IO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from .._errors import Outcome
+
+# Seconds. A SYN that is lost is sent again by a new socket after about a round trip, much sooner
+# than the kernel's first retransmission, which comes after one second (RFC 6298).
+MIN_PATIENCE = 0.1
+PATIENCE_GROWTH = 1.5  # an answer that takes longer than expected must still get through
+
+
+@attrs.define
+class PunchPlan:
+    """Says what to do next, from what came of the last attempt.
+
+    Attributes:
+        hops: how many hops the next SYN shall live: it is guarded, and its guard adapts. None
+            for SYNs that go all the way.
+        patience: for how many seconds the next SYN shall be held before another is tried.
+        pause: how many seconds to wait before the next SYN.
+    """
+
+    hops: int | None
+    patience: float
+    pause: float
+    _random: Callable[[], float]
+    _hops_refused: int
+
+    @classmethod
+    def dial(cls, round_trip: float, random: Callable[[], float]) -> PunchPlan:
+        """The sender's: the receiver's hole is open, or about to be.
+
+        Args:
+            round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
+            random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
+        """
+        return cls(None, max(1.25 * round_trip, MIN_PATIENCE), 0.0, random, 0)
+
+    @classmethod
+    def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
+        """The receiver's: open a hole and wait for the sender, who has yet to be told.
+
+        Args:
+            hops: how many hops lead beyond the own NATs.
+            round_trip: as for :meth:`dial`.
+            random: as for :meth:`dial`.
+        """
+        return cls(hops, 3 * max(1.25 * round_trip, MIN_PATIENCE), 0.0, random, 256)
+
+    def failed(self, outcome: Outcome) -> None:
+        """The last attempt ended like this; plan the next."""
+        self.pause = 0.0
+        match outcome:
+            case Outcome.SILENT:
+                self.patience *= PATIENCE_GROWTH
+                if self.hops is not None and self.hops + 1 < self._hops_refused:
+                    self.hops += 1
+            case Outcome.REFUSED | Outcome.UNREACHABLE if self.hops is not None and self.hops > 1:
+                # It went too far: somebody on the other side answered.
+                self._hops_refused = self.hops
+                self.hops -= 1
+            case _:
+                self.pause = self.patience * (0.25 + 0.5 * self._random())

@@ -1,0 +1,227 @@
+"""A peer's connection to the broker: finding it, greeting it, and what its refusals mean."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from .._endpoint import Endpoint, endpoint_of
+from .._errors import (
+    BrokerLostError,
+    BrokerUnreachableError,
+    IntroductionError,
+    LocalProtocolError,
+    P2PError,
+    RemoteProtocolError,
+    UIDTakenError,
+    UnknownUIDError,
+    UnsupportedVersionError,
+)
+from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
+from .channel import Channel, ChannelClosedError
+from .sockets import (
+    detect_dead_peer,
+    local_endpoint,
+    remote_endpoint,
+    start_connecting,
+    wait_connected,
+)
+
+KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
+STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
+FAREWELL_TIME = 1.0  # seconds for a last message
+
+
+async def resolve_broker(broker: tuple[str, int]) -> list[Endpoint]:
+    """The endpoints of a broker, IPv4 first: two peers have to meet in one family.
+
+    Raises:
+        BrokerUnreachableError: the name cannot be resolved.
+    """
+    try:
+        found = await trio.socket.getaddrinfo(*broker, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise BrokerUnreachableError(
+            f"the broker's host {broker[0]!r} cannot be found ({error}): check its name, "
+            "and this host's connection to the internet"
+        ) from error
+    endpoints = dict.fromkeys(endpoint_of(sockaddr) for *_, sockaddr in found)
+    return sorted(endpoints, key=lambda endpoint: endpoint.address.version)
+
+
+async def connect_to_broker(
+    endpoints: Sequence[Endpoint], capabilities: Sequence[str]
+) -> BrokerConnection:
+    """A connection to the first endpoint that answers, from a fresh port that may be shared.
+
+    Args:
+        endpoints: where the broker is.
+        capabilities: what to greet it with.
+
+    Raises:
+        BrokerUnreachableError: none answers.
+    """
+    errors: list[OSError] = []
+    winner: socket.socket | None = None
+
+    async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
+        nonlocal winner
+        try:
+            sock = start_connecting(endpoint)
+            try:
+                await wait_connected(sock)
+                if winner is None:
+                    winner = sock
+                    nursery.cancel_scope.cancel(reason="another address of the broker answered")
+            finally:
+                if winner is not sock:
+                    sock.close()
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for endpoint in endpoints:
+                failed = trio.Event()
+                nursery.start_soon(attempt, endpoint, failed)
+                with trio.move_on_after(STAGGER_TIME):
+                    await failed.wait()
+        if winner is not None:
+            return BrokerConnection(winner, capabilities)
+    except BaseException:
+        if winner is not None:
+            winner.close()
+        raise
+    raise BrokerUnreachableError(
+        f"no broker answers at {' or '.join(map(str, endpoints))} "
+        f"({', '.join(error.strerror for error in errors)}): "
+        "check its address, and that trio-p2p-broker runs there"
+    ) from ExceptionGroup("one error for each address", errors)
+
+
+class BrokerConnection:
+    """A channel to the broker that greets, and turns what goes wrong into errors.
+
+    Attributes:
+        local: the local endpoint; its port may be shared.
+        remote: the broker's endpoint.
+    """
+
+    def __init__(self, sock: socket.socket, capabilities: Sequence[str]) -> None:
+        self.local = local_endpoint(sock)
+        self.remote = remote_endpoint(sock)
+        # What is not acknowledged before the next keepalive is due never will be.
+        detect_dead_peer(sock, KEEPALIVE_TIME)
+        self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
+        self._is_greeted = False
+
+    async def send(self, *messages: Message) -> None:
+        """Send messages; before the first one, our greeting.
+
+        Raises:
+            BrokerLostError: the connection broke.
+        """
+        greeting, self._greeting = self._greeting, ()
+        try:
+            await self._channel.send(*greeting, *messages)
+        except ChannelClosedError as error:
+            raise self._lost(error) from error
+
+    async def receive(self) -> Message:
+        """Wait for the next message after the broker's greeting.
+
+        Raises:
+            BrokerLostError: the connection broke.
+            RemoteProtocolError: what came is not a message.
+            P2PError: the broker refuses everything; see :func:`error_of`.
+        """
+        while True:
+            try:
+                message = await self._channel.receive()
+            except ChannelClosedError as error:
+                raise self._lost(error) from error
+            match message:
+                case Refused(number=None):
+                    raise error_of(message)
+                case Hello() if not self._is_greeted:
+                    self._is_greeted = True
+                case _ if self._is_greeted:
+                    return message
+                case _:
+                    raise unexpected(message)
+
+    async def say_goodbye(self, message: Message) -> None:
+        """Send a last message, also when cancelled, if the broker is there to take it."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_TIME):
+            try:
+                await self.send(message)
+            except BrokerLostError:
+                pass
+
+    async def keep_alive(self) -> None:
+        """Send a keepalive now and then, until the connection is lost."""
+        try:
+            while True:
+                await trio.sleep(KEEPALIVE_TIME)
+                await self.send(KeepAlive())
+        except BrokerLostError:
+            pass  # whoever receives is told so too
+
+    async def aclose(self) -> None:
+        """Close the connection, also when cancelled."""
+        await self._channel.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _lost(self, error: ChannelClosedError) -> BrokerLostError:
+        return BrokerLostError(
+            f"the connection to the broker at {self.remote} was lost ({error}): try again"
+        )
+
+
+def error_of(refused: Refused) -> P2PError:
+    """The error that a broker's refusal means."""
+    match refused.code:
+        case RefusalCode.UNKNOWN_UID:
+            return UnknownUIDError(
+                "no receiver is registered under this UID: check its spelling, that the receiver "
+                "runs, and that both use the same broker"
+            )
+        case RefusalCode.UID_TAKEN:
+            return UIDTakenError(
+                "another receiver is registered under this UID: choose another, or stop that one "
+                f"(the broker said: {refused.reason})"
+            )
+        case RefusalCode.UNSUPPORTED_VERSION:
+            return UnsupportedVersionError(
+                f"the broker and this program, which speaks version {VERSION}, are too different: "
+                f"update the older one (the broker said: {refused.reason})"
+            )
+        case RefusalCode.PROTOCOL_VIOLATION:
+            return LocalProtocolError(f"the broker refused what it was sent: {refused.reason}")
+        case (
+            RefusalCode.UNSUPPORTED_TECHNIQUE
+            | RefusalCode.RECEIVER_LOST
+            | RefusalCode.RECEIVER_SILENT
+        ):
+            return IntroductionError(f"the broker could not introduce us: {refused.reason}")
+
+
+def unexpected(message: Message) -> RemoteProtocolError:
+    """The error to raise for a message that is out of place."""
+    return RemoteProtocolError(f"got a {message.type} message out of place from the broker")

@@ -1,0 +1,32 @@
+"""A nursery for tasks in the background of a context manager."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+@asynccontextmanager
+async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
+    """A nursery whose tasks end with the body, and that lets the body's exception out bare.
+
+    An exception group comes out only if a background task failed.
+    """
+    body_error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except BaseException as error:
+                body_error = error
+                raise
+            finally:
+                nursery.cancel_scope.cancel(reason="the context was left")
+    except BaseExceptionGroup as group:
+        failures = group.split(trio.Cancelled)[1]
+        if body_error is None or (failures is not None and failures.exceptions != (body_error,)):
+            raise
+    if body_error is not None:
+        raise body_error

@@ -1,0 +1,209 @@
+"""TCP sockets as traversal wants them: the only place that knows setsockopt and errno.
+
+What held and guarded SYNs are for stands on the concepts page of the documentation.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import struct
+from typing import Final
+
+import trio
+
+from .._endpoint import Endpoint, IPAddress, endpoint_of
+from .._errors import Outcome
+
+LISTEN_BACKLOG = 1024
+
+# Linux numbers that the socket module does not name everywhere.
+_IP_MINTTL: Final = 21
+_IPV6_MINHOPCOUNT: Final = 73
+_MSG_ERRQUEUE: Final = 0x2000
+_ICMP_ORIGINS: Final = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_TCP_SYN_RECV: Final = 3
+_TCPI_RTT: Final = slice(68, 72)
+
+_HOPS = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
+_MINIMUM_HOPS = {
+    socket.AF_INET: (socket.IPPROTO_IP, _IP_MINTTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT),
+}
+_ERROR_QUEUE = {  # IP_RECVERR, IPV6_RECVERR
+    socket.AF_INET: (socket.IPPROTO_IP, 11),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
+}
+_WILDCARD = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
+
+
+def open_bound_socket(family: socket.AddressFamily, port: int = 0) -> socket.socket:
+    """A non-blocking TCP socket on a port that others opened like this may share.
+
+    Raises:
+        OSError: no descriptor or no port is free.
+    """
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        # On all sockets of the port, before bind: the punch, the listener and the connection to
+        # the broker use the same one.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((_WILDCARD[family], port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def start_connecting(
+    remote: Endpoint,
+    port: int = 0,
+    *,
+    hops: int | None = None,
+    reports_icmp_errors: bool = False,
+) -> socket.socket:
+    """A socket in SYN_SENT: its first SYN has left from the given local port.
+
+    Args:
+        remote: where to connect to.
+        port: the local port, which other sockets may share.
+        hops: how many hops the first SYN lives; as many as usual if None. The ICMP Time Exceeded
+            that it dies of does not harm the socket (a guarded SYN; RFC 5082), and the
+            SYN-ACK and retransmitted SYNs to come live as long as usual.
+        reports_icmp_errors: let that error harm it after all, and keep it for
+            :func:`icmp_error_source`.
+
+    Raises:
+        OSError: the SYN could not be sent.
+    """
+    family = remote.family
+    sock = open_bound_socket(family, port)
+    try:
+        if hops is None:
+            error = sock.connect_ex(remote.sockaddr)
+        else:
+            level, option = _HOPS[family]
+            usual = sock.getsockopt(level, option)
+            sock.setsockopt(level, option, hops)
+            if reports_icmp_errors:
+                sock.setsockopt(*_ERROR_QUEUE[family], 1)
+            else:
+                # ICMP errors whose quoted packet has fewer hops left than this are ignored, and
+                # Time Exceeded quotes one with 0 or 1.
+                sock.setsockopt(*_MINIMUM_HOPS[family], 2)
+            error = sock.connect_ex(remote.sockaddr)
+            sock.setsockopt(level, option, usual)
+        if error not in (0, errno.EINPROGRESS):
+            raise OSError(error, errno.errorcode.get(error, "unknown error"))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def wait_connected(sock: socket.socket) -> None:
+    """Wait until a socket in SYN_SENT is connected.
+
+    Raises:
+        OSError: it failed; see :func:`outcome_of`.
+    """
+    await trio.lowlevel.wait_writable(sock)
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, errno.errorcode.get(error, "unknown error"))
+
+
+def is_answering(sock: socket.socket) -> bool:
+    """Whether the other side's SYN has arrived at a socket that is not connected yet."""
+    return _tcp_info(sock)[:1] == bytes((_TCP_SYN_RECV,))
+
+
+def outcome_of(error: OSError) -> Outcome:
+    """What an error of a connecting socket says about the network."""
+    match error.errno:
+        case errno.ECONNREFUSED | errno.ECONNRESET | errno.EPIPE:
+            return Outcome.REFUSED
+        case errno.ETIMEDOUT:
+            return Outcome.SILENT
+        case errno.EADDRNOTAVAIL | errno.EADDRINUSE:
+            return Outcome.TAKEN
+        case _:
+            return Outcome.UNREACHABLE
+
+
+def listen_on(family: socket.AddressFamily, port: int) -> trio.socket.SocketType:
+    """A socket that listens on a port that others may share.
+
+    Raises:
+        OSError: no descriptor is free, or the port is not shared.
+    """
+    sock = open_bound_socket(family, port)
+    try:
+        sock.listen(LISTEN_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.socket.from_stdlib_socket(sock)
+
+
+def detect_dead_peer(sock: socket.socket | trio.socket.SocketType, seconds: float) -> None:
+    """Let sends fail that were not acknowledged for so long, where the system can do that."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+def local_endpoint(sock: socket.socket | trio.socket.SocketType) -> Endpoint:
+    """The socket's local endpoint."""
+    return endpoint_of(sock.getsockname())
+
+
+def remote_endpoint(sock: socket.socket | trio.socket.SocketType) -> Endpoint:
+    """The endpoint that the socket is connected to.
+
+    Raises:
+        OSError: it is not, or not any more.
+    """
+    return endpoint_of(sock.getpeername())
+
+
+def round_trip(stream: trio.abc.Stream) -> int:
+    """The smoothed round trip time of a stream in microseconds; 0 if the system does not say."""
+    if not isinstance(stream, trio.SocketStream):
+        return 0
+    measured = _tcp_info(stream.socket)[_TCPI_RTT]
+    return struct.unpack("=I", measured)[0] if measured else 0
+
+
+def _tcp_info(sock: socket.socket | trio.socket.SocketType) -> bytes:
+    if not hasattr(socket, "TCP_INFO"):
+        return b""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    except OSError:  # closed meanwhile
+        return b""
+
+
+def icmp_error_source(sock: socket.socket) -> IPAddress | None:
+    """Who sent the ICMP error that is first in the socket's queue; None if there is none."""
+    try:
+        _data, ancillary, _flags, _address = sock.recvmsg(0, 512, _MSG_ERRQUEUE)
+    except BlockingIOError:
+        return None
+    for level, kind, data in ancillary:
+        # struct sock_extended_err, then the offender's sockaddr.
+        if (level, kind) == _ERROR_QUEUE[sock.family] and data[4] in _ICMP_ORIGINS:
+            packed = data[20:24] if sock.family == socket.AF_INET else data[24:40]
+            return ipaddress.ip_address(packed)
+    return None
+
+
+def is_out_of_resources(error: OSError) -> bool:
+    """Whether this process or the system has no descriptors or buffers left."""
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

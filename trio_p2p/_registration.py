@@ -1,0 +1,240 @@
+"""Keeps a receiver registered, and turns the broker's messages into connections."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TypeAlias
+
+import trio
+
+from ._endpoint import Endpoint, IPAddress
+from ._errors import (
+    Attempt,
+    BrokerLostError,
+    BrokerUnreachableError,
+    P2PError,
+    RemoteProtocolError,
+    Technique,
+)
+from ._introduction import Introduction, connect_introduced
+from ._nat.base import Base, open_base
+from ._nat.behaviour import guard_hops
+from ._nat.probe import near_hops
+from ._net.broker_connection import (
+    BrokerConnection,
+    connect_to_broker,
+    resolve_broker,
+    unexpected,
+)
+from ._net.nursery import open_background_nursery
+from ._wire.messages import (
+    Acknowledge,
+    ConnectionRequest,
+    HolePunched,
+    Kill,
+    Message,
+    Register,
+    Registered,
+    SenderEndpoint,
+)
+
+logger = logging.getLogger("trio_p2p.receiver")
+
+MAX_INTRODUCTIONS = 256  # under way at a time
+INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
+MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register again
+
+
+_Connect: TypeAlias = Callable[[trio.CancelScope], Awaitable[None]]
+
+# These may be over soon; all other errors are for good.
+_PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError)
+
+
+class Registration:
+    """One UID at one broker, for as long as :meth:`run` runs.
+
+    Attributes:
+        scope: cancel it to end the registration.
+        registered, introduced, connected, failed: counts so far.
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        broker: tuple[str, int],
+        techniques: tuple[Technique, ...],
+        deliver: Callable[[trio.SocketStream], Awaitable[None]],
+    ) -> None:
+        self.uid = uid
+        self.scope = trio.CancelScope()
+        self.registered = self.introduced = self.connected = self.failed = 0
+        self._broker = broker
+        self._techniques = techniques
+        self._deliver = deliver
+        self._resume: bytes | None = None
+        self._hops: list[IPAddress | None] = []
+        self._reflexive: IPAddress
+        self._under_way = 0
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> P2PError | None:
+        """Stay registered until cancelled, or until the broker does not want us any more.
+
+        Returns:
+            Why the broker does not want us; None if the scope was cancelled.
+
+        Raises:
+            P2PError: the first registration failed.
+        """
+        with self.scope:
+            async with open_background_nursery() as introductions:
+                backoff = MIN_BACKOFF
+                while True:
+                    before = self.registered
+                    try:
+                        await self._register(introductions, task_status)
+                    except P2PError as error:
+                        if not self.registered:
+                            raise
+                        if not isinstance(error, _PASSING_ERRORS):
+                            logger.error("%r cannot be registered any more: %s", self.uid, error)
+                            return error
+                        backoff = MIN_BACKOFF if self.registered > before else backoff
+                        logger.warning("%r is not registered now: %s", self.uid, error)
+                    await trio.sleep(backoff * random.uniform(0.5, 1.5))
+                    backoff = min(2 * backoff, MAX_BACKOFF)
+        return None
+
+    async def _register(
+        self, introductions: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Register once; returns never, but raises when the registration ends."""
+        endpoints = await resolve_broker(self._broker)
+        async with (
+            await connect_to_broker(endpoints, self._techniques) as connection,
+            open_background_nursery() as background,
+        ):
+            background.start_soon(self._learn_hops, connection.remote)
+            await connection.send(Register(self.uid, self._resume))
+            reply = await connection.receive()
+            if not isinstance(reply, Registered):
+                raise unexpected(reply)
+            logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
+            try:
+                async with open_base(connection.local.family, connection.local.port) as base:
+                    background.start_soon(connection.keep_alive)
+                    self._resume, self._reflexive = reply.resume, reply.endpoint.address
+                    self.registered += 1
+                    if self.registered == 1:
+                        task_status.started()
+                    while True:
+                        message = await connection.receive()
+                        self._introduce(message, connection, base, introductions)
+            finally:
+                await connection.say_goodbye(Kill())
+
+    async def _learn_hops(self, broker: Endpoint) -> None:
+        self._hops = await near_hops(broker)
+        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
+
+    def _introduce(
+        self,
+        message: Message,
+        connection: BrokerConnection,
+        base: Base,
+        introductions: trio.Nursery,
+    ) -> None:
+        connect: _Connect
+        match message:
+            case SenderEndpoint():
+                connect = partial(self._connect_fast, message, base)
+            case ConnectionRequest():
+                connect = partial(self._connect_classic, message, connection.remote)
+            case _:
+                raise unexpected(message)
+        self.introduced += 1
+        if self._under_way == MAX_INTRODUCTIONS:
+            self.failed += 1
+            logger.warning("%r has too many introductions under way; one ignored", self.uid)
+            return
+        self._under_way += 1
+        introductions.start_soon(self._connect, connect)
+
+    async def _connect(self, connect: _Connect) -> None:
+        try:
+            with trio.move_on_after(INTRODUCTION_TIME) as scope:
+                await connect(scope)
+                return
+            logger.info("no connection came of an introduction to %r", self.uid)
+        except (P2PError, OSError) as error:
+            logger.warning("an introduction to %r failed: %s", self.uid, error)
+        finally:
+            self._under_way -= 1
+        self.failed += 1
+
+    async def _connect_fast(
+        self, message: SenderEndpoint, base: Base, scope: trio.CancelScope
+    ) -> None:
+        """Punch from the registration's port."""
+        introduction = Introduction.of(Technique.FAST, message)
+        logger.debug("told of the sender at %s: punching, held, and listening", introduction.peer)
+        await self._punch(introduction, base, scope)
+
+    async def _connect_classic(
+        self, request: ConnectionRequest, broker: Endpoint, scope: trio.CancelScope
+    ) -> None:
+        """Steps 3 to 9: punch from a fresh port, and tell the broker."""
+        async with AsyncExitStack() as stack:
+            async with await connect_to_broker([broker], self._techniques) as connection:
+                local = connection.local
+                logger.debug("step 3: acknowledging from %s", local)
+                await connection.send(Acknowledge(request.introduction))
+                message = await connection.receive()
+                if not isinstance(message, SenderEndpoint):
+                    raise unexpected(message)
+                # Before step 5: the port must stay ours.
+                base = await stack.enter_async_context(open_base(local.family, local.port))
+            introduction = Introduction.of(Technique.CLASSIC, message)
+            logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
+            nursery = await stack.enter_async_context(open_background_nursery())
+            logger.debug("steps 6 to 8: punching, held, and listening")
+            report = partial(nursery.start_soon, self._report_punched, broker, request)
+            await self._punch(introduction, base, scope, on_punched=report)
+
+    async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
+        try:
+            async with await connect_to_broker([broker], self._techniques) as connection:
+                logger.debug("step 9: the hole is punched")
+                await connection.send(HolePunched(request.introduction))
+        except P2PError as error:
+            logger.warning("cannot report the punched hole to the broker: %s", error)
+
+    async def _punch(
+        self,
+        introduction: Introduction,
+        base: Base,
+        scope: trio.CancelScope,
+        on_punched: Callable[[], None] = lambda: None,
+    ) -> None:
+        stream = await connect_introduced(
+            base,
+            introduction,
+            guard_hops=guard_hops(self._hops, self._reflexive),
+            on_attempt=_log_attempt,
+            on_punched=on_punched,
+        )
+        # No checkpoint between here and the delivery: nothing may lose the stream.
+        scope.deadline = math.inf
+        self.connected += 1
+        await self._deliver(stream)
+
+
+def _log_attempt(attempt: Attempt) -> None:
+    logger.debug("%s", attempt)

@@ -1,0 +1,230 @@
+"""The messages between peers and broker, and what a valid one looks like.
+
+The numbered steps are those of the p2prs protocol (after NATBLASTER, CMU-ISRI-05-104). A message
+travels as a msgpack map with a ``type`` and the fields of its class. An absent optional field is
+left out; a field that the class does not know is ignored, so that either side may add some.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from .._endpoint import Endpoint
+
+VERSION = 1
+CAPABILITIES = ("classic", "fast")
+
+MAX_UID_BYTES = 128
+ID_BYTES = 16  # unguessable: 128 random bits
+NONCE_BYTES = 32  # the key of HMAC-SHA-256
+MAX_REASON_BYTES = 512
+MAX_ROUND_TRIP = 60_000_000  # microseconds
+
+Check: TypeAlias = Callable[[Any], Any]
+
+
+class RefusalCode(enum.StrEnum):
+    """Why the broker refuses; the reason beside it is for people."""
+
+    UNSUPPORTED_VERSION = "unsupported-version"
+    UNKNOWN_UID = "unknown-uid"
+    UID_TAKEN = "uid-taken"
+    UNSUPPORTED_TECHNIQUE = "unsupported-technique"
+    PROTOCOL_VIOLATION = "protocol-violation"
+    RECEIVER_LOST = "receiver-lost"
+    RECEIVER_SILENT = "receiver-silent"
+
+
+def check_uid(value: Any) -> str:
+    """Return the UID if it is one; else ValueError says what is wrong with it."""
+    if not isinstance(value, str):
+        raise ValueError(f"a UID is text, not {type(value).__name__}")
+    if not value:
+        raise ValueError("a UID must not be empty")
+    if not value.isprintable():
+        raise ValueError("a UID must not contain control characters")
+    if len(value.encode()) > MAX_UID_BYTES:
+        raise ValueError(f"a UID must not be longer than {MAX_UID_BYTES} bytes in UTF-8")
+    return value
+
+
+def _check_integer(minimum: int, maximum: int) -> Check:
+    def check(value: Any) -> int:
+        if type(value) is not int or not minimum <= value <= maximum:
+            raise ValueError(f"not an integer from {minimum} to {maximum}")
+        return value
+
+    return check
+
+
+def _check_bytes(length: int) -> Check:
+    def check(value: Any) -> bytes:
+        if type(value) is not bytes or len(value) != length:
+            raise ValueError(f"not {length} bytes")
+        return value
+
+    return check
+
+
+def _check_reason(value: Any) -> str:
+    if type(value) is not str or len(value.encode()) > MAX_REASON_BYTES:
+        raise ValueError(f"not text of up to {MAX_REASON_BYTES} bytes")
+    # It ends up in logs and on terminals.
+    return "".join(c if c.isprintable() else "?" for c in value)
+
+
+def _check_capabilities(value: Any) -> tuple[str, ...]:
+    if type(value) is not list or len(value) > 32 or any(type(item) is not str for item in value):
+        raise ValueError("not a list of up to 32 names")
+    return tuple(value)
+
+
+def _check_endpoint(value: Any) -> Endpoint:
+    match value:
+        case [bytes(packed), int(port)] if len(packed) in (4, 16) and 0 < port < 65536:
+            return Endpoint(ipaddress.ip_address(packed), port)
+        case _:
+            raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
+
+
+def _check_refusal_code(value: Any) -> RefusalCode:
+    return RefusalCode(value)
+
+
+def _field(check: Check, default: Any = attrs.NOTHING) -> Any:
+    return attrs.field(default=default, metadata={"check": check}, repr=check not in _SECRETS)
+
+
+_check_id = _check_bytes(ID_BYTES)
+_check_nonce = _check_bytes(NONCE_BYTES)
+_check_number = _check_integer(0, 2**32 - 1)
+_check_round_trip = _check_integer(0, MAX_ROUND_TRIP)
+_SECRETS = (_check_id, _check_nonce)
+
+
+@attrs.frozen
+class Hello:
+    """The first message of either side: what it speaks."""
+
+    type: ClassVar = "hello"
+    version: int = _field(_check_integer(0, 2**16 - 1), VERSION)
+    capabilities: tuple[str, ...] = _field(_check_capabilities, CAPABILITIES)
+
+
+@attrs.frozen
+class Register:
+    """Initiation 1: the receiver asks for its UID; ``resume`` proves that it was its own."""
+
+    type: ClassVar = "register"
+    uid: str = _field(check_uid)
+    resume: bytes | None = _field(_check_id, None)
+
+
+@attrs.frozen
+class Registered:
+    """Initiation 2: the broker holds the UID, and saw the receiver at this endpoint."""
+
+    type: ClassVar = "registered"
+    endpoint: Endpoint = _field(_check_endpoint)
+    resume: bytes = _field(_check_id)
+
+
+@attrs.frozen
+class KeepAlive:
+    """Initiation 3: still here."""
+
+    type: ClassVar = "keepalive"
+
+
+@attrs.frozen
+class Kill:
+    """Initiation 4: the receiver quits."""
+
+    type: ClassVar = "kill"
+
+
+@attrs.frozen
+class IntroductionRequest:
+    """Step 1: the sender asks for a UID; the answer carries the same number."""
+
+    type: ClassVar = "introduction_request"
+    number: int = _field(_check_number)
+    uid: str = _field(check_uid)
+    technique: str = _field(_check_reason)
+
+
+@attrs.frozen
+class ConnectionRequest:
+    """Step 2 (classic only): somebody asks for the receiver."""
+
+    type: ClassVar = "connection_request"
+    introduction: bytes = _field(_check_id)
+
+
+@attrs.frozen
+class Acknowledge:
+    """Step 3 (classic only): sent from the port that the receiver is going to punch from."""
+
+    type: ClassVar = "acknowledge"
+    introduction: bytes = _field(_check_id)
+
+
+@attrs.frozen
+class SenderEndpoint:
+    """Step 4: where the sender is. The fast introduction sends it over the registration."""
+
+    type: ClassVar = "sender_endpoint"
+    endpoint: Endpoint = _field(_check_endpoint)
+    nonce: bytes = _field(_check_nonce)
+    round_trip: int = _field(_check_round_trip, 0)
+
+
+@attrs.frozen
+class HolePunched:
+    """Step 9 (classic only): the receiver has punched, and listens."""
+
+    type: ClassVar = "hole_punched"
+    introduction: bytes = _field(_check_id)
+
+
+@attrs.frozen
+class ReceiverEndpoint:
+    """Step 10: where the receiver is."""
+
+    type: ClassVar = "receiver_endpoint"
+    number: int = _field(_check_number)
+    endpoint: Endpoint = _field(_check_endpoint)
+    nonce: bytes = _field(_check_nonce)
+    round_trip: int = _field(_check_round_trip, 0)
+
+
+@attrs.frozen
+class Refused:
+    """The broker will not: the request of that number, or else anything more."""
+
+    type: ClassVar = "refused"
+    code: RefusalCode = _field(_check_refusal_code)
+    reason: str = _field(_check_reason)
+    number: int | None = _field(_check_number, None)
+
+
+Message: TypeAlias = (
+    Hello
+    | Register
+    | Registered
+    | KeepAlive
+    | Kill
+    | IntroductionRequest
+    | ConnectionRequest
+    | Acknowledge
+    | SenderEndpoint
+    | HolePunched
+    | ReceiverEndpoint
+    | Refused
+)
+MESSAGE_TYPES: tuple[type[Message], ...] = Message.__args__  # type: ignore[attr-defined]
