@@ -7,7 +7,7 @@ in a process of its own, started with `popen`.
 """
 
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, TypeVarTuple
@@ -37,7 +37,7 @@ def start(namespace: Namespace, async_fn: Callable[[*Ts], Awaitable[T]], *args: 
 @contextmanager
 def running(
     namespace: Namespace, async_fn: Callable[..., Awaitable[object]], *args: object
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Run what `nursery.start` accepts inside a namespace, until the end of the block.
 
     Gives the started value. When the program fails, the end of the block raises the failure.
@@ -68,13 +68,13 @@ def _result(finished: Future[None]) -> None:
     try:
         finished.result()
     except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        raise group.exceptions[0] from None
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
 
 
 @contextmanager
-def popen(namespace: Namespace, *argv: str) -> Iterator[subprocess.Popen[str]]:
+def popen(namespace: Namespace, *argv: str) -> Generator[subprocess.Popen[str]]:
     """Start a program inside a namespace, with pipes; at the end it is killed if it still runs."""
 
     def open_process() -> subprocess.Popen[str]:

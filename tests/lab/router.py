@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -63,16 +64,15 @@ class Router:
         if not message:
             return False
         command: dict[str, Any] = json.loads(message)
-        match command:
-            case {"attach": addresses}:
-                [leaf] = descriptors
-                self._leaves.append(leaf)
-                self._routes |= {IPv4Address(address).packed: leaf for address in addresses}
-            case {"one_way_delay": delay, "between": (one, other)}:
-                a, b = self._leaves[one], self._leaves[other]
-                self._one_way_delays[a, b] = self._one_way_delays[b, a] = delay
-            case _:
-                raise ValueError(command)
+        if "attach" in command:
+            [leaf] = descriptors
+            self._leaves.append(leaf)
+            self._routes |= {IPv4Address(address).packed: leaf for address in command["attach"]}
+        else:
+            numbers: list[int] = command["between"]
+            one, other = (self._leaves[number] for number in numbers)
+            delay: float = command["one_way_delay"]
+            self._one_way_delays[one, other] = self._one_way_delays[other, one] = delay
         self._control.send(b"done")
         return True
 
@@ -119,7 +119,8 @@ class Router:
             if wait > 0:
                 return wait
             _, _, leaf, packet = heapq.heappop(self._delayed)
-            os.write(leaf, packet)
+            with suppress(OSError):  # a link that is down loses packets
+                os.write(leaf, packet)
         return None
 
 

@@ -34,13 +34,16 @@ class UserspaceNetwork(Network):
         self._leaves: dict[Namespace, int] = {}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            process = subprocess.Popen(
+            self._router = subprocess.Popen(
                 [sys.executable, "-IS", router.__file__, str(INTERNET), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
             )
+
+    def __exit__(self, *exception: object) -> None:
         # The router ends by itself when its control socket is closed, be it by our death.
-        self._exit_stack.callback(process.wait)
-        self._exit_stack.callback(self._control.close)
+        self._control.close()
+        self._router.wait()
+        super().__exit__(*exception)
 
     def set_round_trip(self, one: Host, other: Host, seconds: float) -> None:
         """Set how long packets take between two hosts of the network, there and back."""

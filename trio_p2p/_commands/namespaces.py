@@ -136,7 +136,14 @@ class Namespace:
             for name, value in settings.items():
                 Path("/proc/sys/net", name).write_text(str(value))
 
-        self.call(write)
+        try:
+            self.call(write)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            raise NamespacesUnavailableError(
+                "/proc/sys is read-only in this container: start it with `--privileged`."
+            ) from error
 
 
 def _start_thread(function: Callable[[], T], *, name: str) -> Future[T]:

@@ -29,7 +29,6 @@ class PunchPlan:
     patience: float
     pause: float
     _random: Callable[[], float]
-    _hops_refused: int
 
     @classmethod
     def dial(cls, round_trip: float, random: Callable[[], float]) -> PunchPlan:
@@ -39,7 +38,7 @@ class PunchPlan:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
             random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
         """
-        return cls(None, max(1.25 * round_trip, MIN_PATIENCE), 0.0, random, 0)
+        return cls(None, max(1.25 * round_trip, MIN_PATIENCE), 0.0, random)
 
     @classmethod
     def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
@@ -50,7 +49,7 @@ class PunchPlan:
             round_trip: as for :meth:`dial`.
             random: as for :meth:`dial`.
         """
-        return cls(hops, 3 * max(1.25 * round_trip, MIN_PATIENCE), 0.0, random, 256)
+        return cls(hops, 3 * max(1.25 * round_trip, MIN_PATIENCE), 0.0, random)
 
     def failed(self, outcome: Outcome) -> None:
         """The last attempt ended like this; plan the next."""
@@ -58,11 +57,10 @@ class PunchPlan:
         match outcome:
             case Outcome.SILENT:
                 self.patience *= PATIENCE_GROWTH
-                if self.hops is not None and self.hops + 1 < self._hops_refused:
+                if self.hops is not None:  # perhaps it did not pass our own NATs
                     self.hops += 1
             case Outcome.REFUSED | Outcome.UNREACHABLE if self.hops is not None and self.hops > 1:
                 # It went too far: somebody on the other side answered.
-                self._hops_refused = self.hops
                 self.hops -= 1
             case _:
                 self.pause = self.patience * (0.25 + 0.5 * self._random())

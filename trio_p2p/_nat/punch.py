@@ -11,6 +11,7 @@ import trio
 from .._endpoint import Endpoint
 from .._errors import Outcome
 from .._net.sockets import (
+    abort,
     is_answering,
     local_endpoint,
     outcome_of,
@@ -74,15 +75,18 @@ async def punch(
 
 
 async def _hold(sock: socket.socket, patience: float) -> bool:
-    """Hold a socket in SYN_SENT, as long as patience lasts; whether it is connected now.
+    """Hold a socket in SYN_SENT as long as patience lasts; whether it is connected now.
 
     Raises:
         OSError: the connection failed.
     """
-    while True:
+    with trio.move_on_after(patience):
+        await wait_connected(sock)
+        return True
+    if is_answering(sock):
+        # The peer's SYN has just come: to close now would reset what becomes a connection.
         with trio.move_on_after(patience):
             await wait_connected(sock)
             return True
-        # To close it in the middle of the handshake would reset the peer's connection.
-        if not is_answering(sock):
-            return False
+        abort(sock)
+    return False

@@ -5,6 +5,7 @@ What held and guarded SYNs are for stands on the concepts page of the documentat
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import ipaddress
 import socket
@@ -38,6 +39,7 @@ _ERROR_QUEUE = {  # IP_RECVERR, IPV6_RECVERR
     socket.AF_INET: (socket.IPPROTO_IP, 11),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
 }
+_libc = ctypes.PyDLL(None, use_errno=True)  # calls without releasing the GIL
 _WILDCARD = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
 
 
@@ -98,7 +100,7 @@ def start_connecting(
                 # ICMP errors whose quoted packet has fewer hops left than this are ignored, and
                 # Time Exceeded quotes one with 0 or 1.
                 sock.setsockopt(*_MINIMUM_HOPS[family], 2)
-            error = sock.connect_ex(remote.sockaddr)
+            error = _connect_holding_gil(sock, remote)
             sock.setsockopt(level, option, usual)
         if error not in (0, errno.EINPROGRESS):
             raise OSError(error, errno.errorcode.get(error, "unknown error"))
@@ -106,6 +108,21 @@ def start_connecting(
         sock.close()
         raise
     return sock
+
+
+def _connect_holding_gil(sock: socket.socket, remote: Endpoint) -> int:
+    """Start a non-blocking connect, and return its errno.
+
+    socket.connect releases the GIL. Should another thread then be busy, the peer's SYN may come
+    before we get it back and restore the hops, and our SYN-ACK would die like our SYN.
+    """
+    port, packed = socket.htons(remote.port), remote.address.packed
+    if sock.family == socket.AF_INET:
+        address = struct.pack("=HH4s8x", sock.family, port, packed)
+    else:
+        address = struct.pack("=HHI16sI", sock.family, port, 0, packed, 0)
+    result = _libc.connect(sock.fileno(), address, len(address))
+    return ctypes.get_errno() if result else 0
 
 
 async def wait_connected(sock: socket.socket) -> None:
@@ -123,6 +140,12 @@ async def wait_connected(sock: socket.socket) -> None:
 def is_answering(sock: socket.socket) -> bool:
     """Whether the other side's SYN has arrived at a socket that is not connected yet."""
     return _tcp_info(sock)[:1] == bytes((_TCP_SYN_RECV,))
+
+
+def abort(sock: socket.socket) -> None:
+    """Close a socket so that nothing of it lingers; resets the connection if there is one."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def outcome_of(error: OSError) -> Outcome:
