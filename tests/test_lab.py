@@ -447,11 +447,13 @@ try:
 except NamespacesUnavailableError as error:
     print("unavailable:", error)
 """
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # Root has all users to choose from; whoever is root in a user namespace only has no privileges.
+    is_root = os.geteuid() == 0 and "4294967295" in Path("/proc/self/uid_map").read_text()
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if is_root else []
     finished = subprocess.run(
-        [*(nobody if os.geteuid() == 0 else []), sys.executable, "-W", "error", "-c", script],
+        [*nobody, sys.executable, "-W", "error", "-c", script],
         cwd=REPOSITORY,
-        env={"PATH": os.defpath},
+        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

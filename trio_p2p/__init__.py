@@ -36,7 +36,7 @@ from ._sender import (
 )
 
 # Tracebacks and documentation speak of the names that users import.
-for _value in list(globals().values()):
-    if getattr(_value, "__module__", "").startswith("trio_p2p._"):
+for _name, _value in list(globals().items()):
+    if not _name.startswith("_"):
         _value.__module__ = __name__
-del _value
+del _name, _value  # pyright: ignore[reportPossiblyUnboundVariable]

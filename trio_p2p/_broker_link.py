@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
@@ -95,7 +95,7 @@ class BrokerLink:
 @asynccontextmanager
 async def open_broker_link(
     broker: tuple[str, int], techniques: Sequence[Technique]
-) -> AsyncIterator[BrokerLink]:
+) -> AsyncGenerator[BrokerLink]:
     """A link that is kept alive while the context lasts.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -38,7 +38,7 @@ class Endpoint:
         return f"{host}:{self.port}"
 
 
-def endpoint_of(sockaddr: tuple[str | int, ...]) -> Endpoint:
+def endpoint_of(sockaddr: Any) -> Endpoint:
     """The endpoint that ``getpeername``, ``getsockname`` or ``getaddrinfo`` speaks of."""
     address = ipaddress.ip_address(str(sockaddr[0]))
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

@@ -13,7 +13,7 @@ import trio
 from ._endpoint import Endpoint
 from ._errors import Attempt, Outcome, Technique
 from ._nat.base import PROOF_TIME, Base, receive_exactly
-from ._nat.check import PROOF_BYTES, Proofs, Role, proofs
+from ._nat.check import PROOF_BYTES, Role, proofs
 from ._nat.plan import PunchPlan
 from ._nat.punch import punch
 from ._net.checked_socket import CheckedSocket
@@ -42,14 +42,10 @@ class Introduction:
     round_trip: float
 
     @classmethod
-    def of(
-        cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint
-    ) -> Introduction:
+    def of(cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint) -> Introduction:
         """The introduction that a broker's message makes."""
         role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
-        return cls(
-            technique, role, message.endpoint, message.nonce, message.round_trip / 1_000_000
-        )
+        return cls(technique, role, message.endpoint, message.nonce, message.round_trip / 1_000_000)
 
 
 async def connect_introduced(
@@ -109,9 +105,7 @@ class _Race:
         if self._winner is not None:
             self._winner.close()
 
-    async def dial(
-        self, port: int, guard_hops: int, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def dial(self, port: int, guard_hops: int, *, task_status: trio.TaskStatus[None]) -> None:
         """Punch until a dialled connection wins."""
         introduction = self._introduction
         if introduction.role is Role.RECEIVER:
@@ -139,9 +133,7 @@ class _Race:
         self._win(sock)
         return True
 
-    async def accept(
-        self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType]
-    ) -> None:
+    async def accept(self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType]) -> None:
         """Wait until an accepted connection wins, on each of which the peer has proven itself."""
         async for sock in accepted:
             won = False
@@ -178,6 +170,4 @@ class _Race:
     def _record(
         self, local: Endpoint | None, remote: Endpoint, outcome: Outcome, seconds: float
     ) -> None:
-        self._on_attempt(
-            Attempt(self._introduction.technique, local, remote, outcome, seconds)
-        )
+        self._on_attempt(Attempt(self._introduction.technique, local, remote, outcome, seconds))

@@ -31,17 +31,16 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
     Raises:
         LocalProtocolError: there is none, or one is not known.
     """
-    known = ", ".join(Technique)
+    known = ", ".join(repr(str(technique)) for technique in Technique)
+    if not techniques or isinstance(techniques, str):
+        raise LocalProtocolError(f"techniques is a list of names: choose from {known}")
     try:
-        parsed = tuple(dict.fromkeys(map(Technique, techniques)))
+        return tuple(dict.fromkeys(map(Technique, techniques)))
     except ValueError as error:
         raise LocalProtocolError(f"{error}: choose from {known}") from None
-    if not parsed or isinstance(techniques, str):
-        raise LocalProtocolError(f"techniques is a sequence of names: choose from {known}")
-    return parsed
 
 
-def parse_broker(broker: BrokerAddress) -> tuple[str, int]:
+def parse_broker(broker: object) -> tuple[str, int]:
     """Host and port of a broker, given as ``"HOST:PORT"``, ``"[IPv6]:PORT"`` or as a tuple.
 
     Raises:

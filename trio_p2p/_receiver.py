@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import attrs
 import trio
 
-from ._errors import P2PError, Technique
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,
@@ -51,13 +50,12 @@ class P2PListener(trio.abc.Listener[trio.SocketStream]):
     """
 
     def __init__(
-        self, uid: str, broker: tuple[str, int], techniques: tuple[Technique, ...]
+        self,
+        registration: Registration,
+        accepted: trio.MemoryReceiveChannel[trio.SocketStream],
     ) -> None:
-        self._registration = Registration(uid, broker, techniques, self._deliver)
-        self._failure: P2PError | None = None
-        self._connected, self._accepted = trio.open_memory_channel[trio.SocketStream](
-            ACCEPT_BACKLOG
-        )
+        self._registration = registration
+        self._accepted = accepted
 
     @property
     def uid(self) -> str:
@@ -80,15 +78,19 @@ class P2PListener(trio.abc.Listener[trio.SocketStream]):
         try:
             return await self._accepted.receive()
         except trio.EndOfChannel:
-            assert self._failure is not None
-            raise self._failure from None
+            assert self._registration.failure is not None
+            raise self._registration.failure from None
 
     async def aclose(self) -> None:
         """End the registration and close the streams that nobody has accepted.
 
         Streams that were accepted live on. Works when cancelled, too.
         """
-        self._close()
+        self._registration.scope.cancel(reason="the listener was closed")
+        with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
+            while True:
+                self._accepted.receive_nowait().socket.close()
+        self._accepted.close()
         await trio.lowlevel.checkpoint()
 
     def statistics(self) -> P2PListenerStatistics:
@@ -99,29 +101,8 @@ class P2PListener(trio.abc.Listener[trio.SocketStream]):
             introductions=counts.introduced,
             connected=counts.connected,
             failed=counts.failed,
-            waiting=self._connected.statistics().current_buffer_used,
+            waiting=self._accepted.statistics().current_buffer_used,
         )
-
-    async def _deliver(self, stream: trio.SocketStream) -> None:
-        delivered = False
-        try:
-            with suppress(trio.BrokenResourceError):  # closed meanwhile
-                await self._connected.send(stream)
-                delivered = True
-        finally:
-            if not delivered:
-                stream.socket.close()
-
-    async def _keep_registered(self, *, task_status: trio.TaskStatus[None]) -> None:
-        self._failure = await self._registration.run(task_status=task_status)
-        self._connected.close()
-
-    def _close(self) -> None:
-        self._registration.scope.cancel(reason="the listener was closed")
-        with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-            while True:
-                self._accepted.receive_nowait().socket.close()
-        self._accepted.close()
 
 
 @asynccontextmanager
@@ -130,7 +111,7 @@ async def open_p2p_listener(
     broker: BrokerAddress,
     *,
     techniques: Sequence[str] = ALL_TECHNIQUES,
-) -> AsyncIterator[P2PListener]:
+) -> AsyncGenerator[P2PListener]:
     """Register a UID with a broker, and accept streams from whoever asks for it.
 
     Use as an async context manager. On leaving it, also when cancelled, the broker is told that
@@ -151,13 +132,17 @@ async def open_p2p_listener(
         LocalProtocolError: an argument is wrong.
         ProtocolError: this is not a broker, or not one of this version.
     """
-    listener = P2PListener(parse_uid(uid), parse_broker(broker), parse_techniques(techniques))
+    connected, accepted = trio.open_memory_channel[trio.SocketStream](ACCEPT_BACKLOG)
+    registration = Registration(
+        parse_uid(uid), parse_broker(broker), parse_techniques(techniques), connected
+    )
+    listener = P2PListener(registration, accepted)
     async with open_background_nursery() as nursery:
         try:
-            await nursery.start(listener._keep_registered)
+            await nursery.start(registration.run)
             yield listener
         finally:
-            listener._close()
+            await trio.aclose_forcefully(listener)
 
 
 async def serve_p2p(

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -26,6 +26,7 @@ from ._nat.base import Base, open_base
 from ._nat.behaviour import guard_hops
 from ._nat.probe import near_hops
 from ._net.broker_connection import (
+    FAREWELL_TIME,
     BrokerConnection,
     connect_to_broker,
     resolve_broker,
@@ -52,6 +53,8 @@ MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register
 
 _Connect: TypeAlias = Callable[[trio.CancelScope], Awaitable[None]]
 
+_JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
+
 # These may be over soon; all other errors are for good.
 _PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError)
 
@@ -61,6 +64,7 @@ class Registration:
 
     Attributes:
         scope: cancel it to end the registration.
+        failure: why the broker does not want us any more, or None.
         registered, introduced, connected, failed: counts so far.
     """
 
@@ -69,31 +73,27 @@ class Registration:
         uid: str,
         broker: tuple[str, int],
         techniques: tuple[Technique, ...],
-        deliver: Callable[[trio.SocketStream], Awaitable[None]],
+        connected: trio.MemorySendChannel[trio.SocketStream],
     ) -> None:
         self.uid = uid
         self.scope = trio.CancelScope()
+        self.failure: P2PError | None = None
         self.registered = self.introduced = self.connected = self.failed = 0
         self._broker = broker
         self._techniques = techniques
-        self._deliver = deliver
+        self._streams = connected
         self._resume: bytes | None = None
         self._hops: list[IPAddress | None] = []
         self._reflexive: IPAddress
         self._under_way = 0
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> P2PError | None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stay registered until cancelled, or until the broker does not want us any more.
-
-        Returns:
-            Why the broker does not want us; None if the scope was cancelled.
 
         Raises:
             P2PError: the first registration failed.
         """
-        with self.scope:
+        with self.scope, self._streams:
             async with open_background_nursery() as introductions:
                 backoff = MIN_BACKOFF
                 while True:
@@ -104,13 +104,13 @@ class Registration:
                         if not self.registered:
                             raise
                         if not isinstance(error, _PASSING_ERRORS):
-                            logger.error("%r cannot be registered any more: %s", self.uid, error)
-                            return error
+                            logger.warning("%r cannot be registered any more: %s", self.uid, error)
+                            self.failure = error
+                            return
                         backoff = MIN_BACKOFF if self.registered > before else backoff
                         logger.warning("%r is not registered now: %s", self.uid, error)
-                    await trio.sleep(backoff * random.uniform(0.5, 1.5))
+                    await trio.sleep(backoff * _JITTER.uniform(0.5, 1.5))
                     backoff = min(2 * backoff, MAX_BACKOFF)
-        return None
 
     async def _register(
         self, introductions: trio.Nursery, task_status: trio.TaskStatus[None]
@@ -138,7 +138,8 @@ class Registration:
                         message = await connection.receive()
                         self._introduce(message, connection, base, introductions)
             finally:
-                await connection.say_goodbye(Kill())
+                with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
+                    await connection.send(Kill())
 
     async def _learn_hops(self, broker: Endpoint) -> None:
         self._hops = await near_hops(broker)
@@ -205,7 +206,10 @@ class Registration:
             logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
             nursery = await stack.enter_async_context(open_background_nursery())
             logger.debug("steps 6 to 8: punching, held, and listening")
-            report = partial(nursery.start_soon, self._report_punched, broker, request)
+
+            def report() -> None:
+                nursery.start_soon(self._report_punched, broker, request)
+
             await self._punch(introduction, base, scope, on_punched=report)
 
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
@@ -233,7 +237,13 @@ class Registration:
         # No checkpoint between here and the delivery: nothing may lose the stream.
         scope.deadline = math.inf
         self.connected += 1
-        await self._deliver(stream)
+        delivered = False
+        try:
+            await self._streams.send(stream)
+            delivered = True
+        finally:
+            if not delivered:
+                stream.socket.close()
 
 
 def _log_attempt(attempt: Attempt) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -168,7 +168,7 @@ class P2PSender:
 @asynccontextmanager
 async def open_p2p_sender(
     broker: BrokerAddress, *, techniques: Sequence[str] = ALL_TECHNIQUES
-) -> AsyncIterator[P2PSender]:
+) -> AsyncGenerator[P2PSender]:
     """Keep connections to a broker, for opening many streams without connecting to it each time.
 
     Use as an async context manager. Leaving it closes the connections to the broker; the streams

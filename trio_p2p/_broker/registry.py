@@ -71,6 +71,11 @@ class Connection:
     resume: bytes = attrs.field(default=b"", repr=False)
     waits_for: bytes = attrs.field(default=b"", repr=False)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the registry is done with it."""
+        return self.state is State.CLOSED
+
 
 @attrs.define(eq=False)
 class _Introduction:
@@ -222,9 +227,7 @@ class Registry:
     def _kill(self, connection: Connection, _message: Kill, _now: float) -> Outgoing:
         return self._close(connection)
 
-    def _request(
-        self, sender: Connection, message: IntroductionRequest, now: float
-    ) -> Outgoing:
+    def _request(self, sender: Connection, message: IntroductionRequest, now: float) -> Outgoing:
         sender.state = State.SENDER
         sender.deadline = now + SILENCE_TIME
         receiver = self._receivers.get(message.uid)
@@ -254,9 +257,7 @@ class Registry:
         sender.deadline = now + INTRODUCTION_TIME
         return [(receiver, ConnectionRequest(identifier))]
 
-    def _acknowledge(
-        self, connection: Connection, message: Acknowledge, _now: float
-    ) -> Outgoing:
+    def _acknowledge(self, connection: Connection, message: Acknowledge, _now: float) -> Outgoing:
         introduction = self._pending(message.introduction)
         if introduction.receiver_endpoint is not None:
             _refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
@@ -273,9 +274,7 @@ class Registry:
             )
         ]
 
-    def _hole_punched(
-        self, connection: Connection, message: HolePunched, _now: float
-    ) -> Outgoing:
+    def _hole_punched(self, connection: Connection, message: HolePunched, _now: float) -> Outgoing:
         introduction = self._pending(message.introduction)
         if introduction.receiver_endpoint is None:
             _refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not acknowledged yet")
@@ -300,9 +299,7 @@ class Registry:
         """An upper bound, by the triangle inequality."""
         return min(self._round_trip(sender) + self._round_trip(receiver), MAX_ROUND_TRIP)
 
-    _TRANSITIONS: ClassVar[
-        dict[tuple[State, type[Message]], Callable[..., Outgoing]]
-    ] = {
+    _TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
         (State.RECEIVER, KeepAlive): _keep_alive,

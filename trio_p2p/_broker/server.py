@@ -14,7 +14,7 @@ from .._errors import RemoteProtocolError
 from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, round_trip
 from .._wire.messages import Message
-from .registry import Connection, Outgoing, Registry, State
+from .registry import Connection, Outgoing, Registry
 
 FAREWELL_TIME = 1.0  # seconds, for a last message to a client that may not be reading
 
@@ -82,7 +82,7 @@ class Broker:
         try:
             with scope:
                 await self._converse(connection, link)
-            if scope.cancelled_caught and connection.state is not State.CLOSED:
+            if scope.cancelled_caught and not connection.is_closed:
                 logger.info("%s fell silent (%s)", endpoint, connection.state.value)
                 await self._send_last(self.registry.expired(connection))
         finally:
@@ -93,11 +93,11 @@ class Broker:
         await self._send_last(orphaned)
 
     async def _converse(self, connection: Connection, link: _Link) -> None:
-        while connection.state is not State.CLOSED:
+        while not connection.is_closed:
             outgoing: Outgoing = []
             try:
                 message: Message | None = await link.channel.receive()
-                while message is not None and connection.state is not State.CLOSED:
+                while message is not None and not connection.is_closed:
                     logger.debug("from %s: %s", connection.endpoint, message)
                     outgoing += self.registry.received(connection, message, trio.current_time())
                     message = link.channel.receive_nowait()
@@ -125,5 +125,5 @@ class Broker:
             # A broken channel is for its own task to notice.
             with suppress(ChannelClosedError):
                 await link.channel.send(*messages)
-            if connection.state is State.CLOSED and connection is not own:
+            if connection.is_closed and connection is not own:
                 link.scope.cancel(reason="the registry closed this connection")

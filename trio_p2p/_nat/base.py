@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import trio
@@ -32,7 +32,7 @@ class Base:
     @contextmanager
     def expecting(
         self, proof: bytes
-    ) -> Iterator[trio.MemoryReceiveChannel[trio.socket.SocketType]]:
+    ) -> Generator[trio.MemoryReceiveChannel[trio.socket.SocketType]]:
         """A channel of accepted connections that began with the proof."""
         send_channel, receive_channel = trio.open_memory_channel[trio.socket.SocketType](0)
         self._expected[proof] = send_channel
@@ -44,10 +44,13 @@ class Base:
             finally:
                 del self._expected[proof]
 
-    async def serve(self, listening: trio.socket.SocketType) -> None:
+    async def serve(
+        self, listening: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]
+    ) -> None:
         """Accept until cancelled."""
         slots = trio.CapacityLimiter(MAX_UNPROVEN)
         async with trio.open_nursery() as nursery:
+            task_status.started()
             while True:
                 try:
                     sock, _ = await listening.accept()
@@ -88,7 +91,7 @@ class Base:
 
 
 @asynccontextmanager
-async def open_base(family: socket.AddressFamily, port: int) -> AsyncIterator[Base]:
+async def open_base(family: socket.AddressFamily, port: int) -> AsyncGenerator[Base]:
     """A base that accepts while the context lasts.
 
     Raises:
@@ -97,7 +100,7 @@ async def open_base(family: socket.AddressFamily, port: int) -> AsyncIterator[Ba
     base = Base(family, port)
     with listen_on(family, port) as listening:
         async with open_background_nursery() as nursery:
-            nursery.start_soon(base.serve, listening)
+            await nursery.start(base.serve, listening)
             yield base
 
 

@@ -41,11 +41,13 @@ def guard_hops(hops: Sequence[IPAddress | None], reflexive: IPAddress) -> int:
     """
     if not hops:
         return DEFAULT_GUARD_HOPS
-    for distance, hop in enumerate(hops, start=1):
-        if hop is not None and (is_public(hop) or _are_neighbours(hop, reflexive)):
-            break
+    beyond = (
+        distance
+        for distance, hop in enumerate(hops, start=1)
+        if hop is not None and (is_public(hop) or _are_neighbours(hop, reflexive))
+    )
     # One hop at least: a firewall that does no NAT does not show in any address.
-    return max(2, distance)
+    return max(2, next(beyond, len(hops)))
 
 
 def _are_neighbours(hop: IPAddress, reflexive: IPAddress) -> bool:

@@ -52,6 +52,7 @@ async def punch(
     while True:
         started_at = trio.current_time()
         local = None
+        connected = None
         outcome = Outcome.SILENT
         sock = None
         try:
@@ -60,15 +61,17 @@ async def punch(
             starting.started()
             starting = trio.TASK_STATUS_IGNORED
             if await _hold(sock, plan.patience):
-                connected = trio.socket.from_stdlib_socket(sock)
-                outcome = Outcome.CONNECTED if await check(connected) else Outcome.WRONG_PEER
+                candidate = trio.socket.from_stdlib_socket(sock)
+                outcome = Outcome.WRONG_PEER
+                if await check(candidate):
+                    connected, outcome = candidate, Outcome.CONNECTED
         except OSError as error:
             outcome = outcome_of(error)
         finally:
-            if sock is not None and outcome is not Outcome.CONNECTED:
+            if sock is not None and connected is None:
                 sock.close()
             record(local, remote, outcome, trio.current_time() - started_at)
-        if outcome is Outcome.CONNECTED:
+        if connected is not None:
             return connected
         plan.failed(outcome)
         await trio.sleep(plan.pause)

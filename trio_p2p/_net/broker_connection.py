@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +34,7 @@ from .sockets import (
 
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
-FAREWELL_TIME = 1.0  # seconds for a last message
+FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
 
 
 async def resolve_broker(broker: tuple[str, int]) -> list[Endpoint]:
@@ -99,7 +100,7 @@ async def connect_to_broker(
         raise
     raise BrokerUnreachableError(
         f"no broker answers at {' or '.join(map(str, endpoints))} "
-        f"({', '.join(error.strerror for error in errors)}): "
+        f"({', '.join(str(error.strerror) for error in errors)}): "
         "check its address, and that trio-p2p-broker runs there"
     ) from ExceptionGroup("one error for each address", errors)
 
@@ -156,22 +157,12 @@ class BrokerConnection:
                 case _:
                     raise unexpected(message)
 
-    async def say_goodbye(self, message: Message) -> None:
-        """Send a last message, also when cancelled, if the broker is there to take it."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_TIME):
-            try:
-                await self.send(message)
-            except BrokerLostError:
-                pass
-
     async def keep_alive(self) -> None:
         """Send a keepalive now and then, until the connection is lost."""
-        try:
+        with suppress(BrokerLostError):  # whoever receives is told
             while True:
                 await trio.sleep(KEEPALIVE_TIME)
                 await self.send(KeepAlive())
-        except BrokerLostError:
-            pass  # whoever receives is told so too
 
     async def aclose(self) -> None:
         """Close the connection, also when cancelled."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -54,30 +54,35 @@ class CheckedSocket(trio.socket.SocketType):
     def __repr__(self) -> str:
         return f"<checked {self._sock!r}>"
 
-    def __enter__(self) -> CheckedSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._sock.close()
 
+    @staticmethod
+    def _pass_on(name: str) -> Callable[..., Any]:
+        def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
+            return getattr(self._sock, name)(*args, **kwargs)
 
-def _pass_on(name: str) -> Callable[..., Any]:
-    def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self._sock, name)(*args, **kwargs)
+        return method
 
-    return method
+    @staticmethod
+    def _pass_on_checked(name: str) -> Callable[..., Any]:
+        async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
+            if len(self._received) < len(self._proof):
+                await self._check()
+            return await getattr(self._sock, name)(*args, **kwargs)
+
+        return method
+
+    @classmethod
+    def pass_on_everything_else(cls) -> None:
+        """Give this class all methods of a socket that it does not define itself."""
+        for name, member in vars(trio.socket.SocketType).items():
+            if name not in vars(cls) and callable(member):
+                wrap = cls._pass_on_checked if name.startswith("recv") else cls._pass_on
+                setattr(cls, name, wrap(name))
 
 
-def _pass_on_checked(name: str) -> Callable[..., Any]:
-    async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
-        if len(self._received) < len(self._proof):
-            await self._check()
-        return await getattr(self._sock, name)(*args, **kwargs)
-
-    return method
-
-
-for _name, _member in vars(trio.socket.SocketType).items():
-    if _name not in vars(CheckedSocket) and callable(_member):
-        _wrap = _pass_on_checked if _name.startswith("recv") else _pass_on
-        setattr(CheckedSocket, _name, _wrap(_name))
+CheckedSocket.pass_on_everything_else()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import trio
 
 
 @asynccontextmanager
-async def open_background_nursery() -> AsyncIterator[trio.Nursery]:
+async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
     """A nursery whose tasks end with the body, and that lets the body's exception out bare.
 
     An exception group comes out only if a background task failed.

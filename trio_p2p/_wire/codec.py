@@ -10,7 +10,7 @@ Hostile bytes raise :exc:`RemoteProtocolError` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgpack
@@ -81,9 +81,9 @@ def _unpack_untrusted(payload: bytes) -> dict[object, Any]:
     except (ValueError, msgpack.UnpackException):
         raise RemoteProtocolError("got a frame that holds no msgpack of ours") from None
     # No repr of the value anywhere: that of a deeply nested one raises RecursionError.
-    if type(fields) is not dict:
+    if not isinstance(fields, dict):
         raise RemoteProtocolError("got a frame that does not hold a map")
-    return fields
+    return cast("dict[object, Any]", fields)
 
 
 class FrameReader:
@@ -94,7 +94,7 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Take what the stream brought. Empty it with :meth:`next_untrusted` before the next."""
         self._buffer += data
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, get_args
 
 import attrs
 
@@ -79,9 +79,11 @@ def _check_reason(value: Any) -> str:
 
 
 def _check_capabilities(value: Any) -> tuple[str, ...]:
-    if type(value) is not list or len(value) > 32 or any(type(item) is not str for item in value):
-        raise ValueError("not a list of up to 32 names")
-    return tuple(value)
+    match value:
+        case [*names] if len(names) <= 32 and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        case _:
+            raise ValueError("not a list of up to 32 names")
 
 
 def _check_endpoint(value: Any) -> Endpoint:
@@ -227,4 +229,4 @@ Message: TypeAlias = (
     | ReceiverEndpoint
     | Refused
 )
-MESSAGE_TYPES: tuple[type[Message], ...] = Message.__args__  # type: ignore[attr-defined]
+MESSAGE_TYPES: tuple[type[Message], ...] = get_args(Message)
