@@ -56,7 +56,7 @@ _Connect: TypeAlias = Callable[[trio.CancelScope], Awaitable[None]]
 _JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
 
 # These may be over soon; all other errors are for good.
-_PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError)
+_PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError, OSError)
 
 
 class Registration:
@@ -100,15 +100,18 @@ class Registration:
                     before = self.registered
                     try:
                         await self._register(introductions, task_status)
+                    except _PASSING_ERRORS as error:
+                        if not self.registered:
+                            raise
+                        logger.warning("%r is not registered now: %s", self.uid, error)
                     except P2PError as error:
                         if not self.registered:
                             raise
-                        if not isinstance(error, _PASSING_ERRORS):
-                            logger.warning("%r cannot be registered any more: %s", self.uid, error)
-                            self.failure = error
-                            return
-                        backoff = MIN_BACKOFF if self.registered > before else backoff
-                        logger.warning("%r is not registered now: %s", self.uid, error)
+                        logger.warning("%r cannot be registered any more: %s", self.uid, error)
+                        self.failure = error
+                        return
+                    if self.registered > before:
+                        backoff = MIN_BACKOFF
                     await trio.sleep(backoff * _JITTER.uniform(0.5, 1.5))
                     backoff = min(2 * backoff, MAX_BACKOFF)
 

@@ -33,6 +33,7 @@ from trio_p2p._commands.networks import (
     Network as Network,
     Site as Site,
 )
+from trio_p2p._commands.programs import run as run, running as running, start as start
 
-from .hosts import popen as popen, run as run, running as running, start as start
+from .hosts import popen as popen
 from .userspace import UserspaceNetwork as UserspaceNetwork

@@ -98,7 +98,7 @@ class Broker:
             try:
                 message: Message | None = await link.channel.receive()
                 while message is not None and not connection.is_closed:
-                    logger.debug("from %s: %s", connection.endpoint, message)
+                    logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
                     outgoing += self.registry.received(connection, message, trio.current_time())
                     message = link.channel.receive_nowait()
             except ChannelClosedError:
@@ -118,7 +118,7 @@ class Broker:
         """Send messages, to each connection all of its own at once; close the closed ones."""
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:
-            logger.debug("to %s: %s", connection.endpoint, message)
+            logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
             messages_of.setdefault(connection, []).append(message)
         for connection, messages in messages_of.items():
             link = self._links[connection]

@@ -72,7 +72,7 @@ class Namespace:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self._descriptor = _start_thread(_open_new_network_namespace, name=label).result()
+        self._descriptor = start_thread(_open_new_network_namespace, name=label).result()
         self.ip("link set lo up")
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ class Namespace:
             _check(_libc.setns(self._descriptor, _CLONE_NEWNET))
             return function(*args)
 
-        return _start_thread(enter_and_run, name=self.label)
+        return start_thread(enter_and_run, name=self.label)
 
     def call(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a synchronous function inside the namespace; its sockets belong there for good."""
@@ -146,7 +146,8 @@ class Namespace:
             ) from error
 
 
-def _start_thread(function: Callable[[], T], *, name: str) -> Future[T]:
+def start_thread(function: Callable[[], T], *, name: str) -> Future[T]:
+    """Start a function in a new thread, which ends with the process."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -10,7 +10,8 @@ from .._errors import Outcome
 
 # Seconds. A SYN that is lost is sent again by a new socket after about a round trip, much sooner
 # than the kernel's first retransmission, which comes after one second (RFC 6298).
-MIN_PATIENCE = 0.1
+UNMEASURED_ROUND_TRIP = 0.1
+JITTER = 0.02  # what an answer may take on top of the round trip
 PATIENCE_GROWTH = 1.5  # an answer that takes longer than expected must still get through
 
 
@@ -38,7 +39,7 @@ class PunchPlan:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
             random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
         """
-        return cls(None, max(1.25 * round_trip, MIN_PATIENCE), 0.0, random)
+        return cls(None, _time_to_answer(round_trip), 0.0, random)
 
     @classmethod
     def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
@@ -49,7 +50,7 @@ class PunchPlan:
             round_trip: as for :meth:`dial`.
             random: as for :meth:`dial`.
         """
-        return cls(hops, 3 * max(1.25 * round_trip, MIN_PATIENCE), 0.0, random)
+        return cls(hops, 3 * _time_to_answer(round_trip), 0.0, random)
 
     def failed(self, outcome: Outcome) -> None:
         """The last attempt ended like this; plan the next."""
@@ -64,3 +65,7 @@ class PunchPlan:
                 self.hops -= 1
             case _:
                 self.pause = self.patience * (0.25 + 0.5 * self._random())
+
+
+def _time_to_answer(round_trip: float) -> float:
+    return 1.25 * (round_trip or UNMEASURED_ROUND_TRIP) + JITTER

@@ -1,6 +1,6 @@
 """The messages between peers and broker, and what a valid one looks like.
 
-The numbered steps are those of the p2prs protocol (after NATBLASTER, CMU-ISRI-05-104). A message
+The steps are those of the p2prs protocol (after NATBLASTER, CMU-ISRI-05-104). A message
 travels as a msgpack map with a ``type`` and the fields of its class. An absent optional field is
 left out; a field that the class does not know is ignored, so that either side may add some.
 """
@@ -38,6 +38,10 @@ class RefusalCode(enum.StrEnum):
     PROTOCOL_VIOLATION = "protocol-violation"
     RECEIVER_LOST = "receiver-lost"
     RECEIVER_SILENT = "receiver-silent"
+
+
+_REFUSAL_CODES = frozenset(code.value for code in RefusalCode)
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96: an IPv4 address has one form here
 
 
 def check_uid(value: Any) -> str:
@@ -88,18 +92,22 @@ def _check_capabilities(value: Any) -> tuple[str, ...]:
 
 def _check_endpoint(value: Any) -> Endpoint:
     match value:
-        case [bytes(packed), int(port)] if len(packed) in (4, 16) and 0 < port < 65536:
-            return Endpoint(ipaddress.ip_address(packed), port)
-        case _:
-            raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
+        case [bytes(packed), port] if type(port) is int and 0 < port < 65536:
+            if len(packed) == 4 or (len(packed) == 16 and packed[:12] != _IPV4_MAPPED):
+                return Endpoint(ipaddress.ip_address(packed), port)
+    raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
 
 
 def _check_refusal_code(value: Any) -> RefusalCode:
+    # Not by the enum's own lookup: its error holds a repr of whatever the other side sent.
+    if type(value) is not str or value not in _REFUSAL_CODES:
+        raise ValueError("not a code of this version")
     return RefusalCode(value)
 
 
 def _field(check: Check, default: Any = attrs.NOTHING) -> Any:
-    return attrs.field(default=default, metadata={"check": check}, repr=check not in _SECRETS)
+    shown = str if check is _check_endpoint else check not in _SECRETS
+    return attrs.field(default=default, metadata={"check": check}, repr=shown)
 
 
 _check_id = _check_bytes(ID_BYTES)
@@ -114,47 +122,53 @@ class Hello:
     """The first message of either side: what it speaks."""
 
     type: ClassVar = "hello"
+    step: ClassVar = "greeting"
     version: int = _field(_check_integer(0, 2**16 - 1), VERSION)
     capabilities: tuple[str, ...] = _field(_check_capabilities, CAPABILITIES)
 
 
 @attrs.frozen
 class Register:
-    """Initiation 1: the receiver asks for its UID; ``resume`` proves that it was its own."""
+    """The receiver asks for its UID; ``resume`` proves that it was its own."""
 
     type: ClassVar = "register"
+    step: ClassVar = "initiation 1"
     uid: str = _field(check_uid)
     resume: bytes | None = _field(_check_id, None)
 
 
 @attrs.frozen
 class Registered:
-    """Initiation 2: the broker holds the UID, and saw the receiver at this endpoint."""
+    """The broker holds the UID, and saw the receiver at this endpoint."""
 
     type: ClassVar = "registered"
+    step: ClassVar = "initiation 2"
     endpoint: Endpoint = _field(_check_endpoint)
     resume: bytes = _field(_check_id)
 
 
 @attrs.frozen
 class KeepAlive:
-    """Initiation 3: still here."""
+    """Still here."""
 
     type: ClassVar = "keepalive"
+    step: ClassVar = "initiation 3"
 
 
 @attrs.frozen
 class Kill:
-    """Initiation 4: the receiver quits."""
+    """The receiver quits."""
 
     type: ClassVar = "kill"
+    step: ClassVar = "initiation 4"
 
 
 @attrs.frozen
 class IntroductionRequest:
-    """Step 1: the sender asks for a UID; the answer carries the same number."""
+    """The sender asks for a UID; the answer carries the same number."""
 
     type: ClassVar = "introduction_request"
+    step: ClassVar = "step 1"
     number: int = _field(_check_number)
     uid: str = _field(check_uid)
     technique: str = _field(_check_reason)
@@ -162,25 +176,28 @@ class IntroductionRequest:
 
 @attrs.frozen
 class ConnectionRequest:
-    """Step 2 (classic only): somebody asks for the receiver."""
+    """Somebody asks for the receiver; classic only."""
 
     type: ClassVar = "connection_request"
+    step: ClassVar = "step 2"
     introduction: bytes = _field(_check_id)
 
 
 @attrs.frozen
 class Acknowledge:
-    """Step 3 (classic only): sent from the port that the receiver is going to punch from."""
+    """Sent from the port that the receiver is going to punch from; classic only."""
 
     type: ClassVar = "acknowledge"
+    step: ClassVar = "step 3"
     introduction: bytes = _field(_check_id)
 
 
 @attrs.frozen
 class SenderEndpoint:
-    """Step 4: where the sender is. The fast introduction sends it over the registration."""
+    """Where the sender is. The fast introduction sends it over the registration."""
 
     type: ClassVar = "sender_endpoint"
+    step: ClassVar = "step 4"
     endpoint: Endpoint = _field(_check_endpoint)
     nonce: bytes = _field(_check_nonce)
     round_trip: int = _field(_check_round_trip, 0)
@@ -188,17 +205,19 @@ class SenderEndpoint:
 
 @attrs.frozen
 class HolePunched:
-    """Step 9 (classic only): the receiver has punched, and listens."""
+    """The receiver has punched, and listens; classic only."""
 
     type: ClassVar = "hole_punched"
+    step: ClassVar = "step 9"
     introduction: bytes = _field(_check_id)
 
 
 @attrs.frozen
 class ReceiverEndpoint:
-    """Step 10: where the receiver is."""
+    """Where the receiver is."""
 
     type: ClassVar = "receiver_endpoint"
+    step: ClassVar = "step 10"
     number: int = _field(_check_number)
     endpoint: Endpoint = _field(_check_endpoint)
     nonce: bytes = _field(_check_nonce)
@@ -210,6 +229,7 @@ class Refused:
     """The broker will not: the request of that number, or else anything more."""
 
     type: ClassVar = "refused"
+    step: ClassVar = "refusal"
     code: RefusalCode = _field(_check_refusal_code)
     reason: str = _field(_check_reason)
     number: int | None = _field(_check_number, None)

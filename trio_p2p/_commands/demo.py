@@ -1,0 +1,160 @@
+"""``trio-p2p demo``: a broker, a receiver and a sender, each step shown with its time."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar, TypeVarTuple
+
+import attrs
+import trio
+
+from .._broker.server import serve_broker
+from .._errors import P2PError, Technique
+from .._net.sockets import local_endpoint, remote_endpoint
+from .._receiver import serve_p2p
+from .._sender import open_p2p_stream
+from .namespaces import (
+    NamespacesUnavailableError,
+    enter_user_namespace_if_needed,
+    start_thread,
+)
+from .networks import KernelNetwork, Nat
+from .programs import Place, run, running
+from .run import EXIT_FAILED
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+UID = "demo"
+GREETING = b"hello through the NATs"
+
+
+@attrs.frozen
+class _Scene:
+    """Where the three programs run, and the address that the broker has there."""
+
+    broker: Place
+    receiver: Place
+    sender: Place
+    address: str
+    caption: str
+
+
+class _ThisHost:
+    """A place without a namespace."""
+
+    def submit(self, function: Callable[[*Ts], T], /, *args: *Ts) -> Future[T]:
+        return start_thread(partial(function, *args), name="demo")
+
+
+def demonstrate(*, with_nats: bool) -> int:
+    """Connect two peers by each technique, and show how; the exit code."""
+    with _scene(with_nats=with_nats) as scene:
+        print(scene.caption)
+        with running(scene.broker, _broker, scene.address) as broker:
+            for technique in Technique:
+                print(f"\n{technique} introduction")
+                with (
+                    _steps_shown(),
+                    running(scene.receiver, _receive, broker, technique),
+                ):
+                    try:
+                        summary = run(scene.sender, _send, broker, technique)
+                    except P2PError as error:
+                        print(f"trio-p2p: {error}", file=sys.stderr)
+                        return EXIT_FAILED
+                print(summary)
+    return 0
+
+
+@contextmanager
+def _scene(*, with_nats: bool) -> Generator[_Scene]:
+    here = _Scene(
+        _ThisHost(), _ThisHost(), _ThisHost(), "127.0.0.1", "Three programs on this host, no NATs."
+    )
+    if not with_nats:
+        yield here
+        return
+    try:
+        enter_user_namespace_if_needed()
+        network = KernelNetwork()
+    except NamespacesUnavailableError as error:
+        print(f"trio-p2p: no NATs can be made here, so the demo does without. {error}")
+        yield here
+        return
+    with network:
+        broker, receiver, sender = (
+            network.add_host(),
+            network.add_site(Nat()),
+            network.add_site(Nat()),
+        )
+        yield _Scene(
+            broker.host,
+            receiver.host,
+            sender.host,
+            str(broker.host_address),
+            f"broker {broker.host_address}  |  receiver {receiver.host_address}, "
+            f"behind a NAT with {receiver.public_address}  |  sender {sender.host_address}, "
+            f"behind a NAT with {sender.public_address}",
+        )
+
+
+async def _broker(host: str, *, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(partial(serve_broker, 0, host=host))
+        task_status.started((host, local_endpoint(listener.socket).port))
+
+
+async def _receive(
+    broker: tuple[str, int],
+    technique: Technique,
+    *,
+    task_status: trio.TaskStatus[object],
+) -> None:
+    async def echo(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            await stream.send_all(data)
+
+    await serve_p2p(echo, UID, broker, techniques=[technique], task_status=task_status)
+
+
+async def _send(broker: tuple[str, int], technique: Technique) -> str:
+    started_at = trio.current_time()
+    stream = await open_p2p_stream(UID, broker, techniques=[technique])
+    milliseconds = 1000 * (trio.current_time() - started_at)
+    async with stream:
+        ends = f"{local_endpoint(stream.socket)} → {remote_endpoint(stream.socket)}"
+        await stream.send_all(GREETING)
+        await stream.send_eof()
+        echoed = b"".join([data async for data in stream])
+    if echoed != GREETING:
+        raise P2PError(f"the receiver echoed {echoed!r}: please report this")
+    return f"connected directly in {milliseconds:.1f} ms, {ends}; {len(echoed)} bytes came back"
+
+
+@contextmanager
+def _steps_shown() -> Generator[None]:
+    """Print what the library logs, with the time since now."""
+    started_at = time.perf_counter()
+
+    class Printer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            milliseconds = 1000 * (time.perf_counter() - started_at)
+            who = record.name.removeprefix("trio_p2p.")
+            print(f"{milliseconds:8.1f} ms  {who:8}  {record.getMessage()}", flush=True)
+
+    logger = logging.getLogger("trio_p2p")
+    printer, level = Printer(), logger.level
+    logger.addHandler(printer)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.removeHandler(printer)
+        logger.setLevel(level)
