@@ -1,14 +1,17 @@
 """How Sphinx builds the documentation."""
 
 import importlib.metadata
+import sys
+from pathlib import Path
 
 project = "trio_p2p"
 author = "trio_p2p contributors"
 copyright = "2026, trio_p2p contributors"
 release = importlib.metadata.version("trio-p2p")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio", "wire_tables"]
 exclude_patterns = ["_build"]
+sys.path.insert(0, str(Path(__file__).parent))
 html_theme = "furo"
 html_title = f"trio_p2p {release}"
 

@@ -20,6 +20,8 @@ from ._net.checked_socket import CheckedSocket
 from ._net.sockets import local_endpoint, remote_endpoint
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
 
+HEAD_START = 0.02  # seconds until the proof of a busy sender has followed its part of the handshake
+
 OnAttempt: TypeAlias = Callable[[Attempt], object]
 
 
@@ -110,27 +112,32 @@ class _Race:
         introduction = self._introduction
         if introduction.role is Role.RECEIVER:
             plan = PunchPlan.hold(guard_hops, introduction.round_trip, random.random)
-            check = self._check_held
+            take = self._take_held
         else:
             plan = PunchPlan.dial(introduction.round_trip, random.random)
-            check = self._check_dialled
+            take = self._take_dialled
         await punch(
-            port, introduction.peer, plan, check=check, record=self._record, task_status=task_status
+            port, introduction.peer, plan, take=take, record=self._record, task_status=task_status
         )
 
-    async def _check_dialled(self, sock: trio.socket.SocketType) -> bool:
+    async def _take_dialled(self, sock: trio.socket.SocketType) -> bool:
         # To wait for the receiver's proof would cost a round trip.
-        checked = CheckedSocket(sock, self.proofs.peers)
+        checked = CheckedSocket(sock, expects=self.proofs.peers)
         return await self._nominate(sock, winner=checked)
 
-    async def _check_held(self, sock: trio.socket.SocketType) -> bool:
-        await sock.send(self.proofs.own)
-        proof = b""
+    async def _take_held(self, sock: trio.socket.SocketType) -> bool:
+        proof, says = b"", self.proofs.own
         with trio.move_on_after(PROOF_TIME):
+            # A sender that dialled, too, speaks at once. One that accepted waits for us.
+            with trio.move_on_after(HEAD_START) as head_start:
+                await sock.recv(1, trio.socket.MSG_PEEK)
+            if head_start.cancelled_caught:
+                await sock.send(says)
+                says = b""
             proof = await receive_exactly(sock, PROOF_BYTES)
         if not hmac.compare_digest(proof, self.proofs.peers):
             return False
-        self._win(sock)
+        self._win(CheckedSocket(sock, says=says))
         return True
 
     async def accept(self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType]) -> None:
@@ -139,7 +146,7 @@ class _Race:
             won = False
             try:
                 local, remote = local_endpoint(sock), remote_endpoint(sock)
-                won = await self._nominate(sock, winner=sock)
+                won = await self._take_accepted(sock)
             except OSError:
                 continue  # it broke; the peer comes again
             finally:
@@ -148,10 +155,18 @@ class _Race:
             seconds = trio.current_time() - self._started_at
             self._record(local, remote, Outcome.CONNECTED, seconds)
 
+    async def _take_accepted(self, sock: trio.socket.SocketType) -> bool:
+        if self._introduction.role is Role.SENDER:
+            return await self._nominate(sock, winner=sock)
+        if self._winner is None:
+            self._win(CheckedSocket(sock, says=self.proofs.own))
+            return True
+        return False
+
     async def _nominate(
         self, sock: trio.socket.SocketType, *, winner: trio.socket.SocketType
     ) -> bool:
-        """Prove ourselves on this connection and, being the sender, on no other."""
+        """Prove ourselves, being the sender, on this connection and on no other."""
         if self._winner is not None:
             return False
         self._winner = winner

@@ -32,8 +32,11 @@ from ._parameters import (
 
 logger = logging.getLogger("trio_p2p.sender")
 
-# Seconds to try one technique. The retransmissions of a first SYN come after 1 s and 3 s.
-TECHNIQUE_TIME = {Technique.FAST: 4.0, Technique.CLASSIC: 10.0}
+# Seconds to try one technique, in rounds from fresh ports. Once the receiver's NAT has seen a first
+# SYN of either side it lets none pass that has another sequence number. So if one of these two is
+# lost behind it, dialling again helps only between other endpoints.
+ROUND_TIMES = {Technique.FAST: (0.75, 1.25, 2.0), Technique.CLASSIC: (4.0, 6.0)}
+MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 MAX_KEPT_LINKS = 8  # idle connections to the broker
 MAX_ASKED = 1024  # UIDs that one of them was used for
 
@@ -103,30 +106,30 @@ class P2PSender:
         return await _open_stream(parse_uid(uid), self._techniques, on_attempt, self._open_by)
 
     async def _open_by(
-        self, technique: Technique, uid: str, on_attempt: OnAttempt
+        self, technique: Technique, seconds: float, uid: str, on_attempt: OnAttempt
     ) -> trio.SocketStream | None:
         if technique is Technique.CLASSIC:
             # The broker closes the connection (step 11): not one to keep.
-            return await _open_over_new_link(self._broker, technique, uid, on_attempt)
+            return await _open_over_new_link(self._broker, technique, seconds, uid, on_attempt)
         for link in self._links:
             if link.lost is None and uid not in link.asked:
                 try:
-                    return await self._open_over(link, uid, on_attempt)
+                    return await self._open_over(link, seconds, uid, on_attempt)
                 except BrokerLostError:
                     logger.debug("a kept connection to the broker was stale")
                     break
         link = await self._nursery.start(self._keep_link, uid)
-        return await self._open_over(link, uid, on_attempt)
+        return await self._open_over(link, seconds, uid, on_attempt)
 
     async def _open_over(
-        self, link: BrokerLink, uid: str, on_attempt: OnAttempt
+        self, link: BrokerLink, seconds: float, uid: str, on_attempt: OnAttempt
     ) -> trio.SocketStream | None:
         link.asked.add(uid)
         if all(uid in kept.asked for kept in self._links):
             self._nursery.start_soon(self._keep_spare_link)
         link.users += 1
         try:
-            return await _open_over_link(link, Technique.FAST, uid, on_attempt)
+            return await _open_over_link(link, Technique.FAST, seconds, uid, on_attempt)
         finally:
             link.users -= 1
             self._drop_links()
@@ -193,9 +196,9 @@ async def _open_stream(
     uid: str,
     techniques: Sequence[Technique],
     on_attempt: OnAttempt | None,
-    open_by: Callable[[Technique, str, OnAttempt], Awaitable[trio.SocketStream | None]],
+    open_by: Callable[[Technique, float, str, OnAttempt], Awaitable[trio.SocketStream | None]],
 ) -> trio.SocketStream:
-    """Try one technique after the other."""
+    """Try one technique after the other, each in rounds."""
     attempts: list[Attempt] = []
 
     def note(attempt: Attempt) -> None:
@@ -205,9 +208,12 @@ async def _open_stream(
             on_attempt(attempt)
 
     for technique in techniques:
-        stream = await open_by(technique, uid, note)
-        if stream is not None:
-            return stream
+        for seconds in ROUND_TIMES[technique]:
+            stream = await open_by(technique, seconds, uid, note)
+            if stream is not None:
+                return stream
+            if attempts[-1].outcome is Outcome.NOT_INTRODUCED:
+                break
     raise IntroductionError(
         f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
         "one of the two networks lets no direct TCP connection through this way; "
@@ -218,12 +224,16 @@ async def _open_stream(
 
 
 async def _open_over_new_link(
-    broker: tuple[str, int], technique: Technique, uid: str, on_attempt: OnAttempt
+    broker: tuple[str, int],
+    technique: Technique,
+    seconds: float,
+    uid: str,
+    on_attempt: OnAttempt,
 ) -> trio.SocketStream | None:
     stream = None
     try:
         async with open_broker_link(broker, (technique,)) as link:
-            stream = await _open_over_link(link, technique, uid, on_attempt)
+            stream = await _open_over_link(link, technique, seconds, uid, on_attempt)
     except BaseException:
         if stream is not None:
             stream.socket.close()
@@ -232,19 +242,19 @@ async def _open_over_new_link(
 
 
 async def _open_over_link(
-    link: BrokerLink, technique: Technique, uid: str, on_attempt: OnAttempt
+    link: BrokerLink, technique: Technique, seconds: float, uid: str, on_attempt: OnAttempt
 ) -> trio.SocketStream | None:
-    """The stream, or None if the technique does not work for these peers."""
+    """The stream, or None if none came of this round."""
     started_at = trio.current_time()
     try:
         introduction = await link.ask(uid, technique)
     except IntroductionError as error:
         logger.info("%s", error)
-        seconds = trio.current_time() - started_at
-        on_attempt(Attempt(technique, None, None, Outcome.NOT_INTRODUCED, seconds))
+        elapsed = trio.current_time() - started_at
+        on_attempt(Attempt(technique, None, None, Outcome.NOT_INTRODUCED, elapsed))
         return None
     logger.debug("the receiver is at %s: dialling and listening", introduction.peer)
-    with trio.move_on_after(TECHNIQUE_TIME[technique]):
+    with trio.move_on_after(max(seconds, MIN_ROUND_TRIPS * introduction.round_trip)):
         return await connect_introduced(
             link.base, introduction, guard_hops=DEFAULT_GUARD_HOPS, on_attempt=on_attempt
         )

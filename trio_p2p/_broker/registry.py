@@ -137,7 +137,7 @@ class Registry:
 
         Afterwards every connection in :attr:`State.CLOSED` has said its last.
         """
-        transition = self._TRANSITIONS.get((connection.state, type(message)))
+        transition = self.TRANSITIONS.get((connection.state, type(message)))
         try:
             if transition is None:
                 _refuse(
@@ -173,6 +173,8 @@ class Registry:
         return self._close(connection)
 
     def _close(self, connection: Connection, last: Message | None = None) -> Outgoing:
+        if connection.state is State.CLOSED:
+            return []
         outgoing: Outgoing = [] if last is None else [(connection, last)]
         if connection.state is State.RECEIVER:
             del self._receivers[connection.uid]
@@ -299,7 +301,7 @@ class Registry:
         """An upper bound, by the triangle inequality."""
         return min(self._round_trip(sender) + self._round_trip(receiver), MAX_ROUND_TRIP)
 
-    _TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
+    TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
         (State.RECEIVER, KeepAlive): _keep_alive,

@@ -16,7 +16,7 @@ from .._net.sockets import LISTEN_BACKLOG, round_trip
 from .._wire.messages import Message
 from .registry import Connection, Outgoing, Registry
 
-FAREWELL_TIME = 1.0  # seconds, for a last message to a client that may not be reading
+READING_TIME = 1.0  # seconds that another client's message may wait for a client to read
 
 logger = logging.getLogger("trio_p2p.broker")
 
@@ -84,13 +84,13 @@ class Broker:
                 await self._converse(connection, link)
             if scope.cancelled_caught and not connection.is_closed:
                 logger.info("%s fell silent (%s)", endpoint, connection.state.value)
-                await self._send_last(self.registry.expired(connection))
+                await self._send(self.registry.expired(connection))
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
             orphaned = self.registry.disconnected(connection)
             del self._links[connection]
             await trio.aclose_forcefully(stream)
-        await self._send_last(orphaned)
+        await self._send(orphaned)
 
     async def _converse(self, connection: Connection, link: _Link) -> None:
         while not connection.is_closed:
@@ -109,21 +109,34 @@ class Broker:
             link.scope.deadline = connection.deadline
             await self._send(outgoing, own=connection)
 
-    async def _send_last(self, outgoing: Outgoing) -> None:
-        """Send what outlives its connection's timer, so under one of its own."""
-        with trio.move_on_after(FAREWELL_TIME):
-            await self._send(outgoing)
-
     async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
         """Send messages, to each connection all of its own at once; close the closed ones."""
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:
             logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
             messages_of.setdefault(connection, []).append(message)
-        for connection, messages in messages_of.items():
-            link = self._links[connection]
+        own_messages = [] if own is None else messages_of.pop(own, [])
+        if len(messages_of) == 1:  # nearly always, and a nursery has its price
+            await self._tell(*messages_of.popitem())
+        elif messages_of:
+            async with trio.open_nursery() as nursery:
+                for connection, messages in messages_of.items():
+                    nursery.start_soon(self._tell, connection, messages)
+        if own is not None and own_messages:
+            with suppress(ChannelClosedError):
+                await self._links[own].channel.send(*own_messages)
+
+    async def _tell(self, connection: Connection, messages: list[Message]) -> None:
+        """Send messages to a client that is not our own, and must not hold us up."""
+        link = self._links.get(connection)
+        if link is None:  # gone, while others were told
+            return
+        with trio.move_on_after(READING_TIME) as patience:
             # A broken channel is for its own task to notice.
             with suppress(ChannelClosedError):
                 await link.channel.send(*messages)
-            if connection.is_closed and connection is not own:
-                link.scope.cancel(reason="the registry closed this connection")
+        if patience.cancelled_caught:
+            link.scope.cancel(reason="its client does not read")
+        elif connection.is_closed:
+            logger.debug("closing the connection of %s", connection.endpoint)
+            link.scope.cancel(reason="the registry closed this connection")

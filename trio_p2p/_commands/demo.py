@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from subprocess import CalledProcessError
 from typing import TypeVar, TypeVarTuple
 
 import attrs
@@ -27,6 +28,7 @@ from .namespaces import (
 from .networks import KernelNetwork, Nat
 from .programs import Place, run, running
 from .run import EXIT_FAILED
+from .standard_streams import end_standard_output
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -53,56 +55,60 @@ class _ThisHost:
         return start_thread(partial(function, *args), name="demo")
 
 
+_HERE = _Scene(
+    _ThisHost(), _ThisHost(), _ThisHost(), "127.0.0.1", "Three programs on this host, no NATs."
+)
+
+
 def demonstrate(*, with_nats: bool) -> int:
     """Connect two peers by each technique, and show how; the exit code."""
-    with _scene(with_nats=with_nats) as scene:
-        print(scene.caption)
-        with running(scene.broker, _broker, scene.address) as broker:
+    with ExitStack() as stack:
+        scene = _scene(stack) if with_nats else _HERE
+        _show(scene.caption)
+        try:
             for technique in Technique:
-                print(f"\n{technique} introduction")
-                with (
-                    _steps_shown(),
-                    running(scene.receiver, _receive, broker, technique),
-                ):
-                    try:
-                        summary = run(scene.sender, _send, broker, technique)
-                    except P2PError as error:
-                        print(f"trio-p2p: {error}", file=sys.stderr)
-                        return EXIT_FAILED
-                print(summary)
+                _show(f"\n{technique} introduction")
+                _show(_introduce(scene, technique))
+        except P2PError as error:
+            print(f"trio-p2p: {error}", file=sys.stderr)
+            return EXIT_FAILED
     return 0
 
 
-@contextmanager
-def _scene(*, with_nats: bool) -> Generator[_Scene]:
-    here = _Scene(
-        _ThisHost(), _ThisHost(), _ThisHost(), "127.0.0.1", "Three programs on this host, no NATs."
-    )
-    if not with_nats:
-        yield here
-        return
+def _scene(stack: ExitStack) -> _Scene:
+    """Two NATs, which last as long as the stack; or none, if none can be made."""
     try:
         enter_user_namespace_if_needed()
-        network = KernelNetwork()
-    except NamespacesUnavailableError as error:
-        print(f"trio-p2p: no NATs can be made here, so the demo does without. {error}")
-        yield here
-        return
-    with network:
-        broker, receiver, sender = (
-            network.add_host(),
-            network.add_site(Nat()),
-            network.add_site(Nat()),
+        network = stack.enter_context(KernelNetwork())
+        broker = network.add_host()
+        receiver, sender = network.add_site(Nat()), network.add_site(Nat())
+    except (NamespacesUnavailableError, CalledProcessError) as error:
+        # The tools explain themselves in a note.
+        reason = " ".join([str(error), *getattr(error, "__notes__", [])]).strip()
+        print(
+            f"trio-p2p: no NATs can be made here, so the demo does without. {reason}",
+            file=sys.stderr,
         )
-        yield _Scene(
-            broker.host,
-            receiver.host,
-            sender.host,
-            str(broker.host_address),
-            f"broker {broker.host_address}  |  receiver {receiver.host_address}, "
-            f"behind a NAT with {receiver.public_address}  |  sender {sender.host_address}, "
-            f"behind a NAT with {sender.public_address}",
-        )
+        return _HERE
+    return _Scene(
+        broker.host,
+        receiver.host,
+        sender.host,
+        str(broker.host_address),
+        f"broker {broker.host_address}  |  receiver {receiver.host_address}, "
+        f"behind a NAT with {receiver.public_address}  |  sender {sender.host_address}, "
+        f"behind a NAT with {sender.public_address}",
+    )
+
+
+def _introduce(scene: _Scene, technique: Technique) -> str:
+    """Show how a receiver and a sender connect, and what came of it."""
+    with (
+        _steps_shown(),
+        running(scene.broker, _broker, scene.address) as broker,
+        running(scene.receiver, _receive, broker, technique),
+    ):
+        return run(scene.sender, _send, broker, technique)
 
 
 async def _broker(host: str, *, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
@@ -147,7 +153,7 @@ def _steps_shown() -> Generator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             milliseconds = 1000 * (time.perf_counter() - started_at)
             who = record.name.removeprefix("trio_p2p.")
-            print(f"{milliseconds:8.1f} ms  {who:8}  {record.getMessage()}", flush=True)
+            _show(f"{milliseconds:8.1f} ms  {who:8}  {record.getMessage()}")
 
     logger = logging.getLogger("trio_p2p")
     printer, level = Printer(), logger.level
@@ -158,3 +164,10 @@ def _steps_shown() -> Generator[None]:
     finally:
         logger.removeHandler(printer)
         logger.setLevel(level)
+
+
+def _show(line: str) -> None:
+    try:
+        print(line + "\n", end="", flush=True)  # at once, as other threads do the same
+    except BrokenPipeError:
+        end_standard_output()

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import IO
 
 import trio
 
-from .._errors import Attempt, Technique
+from .._errors import Technique
 from .._receiver import open_p2p_listener
 from .._sender import open_p2p_stream
 from .bridge import bridge_standard_streams
 from .demo import demonstrate
-from .run import CommandError, add_verbose_option, run_command
+from .report import Report
+from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
+from .standard_streams import require_standard_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "demo":
-        return demonstrate(with_nats=options.nat)
+        try:
+            return demonstrate(with_nats=options.nat)
+        except KeyboardInterrupt:
+            return EXIT_SIGNALLED + signal.SIGINT
     command = _listen if options.command == "listen" else _connect
     return run_command(partial(command, options), verbose=options.verbose)
 
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     connect.add_argument(
         "--report",
         metavar="FILE",
+        default=os.devnull,
         help="write as JSON how the connection came about, or why not",
     )
     demo = commands.add_parser("demo", help="watch two peers being connected")
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _listen(options: argparse.Namespace) -> None:
+    require_standard_streams()
     async with open_p2p_listener(
         options.uid, _broker(options), techniques=options.only or list(Technique)
     ) as listener:
@@ -80,23 +85,22 @@ async def _listen(options: argparse.Namespace) -> None:
 
 
 async def _connect(options: argparse.Namespace) -> None:
-    # Before anything else, since it may fail.
-    report = options.report and Path(options.report).open("w", encoding="utf-8")  # noqa: ASYNC230, SIM115
+    require_standard_streams()
+    report = Report(options.report)
     started_at = trio.current_time()
-    attempts: list[Attempt] = []
-    seconds = None
     try:
         stream = await open_p2p_stream(
             options.uid,
             _broker(options),
             techniques=options.only or list(Technique),
-            on_attempt=attempts.append,
+            on_attempt=report.attempts.append,
         )
-        seconds = trio.current_time() - started_at
-    finally:
-        if report is not None:
-            _write_report(report, seconds, attempts)
+    except BaseException:
+        report.write(seconds=None)
+        raise
+    seconds = trio.current_time() - started_at
     async with stream:
+        report.write(seconds=seconds)
         await bridge_standard_streams(stream)
 
 
@@ -107,25 +111,3 @@ def _broker(options: argparse.Namespace) -> str:
         )
     broker: str = options.broker
     return broker
-
-
-def _write_report(file: IO[str], seconds: float | None, attempts: Sequence[Attempt]) -> None:
-    """Write how a stream was opened; ``seconds`` is None if it was not."""
-    report = {
-        "path": None if seconds is None else "direct",
-        "technique": None if seconds is None else attempts[-1].technique,
-        "seconds": seconds,
-        "attempts": [
-            {
-                "technique": attempt.technique,
-                "local": attempt.local and str(attempt.local),
-                "remote": attempt.remote and str(attempt.remote),
-                "outcome": attempt.outcome,
-                "seconds": attempt.seconds,
-            }
-            for attempt in attempts
-        ],
-    }
-    with file:
-        json.dump(report, file, indent=2)
-        file.write("\n")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 
@@ -30,14 +31,20 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
 
 def run_command(main: Callable[[], Awaitable[None]], *, verbose: bool) -> int:
     """Run a command; the exit code. An error becomes one sentence on standard error."""
+    if sys.stderr is None:  # then print() would take standard output
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     if verbose:
         logging.basicConfig(
             level=logging.DEBUG, format="%(relativeCreated)8.1f ms  %(name)s  %(message)s"
         )
+    else:
+        logging.basicConfig(level=logging.WARNING, format=f"{_program()}: %(message)s")
     code = EXIT_FAILED
     try:
         signalled = trio.run(_run_until_signal, main)
         code = EXIT_SIGNALLED + signalled if signalled else 0
+    except* KeyboardInterrupt:  # before or after the signals are received otherwise
+        code = EXIT_SIGNALLED + signal.SIGINT
     except* (P2PError, CommandError, OSError) as group:
         print(f"{_program()}: {_sentence(group)}", file=sys.stderr)
     return code
@@ -62,7 +69,7 @@ async def _run_until_signal(main: Callable[[], Awaitable[None]]) -> int:
 
 
 def _program() -> str:
-    return os.path.basename(sys.argv[0])  # noqa: PTH119 - a name, not a path to follow
+    return Path(sys.argv[0]).name
 
 
 def _sentence(group: BaseExceptionGroup[Exception]) -> str:

@@ -28,6 +28,7 @@ class Base:
         self.port = port
         self._expected: dict[bytes, trio.MemorySendChannel[trio.socket.SocketType]] = {}
         self._expectations_changed = trio.Event()
+        self._unproven: dict[trio.socket.SocketType, trio.CancelScope] = {}
 
     @contextmanager
     def expecting(
@@ -48,7 +49,6 @@ class Base:
         self, listening: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]
     ) -> None:
         """Accept until cancelled."""
-        slots = trio.CapacityLimiter(MAX_UNPROVEN)
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
@@ -60,20 +60,18 @@ class Base:
                         logger.warning("cannot accept: %s", error)
                         await trio.sleep(OUT_OF_RESOURCES_PAUSE)
                     continue
-                try:
-                    slots.acquire_on_behalf_of_nowait(sock)
-                except trio.WouldBlock:
-                    logger.info("too many connections wait to prove themselves; one dropped")
-                    sock.close()
-                else:
-                    nursery.start_soon(self._receive_proof, sock, slots)
+                if len(self._unproven) == MAX_UNPROVEN:
+                    # The oldest: whoever is honest proves it at once.
+                    oldest = self._unproven.pop(next(iter(self._unproven)))
+                    oldest.cancel(reason="too many connections have not proven themselves")
+                scope = self._unproven[sock] = trio.CancelScope()
+                nursery.start_soon(self._receive_proof, sock, scope)
 
-    async def _receive_proof(
-        self, sock: trio.socket.SocketType, slots: trio.CapacityLimiter
-    ) -> None:
+    async def _receive_proof(self, sock: trio.socket.SocketType, scope: trio.CancelScope) -> None:
         delivered = False
+        scope.deadline = trio.current_time() + PROOF_TIME
         try:
-            with trio.move_on_after(PROOF_TIME):
+            with scope:
                 proof = await receive_exactly(sock, PROOF_BYTES)
                 # The peer may be faster than the broker: its proof can come before we are told.
                 while len(proof) == PROOF_BYTES and proof not in self._expected:
@@ -84,7 +82,7 @@ class Base:
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:
-            slots.release_on_behalf_of(sock)
+            self._unproven.pop(sock, None)
             if not delivered:
                 logger.debug("a connection to port %d without the right proof", self.port)
                 sock.close()

@@ -1,11 +1,11 @@
 """The connectivity check: short proofs that a connection leads to the introduced peer. Pure.
 
 Each side proves that it got the introduction's nonce from the broker. Whoever dialled a
-connection speaks first on it, and whoever accepted one answers only a right proof. The sender
-proves itself on one connection only: that nominates it (RFC 8445's term).
+connection speaks first on it, the sender if both did; whoever accepted one answers only a right
+proof. The sender proves itself on one connection only: that nominates it (RFC 8445's term).
 
 No round trip is spent. The sender's proof travels with the packet that completes the handshake;
-the receiver's is read together with the first bytes of its data.
+the receiver's goes, and is read, together with the first bytes of its data, or their end.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ class PunchPlan:
     patience: float
     pause: float
     _random: Callable[[], float]
+    _may_be_lost: bool = True
 
     @classmethod
     def dial(cls, round_trip: float, random: Callable[[], float]) -> PunchPlan:
@@ -58,8 +59,12 @@ class PunchPlan:
         match outcome:
             case Outcome.SILENT:
                 self.patience *= PATIENCE_GROWTH
-                if self.hops is not None:  # perhaps it did not pass our own NATs
+                # It was lost, or the sender's was. If it happens again, perhaps it did not pass our
+                # own NATs. One hop too many does harm: the SYN dies on the other side's NAT, which
+                # then lets no SYN of its own side pass but the one that it has seen already.
+                if self.hops is not None and not self._may_be_lost:
                     self.hops += 1
+                self._may_be_lost = not self._may_be_lost
             case Outcome.REFUSED | Outcome.UNREACHABLE if self.hops is not None and self.hops > 1:
                 # It went too far: somebody on the other side answered.
                 self.hops -= 1

@@ -21,7 +21,7 @@ from .._net.sockets import (
 from .plan import PunchPlan
 
 Record: TypeAlias = Callable[[Endpoint | None, Endpoint, Outcome, float], None]
-Check: TypeAlias = Callable[[trio.socket.SocketType], Awaitable[bool]]
+Take: TypeAlias = Callable[[trio.socket.SocketType], Awaitable[bool]]
 
 
 async def punch(
@@ -29,10 +29,10 @@ async def punch(
     remote: Endpoint,
     plan: PunchPlan,
     *,
-    check: Check,
+    take: Take,
     record: Record,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> trio.socket.SocketType:
+) -> None:
     """Connect from a local port to an endpoint, however many SYNs that takes.
 
     The sockets are held in SYN_SENT, never closed to listen: a stateful NAT expects the answer
@@ -42,7 +42,7 @@ async def punch(
         port: the local port, shared with other sockets.
         remote: where to connect to.
         plan: when to send the next SYN.
-        check: whether a connection leads to the right peer.
+        take: takes a connection over if it leads to the right peer, and says whether it did.
         record: told how each attempt ended: local and remote endpoint, outcome, seconds.
         task_status: started when the first SYN has left, or could not.
 
@@ -51,30 +51,37 @@ async def punch(
     starting = task_status
     while True:
         started_at = trio.current_time()
-        local = None
-        connected = None
         outcome = Outcome.SILENT
-        sock = None
+        sock = local = None
         try:
             sock = start_connecting(remote, port, hops=plan.hops)
             local = local_endpoint(sock)
-            starting.started()
-            starting = trio.TASK_STATUS_IGNORED
-            if await _hold(sock, plan.patience):
-                candidate = trio.socket.from_stdlib_socket(sock)
-                outcome = Outcome.WRONG_PEER
-                if await check(candidate):
-                    connected, outcome = candidate, Outcome.CONNECTED
         except OSError as error:
             outcome = outcome_of(error)
+        starting.started()
+        starting = trio.TASK_STATUS_IGNORED
+        try:
+            if sock is not None:
+                outcome = await _connect(sock, plan.patience, take)
         finally:
-            if sock is not None and connected is None:
+            if sock is not None and outcome is not Outcome.CONNECTED:
                 sock.close()
             record(local, remote, outcome, trio.current_time() - started_at)
-        if connected is not None:
-            return connected
+        if outcome is Outcome.CONNECTED:
+            return
         plan.failed(outcome)
         await trio.sleep(plan.pause)
+
+
+async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
+    """What comes of a socket in SYN_SENT; CONNECTED if it was taken over."""
+    try:
+        if not await _hold(sock, patience):
+            return Outcome.SILENT
+        taken = await take(trio.socket.from_stdlib_socket(sock))
+    except OSError as error:
+        return outcome_of(error)
+    return Outcome.CONNECTED if taken else Outcome.WRONG_PEER
 
 
 async def _hold(sock: socket.socket, patience: float) -> bool:

@@ -23,7 +23,8 @@ class Channel:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self._frames = FrameReader()
-        self._lock = trio.Lock()
+        # Only while somebody sends: an idle channel is the smaller for it, by a third of a KiB.
+        self._lock: trio.Lock | None = None
 
     async def send(self, *messages: Message) -> None:
         """Send messages, all in one piece.
@@ -35,14 +36,29 @@ class Channel:
         tell where the next frame begins.
         """
         data = b"".join([encode(message) for message in messages])
-        async with self._lock:
-            try:
-                await self.stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ChannelClosedError("the connection broke") from error
-            except trio.Cancelled:
-                await trio.aclose_forcefully(self.stream)
-                raise
+        await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent yet, so nothing is cut
+        lock = self._lock = self._lock or trio.Lock()
+        try:
+            lock.acquire_nowait()  # acquire() is a checkpoint, and send_all is one already
+        except trio.WouldBlock:
+            await lock.acquire()
+        try:
+            # Whoever was cancelled while waiting for the lock has sent nothing: no harm done.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._send_all(data)
+        finally:
+            lock.release()
+            if not lock.locked():  # nobody waits for it either
+                self._lock = None
+
+    async def _send_all(self, data: bytes) -> None:
+        try:
+            await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ChannelClosedError("the connection broke") from error
+        except trio.Cancelled:
+            await trio.aclose_forcefully(self.stream)
+            raise
 
     async def receive(self) -> Message:
         """Wait for the next message.

@@ -1,39 +1,76 @@
-"""A connected socket whose first received bytes have to be the peer's proof.
+"""A connected socket that proves and checks on the way who is at its two ends.
 
-A connection's opener could wait for the proof of the side that accepted, but that would cost a
-whole round trip. So the proof is read, and removed, together with the first bytes of data: the
-application never gets one byte from a wrong peer. Trio lets sockets be subclassed for such uses
-(:class:`trio.abc.SocketFactory`), which :class:`trio.SocketStream`, being final, is not.
+A connection's opener could wait for the proof of the other side, but that would cost a whole round
+trip. So that proof is read, and removed, together with the first bytes of data: the application
+never gets one byte from a wrong peer.
+
+The other side's proof waits for its first bytes, or their end, in turn. It must not come
+unasked: TCP resets a connection, and with it data on the way, when its reader has closed it
+and something comes that nobody is going to read.
+
+Trio lets sockets be subclassed for such uses (:class:`trio.abc.SocketFactory`), which
+:class:`trio.SocketStream`, being final, is not.
 """
 
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Callable
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any, ClassVar, Self
 
 import trio
 
 
 class CheckedSocket(trio.socket.SocketType):
-    """Passes everything on to a socket, once that has received the right proof."""
+    """Passes everything on to a socket, with a proof before it in one direction or in both.
 
-    def __init__(self, sock: trio.socket.SocketType, proof: bytes) -> None:
+    Args:
+        sock: a connected socket that has not sent yet, if there is something to say.
+        says: what to send before anything else; nothing if empty.
+        expects: what has to come before anything else; nothing if empty.
+    """
+
+    def __init__(
+        self, sock: trio.socket.SocketType, *, says: bytes = b"", expects: bytes = b""
+    ) -> None:
         self._sock = sock
-        self._proof = proof
+        self._says = says
+        self._expects = expects
         self._received = bytearray()
 
     async def _check(self) -> None:
-        """Read and remove the proof; if cancelled, what was read of it is kept."""
-        while missing := len(self._proof) - len(self._received):
+        """Read and remove the other side's proof; if cancelled, what was read of it is kept."""
+        while missing := len(self._expects) - len(self._received):
             data = await self._sock.recv(missing)
             if not data:
                 break
             self._received += data
-        if not hmac.compare_digest(self._received, self._proof):
+        if not hmac.compare_digest(self._received, self._expects):
             raise trio.BrokenResourceError(
                 "whoever answered could not prove to be the introduced peer; open another stream"
             )
+
+    def _prove(self) -> None:
+        """Send our proof, unless it has been sent; the socket's buffer, being empty, has room."""
+        if self._says:
+            says, self._says = self._says, b""
+            os.write(self._sock.fileno(), says)
+
+    def shutdown(self, flag: int) -> None:
+        self._prove()
+        self._sock.shutdown(flag)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            with suppress(OSError):
+                self._prove()
+            # To close with the other side's proof unread would reset the connection.
+            if missing := len(self._expects) - len(self._received):
+                with suppress(OSError):
+                    os.read(self._sock.fileno(), missing)
+        self._sock.close()
 
     @property
     def family(self) -> Any:
@@ -58,7 +95,7 @@ class CheckedSocket(trio.socket.SocketType):
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._sock.close()
+        self.close()
 
     @staticmethod
     def _pass_on(name: str) -> Callable[..., Any]:
@@ -70,8 +107,17 @@ class CheckedSocket(trio.socket.SocketType):
     @staticmethod
     def _pass_on_checked(name: str) -> Callable[..., Any]:
         async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
-            if len(self._received) < len(self._proof):
+            if len(self._received) < len(self._expects):
                 await self._check()
+            return await getattr(self._sock, name)(*args, **kwargs)
+
+        return method
+
+    @staticmethod
+    def _pass_on_proven(name: str) -> Callable[..., Any]:
+        async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._prove()
             return await getattr(self._sock, name)(*args, **kwargs)
 
         return method
@@ -81,8 +127,10 @@ class CheckedSocket(trio.socket.SocketType):
         """Give this class all methods of a socket that it does not define itself."""
         for name, member in vars(trio.socket.SocketType).items():
             if name not in vars(cls) and callable(member):
-                wrap = cls._pass_on_checked if name.startswith("recv") else cls._pass_on
+                wrap = cls._WRAPPERS.get(name[:4], cls._pass_on)
                 setattr(cls, name, wrap(name))
+
+    _WRAPPERS: ClassVar = {"recv": _pass_on_checked, "send": _pass_on_proven}
 
 
 CheckedSocket.pass_on_everything_else()

@@ -1,0 +1,74 @@
+"""The twelve steps as they were first written, to compare with: connect, close, then listen.
+
+Behind a default Linux NAT they never connect, so this runs between hosts without any. There the
+sender's host answers the punching SYN with a reset, and step 7, "it fails", takes no longer than a
+round trip. Every message is sent at the first moment that the steps allow.
+"""
+
+import socket
+from contextlib import suppress
+
+import trio
+
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._net.broker_connection import BrokerConnection, connect_to_broker
+from trio_p2p._net.sockets import listen_on, start_connecting, wait_connected
+from trio_p2p._wire.messages import (
+    Acknowledge,
+    ConnectionRequest,
+    HolePunched,
+    IntroductionRequest,
+    ReceiverEndpoint,
+    Register,
+    Registered,
+    SenderEndpoint,
+)
+
+UID = "as written"
+
+
+async def receive(
+    broker: Endpoint, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Register, and go through steps 3 to 9 for one sender after the other."""
+    async with await _connect(broker) as registration:
+        await registration.send(Register(UID))
+        assert isinstance(await registration.receive(), Registered)
+        task_status.started()
+        while True:
+            request = await registration.receive()
+            assert isinstance(request, ConnectionRequest)
+            async with await _connect(broker) as connection:
+                port = connection.local.port
+                await connection.send(Acknowledge(request.introduction))
+                sender = await connection.receive()
+                assert isinstance(sender, SenderEndpoint)
+            await _punch(sender.endpoint, port)
+            with listen_on(socket.AF_INET, port) as listening:
+                async with await _connect(broker) as connection:
+                    await connection.send(HolePunched(request.introduction))
+                accepted, _ = await listening.accept()
+                accepted.close()
+
+
+async def _punch(sender: Endpoint, port: int) -> None:
+    """Steps 6 and 7: connect, and wait until that fails."""
+    with start_connecting(sender, port) as sock, suppress(OSError):
+        await wait_connected(sock)
+
+
+async def seconds_to_connect(broker: Endpoint) -> float:
+    """Steps 1, 11 and 12; how long until the sender is connected to the receiver."""
+    started_at = trio.current_time()
+    async with await _connect(broker) as connection:
+        port = connection.local.port
+        await connection.send(IntroductionRequest(0, UID, "classic"))
+        receiver = await connection.receive()
+        assert isinstance(receiver, ReceiverEndpoint)
+    with start_connecting(receiver.endpoint, port) as sock:
+        await wait_connected(sock)
+        return trio.current_time() - started_at
+
+
+async def _connect(broker: Endpoint) -> BrokerConnection:
+    return await connect_to_broker([broker], ["classic"])

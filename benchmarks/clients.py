@@ -1,0 +1,46 @@
+"""Plays the clients of a server that is measured: blocking sockets that replay frames."""
+
+import resource
+import socket
+
+from . import frames
+
+_RECEIVE_BYTES = 65_536
+
+
+def connect(address: tuple[str, int], request: bytes) -> socket.socket:
+    """A client that has sent its first request."""
+    client = socket.create_connection(address)
+    client.sendall(request)
+    return client
+
+
+def receive(client: socket.socket) -> bytes:
+    """What has come, at least one answer: over loopback none comes in pieces."""
+    data = client.recv(_RECEIVE_BYTES)
+    if not data:
+        raise ConnectionError("the server closed the connection")
+    return data
+
+
+def connect_receiver(address: tuple[str, int], number: int = 0) -> socket.socket:
+    """A client that has registered."""
+    client = connect(address, frames.registration(number))
+    receive(client)
+    return client
+
+
+def finish(client: socket.socket) -> None:
+    """Close a client, and wait until the server has closed its side."""
+    with client:
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(_RECEIVE_BYTES):
+            pass
+
+
+def allow_descriptors(count: int) -> bool:
+    """Whether this process and those it starts may open so many files, from now on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return count <= hard

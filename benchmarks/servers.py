@@ -1,0 +1,127 @@
+"""The servers that are measured, each in a process of its own: the broker, and bare Trio.
+
+The bare servers do the same socket work without a protocol: they accept, receive and send as often
+and as much as the broker does, with one task per connection, on :class:`trio.SocketStream`.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_p2p import serve_broker
+from trio_p2p._net.sockets import LISTEN_BACKLOG
+from trio_p2p._wire.codec import MAX_FRAME_BYTES
+
+from . import frames
+
+_HOST = "127.0.0.1"
+_CPUCLOCK_SCHED = 2  # linux/posix-timers.h
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class BareRegistrar:
+    """Answers every request with as many bytes as a broker answers a registration."""
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        while await stream.receive_some(MAX_FRAME_BYTES):
+            await stream.send_all(frames.REGISTERED)
+
+
+class BareIntroducer:
+    """Sends something to its first client, and an answer, for every request of the others."""
+
+    def __init__(self) -> None:
+        self._receiver: trio.SocketStream | None = None
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        if self._receiver is None:
+            self._receiver = stream
+            await BareRegistrar().serve(stream)
+            return
+        answer = frames.FIRST_ANSWER
+        while await stream.receive_some(MAX_FRAME_BYTES):
+            await self._receiver.send_all(frames.FORWARDED)
+            await stream.send_all(answer)
+            answer = frames.ANSWER
+
+
+async def _serve_bare(
+    server: BareRegistrar | BareIntroducer,
+    *,
+    task_status: trio.TaskStatus[list[trio.SocketListener]],
+) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await server.serve(stream)
+
+    listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
+    await trio.serve_listeners(serve, listeners, task_status=task_status)
+
+
+SERVERS = {
+    "broker": partial(serve_broker, 0, host=_HOST),
+    "bare registrar": partial(_serve_bare, BareRegistrar()),
+    "bare introducer": partial(_serve_bare, BareIntroducer()),
+}
+
+
+@attrs.frozen
+class ServerProcess:
+    """A server that runs, and what it has used of the machine."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return _HOST, self.port
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time so far, user and system, of all its threads."""
+        # clock_getcpuclockid(3), which Python lacks: finer than the ticks of /proc/PID/stat.
+        return time.clock_gettime(~self.pid << 3 | _CPUCLOCK_SCHED)
+
+    @property
+    def resident_bytes(self) -> int:
+        """The resident set size now."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+@contextmanager
+def running_server(name: str) -> Generator[ServerProcess]:
+    """A server process that ends with the block, or with us."""
+    with subprocess.Popen(
+        [sys.executable, "-m", __name__, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield ServerProcess(process.pid, int(process.stdout.readline()))
+        finally:
+            process.stdin.close()
+
+
+async def _serve(name: str) -> None:
+    """Serve until standard input ends."""
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(SERVERS[name])
+        print(listener.socket.getsockname()[1], flush=True)
+        await trio.lowlevel.wait_readable(sys.stdin)
+        nursery.cancel_scope.cancel(reason="standard input has ended")
+
+
+if __name__ == "__main__":
+    trio.run(_serve, sys.argv[1])

@@ -1,0 +1,140 @@
+"""The shell tools as a user has them: processes with pipes."""
+
+import os
+import signal
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Self
+
+SECONDS = 30  # that nothing takes
+
+Ended = tuple[int, bytes, str]
+"""Exit code, what was written to standard output, and to standard error."""
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    """What starts a tool of this environment, whatever the PATH is."""
+    return [str(Path(sysconfig.get_path("scripts"), name)), *arguments]
+
+
+class Tool:
+    """A running tool. At the end of the block it is killed if it still runs."""
+
+    def __init__(
+        self,
+        *argv: str,
+        stdin: int | IO[Any] = subprocess.PIPE,
+        stdout: int | IO[Any] = subprocess.PIPE,
+        stderr: int | IO[Any] = subprocess.PIPE,
+        broker: str = "",
+    ) -> None:
+        environment = {**os.environ, "TRIO_P2P_BROKER": broker, "PYTHONWARNINGS": "error"}
+        # Without buffers, which communicate() would pass by
+        self.process = subprocess.Popen(
+            argv, bufsize=0, stdin=stdin, stdout=stdout, stderr=stderr, env=environment
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.end()
+
+    @property
+    def input(self) -> IO[bytes]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    @property
+    def output(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    @property
+    def errors(self) -> IO[bytes]:
+        assert self.process.stderr is not None
+        return self.process.stderr
+
+    @property
+    def input_is_closed(self) -> bool:
+        return self.process.stdin is not None and self.process.stdin.closed
+
+    def say(self, data: bytes) -> None:
+        self.input.write(data)
+
+    def end(self, data: bytes | None = None) -> Ended:
+        """Write the last input, and wait for the end."""
+        if self.input_is_closed:
+            self.process.stdin = None  # communicate() would flush it
+        output, errors = self.process.communicate(data, timeout=SECONDS)
+        return self.process.returncode, output or b"", (errors or b"").decode()
+
+    def signal(self, number: signal.Signals) -> Ended:
+        """Send a signal, and wait for the end."""
+        self.process.send_signal(number)
+        self.process.wait(SECONDS)
+        return self.end()
+
+
+def end_both(one: Tool, other: Tool, *inputs: bytes) -> list[Ended]:
+    """Let two tools talk until both have ended."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(Tool.end, (one, other), inputs or (None, None)))
+
+
+class BrokerTool:
+    """A running broker that says what happens."""
+
+    def __init__(self, tool: Tool) -> None:
+        self.tool = tool
+        self.lines: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self.address = self.wait_for("trio-p2p-broker: listening on ").split()[-1]
+
+    def wait_for(self, text: str, count: int = 1) -> str:
+        """The last of so many lines with a text in them, once they were written."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._with(text)) >= count, SECONDS), text
+            return self._with(text)[count - 1]
+
+    @contextmanager
+    def expecting_registration(self, uid: str) -> Generator[None]:
+        """At the end of the block wait until somebody has asked for a UID since its beginning."""
+        text = f"Register(uid={uid!r})"
+        before = len(self._with(text))
+        yield
+        self.wait_for(text, before + 1)
+
+    def _with(self, text: str) -> list[str]:
+        return [line for line in self.lines if text in line]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Tell it to stop; the exit code."""
+        self.tool.process.send_signal(number)
+        self._reader.join(SECONDS)
+        return self.tool.process.wait(SECONDS)
+
+    def _read(self) -> None:
+        for line in self.tool.errors:
+            with self._changed:
+                self.lines.append(line.decode().rstrip())
+                self._changed.notify_all()
+
+
+@contextmanager
+def open_broker(host: str = "127.0.0.1", port: str = "0") -> Generator[BrokerTool]:
+    argv = command("trio-p2p-broker", "-v", "--host", host, "--port", port)
+    with Tool(*argv) as tool:
+        broker = BrokerTool(tool)
+        try:
+            yield broker
+        finally:
+            broker.stop()

@@ -1,0 +1,63 @@
+"""Hypothesis strategies for every message, valid ones only."""
+
+from ipaddress import IPv6Address
+
+import attrs
+from hypothesis import strategies as st
+
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._wire.messages import (
+    ID_BYTES,
+    MAX_ROUND_TRIP,
+    MAX_UID_BYTES,
+    MESSAGE_TYPES,
+    NONCE_BYTES,
+    Message,
+    RefusalCode,
+)
+
+
+def _is_not_mapped(endpoint: Endpoint) -> bool:
+    address = endpoint.address
+    return not isinstance(address, IPv6Address) or address.ipv4_mapped is None
+
+
+_ids = st.binary(min_size=ID_BYTES, max_size=ID_BYTES)
+_printable = st.characters(categories=["L", "N", "P", "S"])
+_texts = st.text(_printable, max_size=128)  # of at most 4 bytes each
+_numbers = st.integers(0, 2**32 - 1)
+
+uids = st.text(_printable, min_size=1, max_size=MAX_UID_BYTES // 4)
+endpoints = st.builds(Endpoint, st.ip_addresses(), st.integers(1, 65535)).filter(_is_not_mapped)
+
+_FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "version": st.integers(0, 2**16 - 1),
+    "capabilities": st.lists(st.text(_printable, max_size=16), max_size=32).map(tuple),
+    "uid": uids,
+    "resume": _ids,
+    "endpoint": endpoints,
+    "number": _numbers,
+    "technique": st.sampled_from(["fast", "classic"]) | _texts,
+    "introduction": _ids,
+    "nonce": st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES),
+    "round_trip": st.integers(0, MAX_ROUND_TRIP),
+    "code": st.sampled_from(RefusalCode),
+    "reason": _texts,
+}
+
+
+def message_strategy() -> st.SearchStrategy[Message]:
+    """Any valid message."""
+    return st.one_of(*map(_strategy_of, MESSAGE_TYPES))
+
+
+def _strategy_of(cls: type[Message]) -> st.SearchStrategy[Message]:
+    return st.builds(
+        cls,
+        **{
+            field.name: _FIELDS[field.name]
+            if field.default is not None
+            else st.none() | _FIELDS[field.name]
+            for field in attrs.fields(cls)
+        },
+    )

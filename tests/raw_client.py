@@ -1,0 +1,118 @@
+"""A client that says to a broker what it likes, valid or not, over any stream."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address
+from types import TracebackType
+from typing import Self, TypeVar
+
+import trio
+import trio.testing
+
+from trio_p2p._broker.server import Broker
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._net.channel import Channel, ChannelClosedError
+from trio_p2p._wire.messages import (
+    Hello,
+    IntroductionRequest,
+    Message,
+    Refused,
+    Register,
+    Registered,
+)
+
+M = TypeVar("M")
+
+
+class RawClient:
+    """One connection to a broker, message by message."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.channel = Channel(stream)
+
+    async def send(self, *messages: Message) -> None:
+        await self.channel.send(*messages)
+
+    async def receive(self, kind: type[M]) -> M:
+        message = await self.channel.receive()
+        assert isinstance(message, kind), message
+        return message
+
+    async def greet(self) -> None:
+        await self.send(Hello())
+        await self.receive(Hello)
+
+    async def register(self, uid: str, resume: bytes | None = None) -> Registered:
+        await self.greet()
+        await self.send(Register(uid, resume))
+        return await self.receive(Registered)
+
+    async def ask(self, uid: str, technique: str, number: int = 0) -> None:
+        await self.send(IntroductionRequest(number, uid, technique))
+
+    async def wait_refused(self) -> Refused:
+        """The refusal that comes next."""
+        return await self.receive(Refused)
+
+    async def wait_closed(self) -> list[Message]:
+        """What came before the broker closed the connection."""
+        messages: list[Message] = []
+        try:
+            while True:
+                messages.append(await self.channel.receive())
+        except ChannelClosedError:
+            return messages
+
+    async def aclose(self) -> None:
+        await self.channel.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class MemoryBroker:
+    """A broker that clients reach over memory streams, each from a made-up endpoint."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.broker = Broker()
+        self.clients = 0
+        self.served = 0
+        self._nursery = nursery
+
+    @property
+    def uids(self) -> frozenset[str]:
+        return self.broker.registry.uids
+
+    def connect(self, *, lockstep: bool = False) -> RawClient:
+        """A client; over a stream without any buffer if lockstep."""
+        ours: trio.abc.Stream
+        theirs: trio.abc.Stream
+        if lockstep:
+            ours, theirs = trio.testing.lockstep_stream_pair()
+        else:
+            ours, theirs = trio.testing.memory_stream_pair()
+        self.clients += 1
+        endpoint = Endpoint(IPv4Address("203.0.113.1") + self.clients, 40000)
+        self._nursery.start_soon(self._serve, theirs, endpoint)
+        return RawClient(ours)
+
+    async def _serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
+        await self.broker.serve(stream, endpoint)
+        self.served += 1
+
+
+@asynccontextmanager
+async def open_memory_broker() -> AsyncIterator[MemoryBroker]:
+    """A broker that is cancelled in the end."""
+    async with trio.open_nursery() as nursery:
+        yield MemoryBroker(nursery)
+        nursery.cancel_scope.cancel(reason="the test is over")

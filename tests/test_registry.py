@@ -1,0 +1,695 @@
+"""The registry: every state and message, introductions message for message, and its invariants."""
+
+import itertools
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from trio_p2p._broker.registry import (
+    INTRODUCTION_TIME,
+    OPENING_TIME,
+    SILENCE_TIME,
+    Connection,
+    Outgoing,
+    Registry,
+    State,
+)
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._errors import RemoteProtocolError, Technique
+from trio_p2p._wire.codec import encode
+from trio_p2p._wire.messages import (
+    CAPABILITIES,
+    ID_BYTES,
+    MAX_ROUND_TRIP,
+    MESSAGE_TYPES,
+    NONCE_BYTES,
+    VERSION,
+    Acknowledge,
+    ConnectionRequest,
+    Hello,
+    HolePunched,
+    IntroductionRequest,
+    KeepAlive,
+    Kill,
+    Message,
+    ReceiverEndpoint,
+    RefusalCode,
+    Refused,
+    Register,
+    Registered,
+    SenderEndpoint,
+)
+
+from .message_strategies import message_strategy
+
+NOW = 1000.0
+ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
+
+
+class Broker:
+    """A registry whose tokens count up, and whose clients come from consecutive ports."""
+
+    def __init__(self, round_trip: int = 20_000) -> None:
+        self.tokens: list[bytes] = []
+        self.registry = Registry(
+            token_bytes=self._token_bytes, round_trip=lambda _connection: round_trip
+        )
+        self._ports = itertools.count(40001)
+
+    def _token_bytes(self, length: int) -> bytes:
+        self.tokens.append((len(self.tokens) + 1).to_bytes(length, "big"))
+        return self.tokens[-1]
+
+    def connect(self) -> Connection:
+        return self.registry.connected(Endpoint(ENDPOINT.address, next(self._ports)), NOW)
+
+    def say(self, connection: Connection, *messages: Message, now: float = NOW) -> Outgoing:
+        """What the last of the messages leads to."""
+        outgoing: Outgoing = []
+        for message in messages:
+            outgoing = self.registry.received(connection, message, now)
+        return outgoing
+
+    def greeted(self, *capabilities: str) -> Connection:
+        connection = self.connect()
+        self.say(connection, Hello(VERSION, capabilities or CAPABILITIES))
+        return connection
+
+    def receiver(self, uid: str = "alice") -> Connection:
+        connection = self.greeted()
+        self.say(connection, Register(uid))
+        return connection
+
+    def waiting(self, uid: str = "alice", number: int = 7) -> tuple[Connection, bytes]:
+        """A sender that waits for a classic introduction, and the introduction's identifier."""
+        sender = self.greeted()
+        ((_, request),) = self.say(sender, IntroductionRequest(number, uid, "classic"))
+        assert isinstance(request, ConnectionRequest)
+        return sender, request.introduction
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+def refusal(outgoing: Outgoing, connection: Connection) -> Refused:
+    """The refusal that is all there is to send, and to this connection."""
+    ((addressee, message),) = outgoing
+    assert addressee is connection
+    assert isinstance(message, Refused)
+    assert message.reason
+    return message
+
+
+# States and messages.
+
+ALLOWED = {
+    (State.GREETING, Hello),
+    (State.READY, Register),
+    (State.READY, IntroductionRequest),
+    (State.READY, KeepAlive),
+    (State.READY, Acknowledge),
+    (State.READY, HolePunched),
+    (State.RECEIVER, KeepAlive),
+    (State.RECEIVER, Kill),
+    (State.SENDER, IntroductionRequest),
+    (State.SENDER, KeepAlive),
+}
+EXAMPLES: list[Message] = [
+    Hello(),
+    Register("bob"),
+    Registered(ENDPOINT, bytes(ID_BYTES)),
+    KeepAlive(),
+    Kill(),
+    IntroductionRequest(0, "alice", "fast"),
+    ConnectionRequest(bytes(ID_BYTES)),
+    Acknowledge(bytes(ID_BYTES)),
+    SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES)),
+    HolePunched(bytes(ID_BYTES)),
+    ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES)),
+    Refused(RefusalCode.UNKNOWN_UID, "no"),
+]
+LIVE_STATES = [state for state in State if state is not State.CLOSED]
+
+
+def connection_in(broker: Broker, state: State) -> Connection:
+    match state:
+        case State.GREETING:
+            return broker.connect()
+        case State.READY:
+            return broker.greeted()
+        case State.RECEIVER:
+            return broker.receiver("carol")
+        case State.SENDER:
+            sender = broker.greeted()
+            broker.say(sender, IntroductionRequest(0, "alice", "fast"))
+            return sender
+        case _:
+            return broker.waiting()[0]
+
+
+def test_the_table_is_what_these_tests_say() -> None:
+    assert set(Registry.TRANSITIONS) == ALLOWED
+    assert {type(message) for message in EXAMPLES} == set(MESSAGE_TYPES)
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: message.type)
+@pytest.mark.parametrize("state", LIVE_STATES)
+def test_message_in_a_state(broker: Broker, state: State, message: Message) -> None:
+    bystander = broker.receiver("alice")
+    connection = connection_in(broker, state)
+    assert connection.state is state
+    outgoing = broker.say(connection, message)
+    if (state, type(message)) in ALLOWED and not isinstance(message, Acknowledge | HolePunched):
+        assert not any(
+            isinstance(told, Refused) and told.code is RefusalCode.PROTOCOL_VIOLATION
+            for _, told in outgoing
+        )
+    else:
+        refused = refusal(outgoing, connection)
+        assert (refused.code, refused.number) == (RefusalCode.PROTOCOL_VIOLATION, None)
+        assert connection.is_closed
+        # Just that connection, and nothing of it is left.
+        assert broker.registry.uids == {"alice"}
+        assert broker.registry.pending_introductions == 0
+        assert broker.registry.disconnected(connection) == []
+    assert bystander.state is State.RECEIVER
+
+
+def test_violation_names_the_message_and_the_state(broker: Broker) -> None:
+    client = broker.connect()
+    refused = refusal(broker.say(client, Kill()), client)
+    assert refused.reason == "a kill message is out of place here (connected, no hello yet)"
+
+
+def test_bytes_that_are_no_message_close_just_that_connection(broker: Broker) -> None:
+    receiver, other = broker.receiver("alice"), broker.receiver("bob")
+    refused = refusal(
+        broker.registry.violated(receiver, RemoteProtocolError("got bytes that are not a frame")),
+        receiver,
+    )
+    assert refused.code is RefusalCode.PROTOCOL_VIOLATION
+    assert refused.reason == "got bytes that are not a frame"
+    assert receiver.is_closed
+    assert broker.registry.uids == {"bob"}
+    assert other.state is State.RECEIVER
+
+
+@pytest.mark.parametrize("state", LIVE_STATES)
+def test_closed_connection_has_said_its_last(broker: Broker, state: State) -> None:
+    broker.receiver("alice")
+    connection = connection_in(broker, state)
+    broker.registry.disconnected(connection)
+    for message in EXAMPLES:
+        assert broker.say(connection, message) == []
+    assert broker.registry.violated(connection, RemoteProtocolError("no")) == []
+    assert broker.registry.expired(connection) == []
+    assert broker.registry.disconnected(connection) == []
+
+
+# The greeting.
+
+
+def test_hello_is_answered(broker: Broker) -> None:
+    client = broker.connect()
+    assert broker.say(client, Hello()) == [(client, Hello(VERSION, CAPABILITIES))]
+    assert client.techniques == (Technique.FAST, Technique.CLASSIC)
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1, 65535])
+def test_unknown_version_is_refused_with_a_sentence(broker: Broker, version: int) -> None:
+    client = broker.connect()
+    refused = refusal(broker.say(client, Hello(version)), client)
+    assert refused.code is RefusalCode.UNSUPPORTED_VERSION
+    assert refused.reason == f"this broker speaks version 1 of the protocol, not {version}"
+    assert client.is_closed
+
+
+def test_unknown_capabilities_are_ignored(broker: Broker) -> None:
+    assert broker.greeted("telepathy", "fast").techniques == (Technique.FAST,)
+
+
+# Registrations.
+
+
+def test_registration(broker: Broker) -> None:
+    client = broker.greeted()
+    outgoing = broker.say(client, Register("alice"))
+    assert outgoing == [(client, Registered(client.endpoint, broker.tokens[-1]))]
+    assert broker.registry.uids == {"alice"}
+    assert client.state is State.RECEIVER
+
+
+def test_taken_uid_is_refused(broker: Broker) -> None:
+    holder, other = broker.receiver(), broker.greeted()
+    refused = refusal(broker.say(other, Register("alice")), other)
+    assert (refused.code, refused.number) == (RefusalCode.UID_TAKEN, None)
+    assert other.is_closed
+    assert holder.state is State.RECEIVER
+
+
+def test_uids_are_compared_exactly(broker: Broker) -> None:
+    for uid in ("alice", "Alice", "alicé", "alicé"):
+        broker.receiver(uid)
+    assert len(broker.registry.uids) == 4
+
+
+def test_stranger_cannot_resume(broker: Broker) -> None:
+    holder, stranger = broker.receiver(), broker.greeted()
+    refused = refusal(broker.say(stranger, Register("alice", bytes(ID_BYTES))), stranger)
+    assert refused.code is RefusalCode.UID_TAKEN
+    assert holder.state is State.RECEIVER
+
+
+def test_secret_of_another_uid_does_not_help(broker: Broker) -> None:
+    broker.receiver("alice")
+    thief = broker.greeted()
+    broker.receiver("bob")
+    refusal(broker.say(thief, Register("alice", broker.tokens[-1])), thief)
+
+
+def test_holder_resumes_at_once(broker: Broker) -> None:
+    lost, resuming = broker.receiver(), broker.greeted()
+    secret = broker.tokens[-1]
+    (told_lost, told_resuming) = broker.say(resuming, Register("alice", secret))
+    assert told_lost[0] is lost
+    assert isinstance(told_lost[1], Refused)
+    assert told_lost[1].code is RefusalCode.UID_TAKEN
+    assert told_resuming == (resuming, Registered(resuming.endpoint, broker.tokens[-1]))
+    assert lost.is_closed
+    # The end of the lost one does not end the new registration.
+    assert broker.registry.disconnected(lost) == []
+    assert broker.registry.uids == {"alice"}
+    # And the secret was good for once.
+    late = broker.greeted()
+    assert refusal(broker.say(late, Register("alice", secret)), late)
+
+
+def test_secret_of_a_registration_that_has_ended_does_no_harm(broker: Broker) -> None:
+    broker.registry.disconnected(broker.receiver())
+    resuming = broker.greeted()
+    broker.say(resuming, Register("alice", broker.tokens[-1]))
+    assert broker.registry.uids == {"alice"}
+
+
+def test_kill_ends_the_registration(broker: Broker) -> None:
+    receiver = broker.receiver()
+    assert broker.say(receiver, Kill()) == []
+    assert receiver.is_closed
+    assert broker.registry.uids == frozenset()
+    broker.receiver("alice")
+
+
+# Time.
+
+
+def test_opening_time(broker: Broker) -> None:
+    client = broker.connect()
+    assert client.deadline == NOW + OPENING_TIME == NOW + 10
+    broker.say(client, Hello(), now=NOW + 5)
+    assert client.deadline == NOW + 10
+    assert broker.registry.expired(client) == []
+    assert client.is_closed
+
+
+def test_silence_time(broker: Broker) -> None:
+    receiver = broker.greeted()
+    broker.say(receiver, Register("alice"), now=NOW + 3)
+    assert receiver.deadline == NOW + 3 + SILENCE_TIME == NOW + 68
+    broker.say(receiver, KeepAlive(), now=NOW + 40)
+    assert receiver.deadline == NOW + 105
+    assert broker.registry.expired(receiver) == []
+    assert receiver.is_closed
+    assert broker.registry.uids == frozenset()
+
+
+def test_kept_sender_has_silence_time(broker: Broker) -> None:
+    sender = broker.greeted()
+    broker.say(sender, KeepAlive(), now=NOW + 1)
+    assert (sender.state, sender.deadline) == (State.READY, NOW + 66)
+    broker.say(sender, IntroductionRequest(0, "nobody", "fast"), now=NOW + 2)
+    assert (sender.state, sender.deadline) == (State.SENDER, NOW + 67)
+    broker.say(sender, KeepAlive(), now=NOW + 3)
+    assert sender.deadline == NOW + 68
+
+
+def test_introduction_time(broker: Broker) -> None:
+    broker.receiver()
+    sender, _ = broker.waiting(number=9)
+    assert sender.deadline == NOW + INTRODUCTION_TIME == NOW + 10
+
+
+# Fast introductions.
+
+
+def test_fast_introduction(broker: Broker) -> None:
+    receiver, sender = broker.receiver(), broker.greeted()
+    outgoing = broker.say(sender, IntroductionRequest(5, "alice", "fast"))
+    nonce = broker.tokens[-1]
+    assert len(nonce) == NONCE_BYTES
+    assert outgoing == [
+        (receiver, SenderEndpoint(sender.endpoint, nonce, 40_000)),
+        (sender, ReceiverEndpoint(5, receiver.endpoint, nonce, 40_000)),
+    ]
+    assert sender.state is State.SENDER
+    assert broker.registry.pending_introductions == 0
+    # The same connection, the same receiver, once more: a nonce of its own.
+    broker.say(sender, IntroductionRequest(6, "alice", "fast"))
+    assert broker.tokens[-1] != nonce
+
+
+def test_round_trip_is_bounded() -> None:
+    broker = Broker(round_trip=2**31)
+    broker.receiver()
+    sender = broker.greeted()
+    for _, message in broker.say(sender, IntroductionRequest(5, "alice", "fast")):
+        assert isinstance(message, SenderEndpoint | ReceiverEndpoint)
+        assert message.round_trip == MAX_ROUND_TRIP
+
+
+@pytest.mark.parametrize("technique", ["fast", "classic", "telepathy"])
+def test_unknown_uid(broker: Broker, technique: str) -> None:
+    sender = broker.greeted()
+    outgoing = broker.say(sender, IntroductionRequest(5, "nobody", technique))
+    refused = refusal(outgoing, sender)
+    assert (refused.code, refused.number) == (RefusalCode.UNKNOWN_UID, 5)
+    assert sender.state is State.SENDER  # and may ask for another
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "technique", "named"),
+    [
+        (["fast"], "classic", "only by fast"),
+        (["classic"], "fast", "only by classic"),
+        (["fast", "classic"], "telepathy", "only by fast or classic"),
+        (["telepathy"], "telepathy", "none that this broker knows"),
+    ],
+)
+def test_unsupported_technique(
+    broker: Broker, capabilities: list[str], technique: str, named: str
+) -> None:
+    receiver = broker.greeted(*capabilities)
+    broker.say(receiver, Register("alice"))
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, IntroductionRequest(5, "alice", technique)), sender)
+    assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_TECHNIQUE, 5)
+    assert named in refused.reason
+    assert sender.state is State.SENDER
+
+
+# Classic introductions.
+
+
+def test_the_twelve_steps(broker: Broker) -> None:
+    receiver = broker.receiver()
+    # 1: the sender asks, and its connection stays open. 2: the receiver is told.
+    sender = broker.greeted()
+    outgoing = broker.say(sender, IntroductionRequest(5, "alice", "classic"))
+    nonce, identifier = broker.tokens[-2:]
+    assert (len(nonce), len(identifier)) == (NONCE_BYTES, ID_BYTES)
+    assert outgoing == [(receiver, ConnectionRequest(identifier))]
+    assert sender.state is State.WAITING
+    assert broker.registry.pending_introductions == 1
+    # 3: a second connection, from the port to punch from. 4: where the sender is.
+    punching = broker.greeted()
+    outgoing = broker.say(punching, Acknowledge(identifier))
+    assert outgoing == [(punching, SenderEndpoint(sender.endpoint, nonce, 40_000))]
+    # 5: the receiver closes that connection. 6 to 8: it punches and listens.
+    assert broker.registry.disconnected(punching) == []
+    assert broker.registry.pending_introductions == 1
+    # 9: it says so, on a new connection. 10: where the receiver is. 11: the sender's is closed.
+    reporting = broker.greeted()
+    outgoing = broker.say(reporting, HolePunched(identifier))
+    assert outgoing == [(sender, ReceiverEndpoint(5, punching.endpoint, nonce, 40_000))]
+    assert sender.is_closed
+    assert reporting.is_closed
+    assert broker.registry.pending_introductions == 0
+    assert receiver.state is State.RECEIVER
+
+
+def test_acknowledge_of_an_unknown_introduction(broker: Broker) -> None:
+    broker.receiver()
+    sender, _ = broker.waiting()
+    for message in (Acknowledge(bytes(ID_BYTES)), HolePunched(bytes(ID_BYTES))):
+        client = broker.greeted()
+        refused = refusal(broker.say(client, message), client)
+        assert (refused.code, refused.number) == (RefusalCode.PROTOCOL_VIOLATION, None)
+        assert refused.reason == "there is no such introduction, or no more"
+        assert client.is_closed
+    assert sender.state is State.WAITING
+
+
+def test_acknowledge_twice(broker: Broker) -> None:
+    broker.receiver()
+    sender, identifier = broker.waiting()
+    first, second = broker.greeted(), broker.greeted()
+    broker.say(first, Acknowledge(identifier))
+    refused = refusal(broker.say(second, Acknowledge(identifier)), second)
+    assert refused.reason == "this introduction is acknowledged already"
+    assert second.is_closed
+    ((_, told),) = broker.say(broker.greeted(), HolePunched(identifier))
+    assert isinstance(told, ReceiverEndpoint)
+    assert told.endpoint == first.endpoint
+    assert sender.is_closed
+
+
+def test_punched_before_acknowledge(broker: Broker) -> None:
+    broker.receiver()
+    sender, identifier = broker.waiting()
+    client = broker.greeted()
+    refused = refusal(broker.say(client, HolePunched(identifier)), client)
+    assert refused.reason == "this introduction is not acknowledged yet"
+    assert client.is_closed
+    assert sender.state is State.WAITING
+    broker.say(broker.greeted(), Acknowledge(identifier))  # it can go on
+
+
+def test_punched_twice(broker: Broker) -> None:
+    broker.receiver()
+    _, identifier = broker.waiting()
+    broker.say(broker.greeted(), Acknowledge(identifier))
+    broker.say(broker.greeted(), HolePunched(identifier))
+    client = broker.greeted()
+    assert refusal(broker.say(client, HolePunched(identifier)), client)
+
+
+@pytest.mark.parametrize("is_acknowledged", [False, True])
+@pytest.mark.parametrize("end", ["kill", "gone", "expired", "resumed"])
+def test_receiver_lost_during_the_introduction(
+    broker: Broker, end: str, is_acknowledged: bool
+) -> None:
+    receiver, other = broker.receiver(), broker.receiver("bob")
+    secret = broker.tokens[-2]
+    senders = [broker.waiting(number=number) for number in range(3)]
+    unconcerned, _ = broker.waiting("bob")
+    if is_acknowledged:
+        broker.say(broker.greeted(), Acknowledge(senders[0][1]))
+    resuming = broker.greeted()
+    match end:
+        case "kill":
+            outgoing = broker.say(receiver, Kill())
+        case "gone":
+            outgoing = broker.registry.disconnected(receiver)
+        case "expired":
+            outgoing = broker.registry.expired(receiver)
+        case _:
+            outgoing = broker.say(resuming, Register("alice", secret))
+    told = dict(outgoing)
+    for number, (sender, identifier) in enumerate(senders):
+        message = told.pop(sender)
+        assert isinstance(message, Refused)
+        assert (message.code, message.number) == (RefusalCode.RECEIVER_LOST, number)
+        assert sender.is_closed
+        late = broker.greeted()
+        assert refusal(broker.say(late, Acknowledge(identifier)), late)
+    assert unconcerned not in told
+    assert unconcerned.state is State.WAITING
+    assert other.state is State.RECEIVER
+    assert broker.registry.pending_introductions == 1
+
+
+@pytest.mark.parametrize("is_acknowledged", [False, True])
+def test_receiver_silent(broker: Broker, is_acknowledged: bool) -> None:
+    receiver = broker.receiver()
+    sender, identifier = broker.waiting(number=9)
+    if is_acknowledged:
+        broker.say(broker.greeted(), Acknowledge(identifier))
+    refused = refusal(broker.registry.expired(sender), sender)
+    assert (refused.code, refused.number) == (RefusalCode.RECEIVER_SILENT, 9)
+    assert sender.is_closed
+    assert receiver.state is State.RECEIVER
+    assert broker.registry.pending_introductions == 0
+
+
+def test_sender_lost_during_the_introduction(broker: Broker) -> None:
+    broker.receiver()
+    sender, identifier = broker.waiting()
+    punching, reporting = broker.greeted(), broker.greeted()
+    broker.say(punching, Acknowledge(identifier))
+    assert broker.registry.disconnected(sender) == []
+    assert broker.registry.pending_introductions == 0
+    assert refusal(broker.say(reporting, HolePunched(identifier)), reporting)
+
+
+def test_two_senders_at_once_do_not_mix(broker: Broker) -> None:
+    receiver = broker.receiver()
+    (first, first_id), (second, second_id) = broker.waiting(number=1), broker.waiting(number=2)
+    punching = [broker.greeted(), broker.greeted()]
+    broker.say(punching[0], Acknowledge(first_id))
+    broker.say(punching[1], Acknowledge(second_id))
+    ((to_second, told_second),) = broker.say(broker.greeted(), HolePunched(second_id))
+    ((to_first, told_first),) = broker.say(broker.greeted(), HolePunched(first_id))
+    assert (to_first, to_second) == (first, second)
+    assert isinstance(told_first, ReceiverEndpoint)
+    assert isinstance(told_second, ReceiverEndpoint)
+    assert (told_first.number, told_first.endpoint) == (1, punching[0].endpoint)
+    assert (told_second.number, told_second.endpoint) == (2, punching[1].endpoint)
+    assert told_first.nonce != told_second.nonce
+    assert receiver.state is State.RECEIVER
+
+
+# Whatever comes, in whatever order.
+
+
+class AnyClients(RuleBasedStateMachine):
+    """Several connections that say valid, late, wrong and malicious things in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.broker = Broker()
+        self.registry = self.broker.registry
+        self.connections: list[Connection] = []
+        self.told_last: set[Connection] = set()
+
+    @initialize(count=st.integers(1, 3))
+    def begin(self, count: int) -> None:
+        for _ in range(count):
+            self.connect(["fast", "classic"], "a")
+
+    def take(self, outgoing: Outgoing) -> None:
+        """What the shell does, and what may be expected of what it is told to send."""
+        for connection, message in outgoing:
+            assert connection in self.connections
+            assert connection not in self.told_last, "it had said its last"
+            encode(message)
+        self.told_last |= {to for to, _ in outgoing if to.is_closed}
+
+    def say(self, connection: Connection, message: Message) -> None:
+        # The shell hands nothing on from a connection that the registry has closed.
+        if not connection.is_closed:
+            self.take(self.registry.received(connection, message, self.now))
+
+    def any_connection(self, index: int) -> Connection:
+        return self.connections[index % len(self.connections)]
+
+    has_connections = precondition(lambda self: bool(self.connections))
+    indices = st.integers(0, 15)
+    uids = st.sampled_from("abc")
+
+    @rule(
+        capabilities=st.lists(st.sampled_from(["fast", "classic", "telepathy"]), max_size=3),
+        uid=st.none() | uids,
+    )
+    def connect(self, capabilities: list[str], uid: str | None) -> None:
+        connection = self.broker.connect()
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+        self.say(connection, Hello(VERSION, tuple(capabilities)))
+        if uid is not None:
+            self.say(connection, Register(uid))
+
+    @rule()
+    def connect_silently(self) -> None:
+        connection = self.broker.connect()
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+
+    @has_connections
+    @rule(index=indices, uid=uids, token=st.none() | st.integers(0, 30))
+    def register(self, index: int, uid: str, token: int | None) -> None:
+        self.say(self.any_connection(index), Register(uid, self.token(token)))
+
+    @has_connections
+    @rule(index=indices, uid=uids, technique=st.sampled_from(["fast", "classic", "telepathy"]))
+    def request(self, index: int, uid: str, technique: str) -> None:
+        connection = self.any_connection(index)
+        self.say(connection, IntroductionRequest(index, uid, technique))
+
+    @has_connections
+    @rule(index=indices, token=st.integers(0, 30), kind=st.sampled_from([Acknowledge, HolePunched]))
+    def answer(self, index: int, token: int, kind: type[Acknowledge | HolePunched]) -> None:
+        self.say(self.any_connection(index), kind(self.token(token) or bytes(ID_BYTES)))
+
+    def token(self, back: int | None) -> bytes | None:
+        known = [token for token in self.broker.tokens if len(token) == ID_BYTES]
+        if back is None or back >= len(known):
+            return None
+        return known[-1 - back]
+
+    @has_connections
+    @rule(index=indices, message=st.sampled_from([KeepAlive(), Kill(), Hello(9)]))
+    def say_simple(self, index: int, message: Message) -> None:
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(index=indices, message=message_strategy())
+    def say_anything(self, index: int, message: Message) -> None:
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(index=indices)
+    def say_garbage(self, index: int) -> None:
+        connection = self.any_connection(index)
+        if not connection.is_closed:
+            self.take(self.registry.violated(connection, RemoteProtocolError("got garbage")))
+
+    @has_connections
+    @rule(index=indices)
+    def disconnect(self, index: int) -> None:
+        connection = self.connections.pop(index % len(self.connections))
+        self.take(self.registry.disconnected(connection))
+
+    @rule(seconds=st.floats(0, 70))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for connection in self.connections:
+            if connection.deadline <= self.now and not connection.is_closed:
+                self.take(self.registry.expired(connection))
+                assert connection.is_closed
+
+    @invariant()
+    def each_uid_has_one_holder(self) -> None:
+        holders = [c.uid for c in self.connections if c.state is State.RECEIVER]
+        assert len(set(holders)) == len(holders)
+        assert self.registry.uids == set(holders)
+
+    @invariant()
+    def introductions_are_those_waited_for(self) -> None:
+        waiting = [c for c in self.connections if c.state is State.WAITING]
+        assert self.registry.pending_introductions == len(waiting)
+        assert len({c.waits_for for c in waiting}) == len(waiting)
+
+    @invariant()
+    def every_live_connection_has_a_deadline(self) -> None:
+        assert all(c.deadline <= self.now + SILENCE_TIME for c in self.connections)
+
+    def teardown(self) -> None:
+        while self.connections:
+            self.disconnect(0)
+        assert self.registry.uids == frozenset()
+        assert self.registry.pending_introductions == 0
+
+
+AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_any_clients: Any = AnyClients.TestCase

@@ -1,0 +1,80 @@
+"""Standard input and output, read and written in threads.
+
+Without threads their descriptors would have to be non-blocking. But that is a property of the open
+file, which other processes share, such as the shell that owns the terminal; and it would stay so
+if this process were killed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from functools import partial
+
+import trio
+
+from .run import CommandError
+
+CHUNK_BYTES = 262_144
+
+_INPUT, _OUTPUT = 0, 1
+
+# Where a thread has to be abandoned, the process is about to end.
+_run_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
+
+
+def require_standard_streams() -> None:
+    """Make sure that the descriptors are not those of files that somebody else has opened since.
+
+    Raises:
+        CommandError: this process was started without standard input or output.
+    """
+    if sys.stdin is None or sys.stdout is None:
+        raise CommandError("standard input and output are closed: redirect them to /dev/null")
+
+
+async def read_standard_input() -> bytes:
+    """Some bytes, or none at the end.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    try:
+        return await _run_in_thread(_read)
+    except OSError as error:
+        raise CommandError(f"standard input cannot be read: {error.strerror}") from error
+
+
+async def write_standard_output(data: bytes) -> None:
+    """Write all of it.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    try:
+        await _run_in_thread(_write, data)
+    except BrokenPipeError as error:
+        raise CommandError("nobody reads the standard output any more") from error
+    except OSError as error:
+        raise CommandError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def end_standard_output() -> None:
+    """Tell who reads it that this is the end. What is still printed goes nowhere."""
+    # Not closed: the next file to be opened would become the standard output.
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, _OUTPUT)
+    os.close(nowhere)
+
+
+def _read() -> bytes:
+    select.select([_INPUT], [], [])  # somebody else may have made it non-blocking
+    return os.read(_INPUT, CHUNK_BYTES)
+
+
+def _write(data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        select.select([], [_OUTPUT], [])
+        rest = rest[os.write(_OUTPUT, rest) :]
