@@ -21,7 +21,7 @@ def draw(chart: Chart, path: Path) -> None:
     for number, bars in enumerate(chart.bars):
         places = [group + number * width for group in range(len(chart.groups))]
         axes.bar(places, bars.values, width, label=bars.label)
-        floor_label = "floor" if number == 0 else None
+        floor_label = "" if number else "floor"  # once is enough for the legend
         lefts = [place - width / 2 for place in places]
         rights = [place + width / 2 for place in places]
         axes.hlines(bars.floors, lefts, rights, colors="black", label=floor_label)

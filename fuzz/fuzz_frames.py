@@ -9,6 +9,7 @@ how long it is; with a length of zero the connection's deadline passes, or it br
 
 import itertools
 import json
+import os
 import sys
 import tempfile
 from ipaddress import IPv4Address
@@ -139,14 +140,18 @@ def _pieces(index: int, frame: bytes) -> bytes:
     return b"".join(bytes((len(piece) << 2 | index,)) + piece for piece in cut)
 
 
-def main() -> None:
+def main() -> int:
     """Let libFuzzer make up more, from the seeds and a corpus if one is given."""
     with tempfile.TemporaryDirectory() as folder:
         for number, seed in enumerate(seeds()):
             Path(folder, str(number)).write_bytes(seed)
-        atheris.Setup([*sys.argv, folder], feed)
-        atheris.Fuzz()
+        child = os.fork()  # libFuzzer ends its process without cleaning up
+        if not child:
+            atheris.Setup([*sys.argv, folder], feed)
+            atheris.Fuzz()
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import trio
 
 from trio_p2p import Outcome, P2PError
 from trio_p2p._commands import broker as broker_command, main as main_command
@@ -197,6 +198,7 @@ def run_main(
     main: Any, arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str]:
     """The exit code of a command in this process, and what it wrote to standard error."""
+    code: Any
     try:
         code = main(arguments)
     except SystemExit as error:
@@ -535,14 +537,17 @@ def test_signal_to_the_broker(uid: str, number: signal.Signals) -> None:
 
 
 async def fail_with_group() -> None:
+    await trio.lowlevel.checkpoint()
     raise BaseExceptionGroup("", [ExceptionGroup("", [CommandError("one"), P2PError("two")])])
 
 
 async def interrupt() -> None:
+    await trio.lowlevel.checkpoint()
     raise KeyboardInterrupt
 
 
 async def stumble() -> None:
+    await trio.lowlevel.checkpoint()
     raise ZeroDivisionError
 
 
@@ -553,9 +558,8 @@ def test_run_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(interrupt, verbose=False) == 130
     assert capsys.readouterr().err == ""
     # A bug is not a sentence for users.
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.RaisesGroup(ZeroDivisionError):
         run_command(stumble, verbose=False)
-    assert caught.group_contains(ZeroDivisionError)
 
 
 # The broker, and what is said.

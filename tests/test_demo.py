@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 
 from trio_p2p import IntroductionError
 from trio_p2p._commands import demo, main as main_command, namespaces
@@ -91,6 +92,7 @@ def test_with_nats() -> None:
 
 # Root without the privileges of root. What it needs to be root in a namespace of its own, it keeps.
 WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set=-all,+setfcap")
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 @pytest.mark.usefixtures("kernel_network")
@@ -107,8 +109,10 @@ def test_with_nats_as_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody else may write where coverage does.
     for name in [name for name in os.environ if name.startswith("COVERAGE")]:
         monkeypatch.delenv(name)
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    output, errors = show_demo("--nat", prefix=nobody if is_root else ())
+    # Nor read where root has the tools, perhaps.
+    with Tool(*NOBODY, *command("trio-p2p", "--help")) as tool:
+        can_be_nobody = is_root and tool.end()[0] == 0
+    output, errors = show_demo("--nat", prefix=NOBODY if can_be_nobody else ())
     assert_shown(output, WITH_NATS)
     assert errors == ""
 
@@ -117,7 +121,7 @@ IN_NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec")
 WITH_THREADS = """
 import sys, threading
 from trio_p2p._commands.main import main
-threading.Thread(target=sys.stdin.read).start()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 sys.exit(main(["demo", "--nat"]))
 """
 
@@ -196,6 +200,7 @@ def test_nobody_reads() -> None:
 
 
 async def fail(*args: object, **options: object) -> None:
+    await trio.lowlevel.checkpoint()
     raise IntroductionError("no connection came of it")
 
 

@@ -17,7 +17,7 @@ from ._nat.check import PROOF_BYTES, Role, proofs
 from ._nat.plan import PunchPlan
 from ._nat.punch import punch
 from ._net.checked_socket import CheckedSocket
-from ._net.sockets import local_endpoint, remote_endpoint
+from ._net.sockets import local_endpoint, may_have_crossed, remote_endpoint
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
 
 HEAD_START = 0.02  # seconds until the proof of a busy sender has followed its part of the handshake
@@ -129,7 +129,7 @@ class _Race:
         proof, says = b"", self.proofs.own
         with trio.move_on_after(PROOF_TIME):
             # A sender that dialled, too, speaks at once. One that accepted waits for us.
-            with trio.move_on_after(HEAD_START) as head_start:
+            with trio.move_on_after(HEAD_START if may_have_crossed(sock) else 0) as head_start:
                 await sock.recv(1, trio.socket.MSG_PEEK)
             if head_start.cancelled_caught:
                 await sock.send(says)

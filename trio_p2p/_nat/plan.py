@@ -12,6 +12,9 @@ from .._errors import Outcome
 # than the kernel's first retransmission, which comes after one second (RFC 6298).
 UNMEASURED_ROUND_TRIP = 0.1
 JITTER = 0.02  # what an answer may take on top of the round trip
+# A held SYN that is given up just when the sender's comes is a hole lost: a NAT that has seen both
+# wants an answer with the sequence number of the old one. So rather hold it for longer.
+MIN_HOLD = 0.25
 PATIENCE_GROWTH = 1.5  # an answer that takes longer than expected must still get through
 
 
@@ -51,7 +54,7 @@ class PunchPlan:
             round_trip: as for :meth:`dial`.
             random: as for :meth:`dial`.
         """
-        return cls(hops, 3 * _time_to_answer(round_trip), 0.0, random)
+        return cls(hops, max(3 * _time_to_answer(round_trip), MIN_HOLD), 0.0, random)
 
     def failed(self, outcome: Outcome) -> None:
         """The last attempt ended like this; plan the next."""

@@ -12,7 +12,7 @@ from .._endpoint import Endpoint
 from .._errors import Outcome
 from .._net.sockets import (
     abort,
-    is_answering,
+    is_answered,
     local_endpoint,
     outcome_of,
     start_connecting,
@@ -93,8 +93,9 @@ async def _hold(sock: socket.socket, patience: float) -> bool:
     with trio.move_on_after(patience):
         await wait_connected(sock)
         return True
-    if is_answering(sock):
-        # The peer's SYN has just come: to close now would reset what becomes a connection.
+    if is_answered(sock):
+        # The peer's SYN has just come: to close now would reset what becomes a connection, or what
+        # the peer takes for one already.
         with trio.move_on_after(patience):
             await wait_connected(sock)
             return True

@@ -6,6 +6,7 @@ import trio
 
 from .._wire.codec import MAX_FRAME_BYTES, FrameReader, decode_untrusted, encode
 from .._wire.messages import Message
+from .sockets import send_at_once
 
 
 class ChannelClosedError(Exception):
@@ -37,19 +38,31 @@ class Channel:
         """
         data = b"".join([encode(message) for message in messages])
         await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent yet, so nothing is cut
+        # Nearly always the kernel takes it all: no turn to take, and nothing to wait for.
+        unsent = self._send_at_once(data) if self._lock is None else data
+        if not unsent:
+            return
         lock = self._lock = self._lock or trio.Lock()
         try:
-            lock.acquire_nowait()  # acquire() is a checkpoint, and send_all is one already
+            lock.acquire_nowait()  # acquire() is a checkpoint, and half a frame may be sent
         except trio.WouldBlock:
             await lock.acquire()
         try:
-            # Whoever was cancelled while waiting for the lock has sent nothing: no harm done.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            await self._send_all(data)
+            if len(unsent) == len(data):
+                # Whoever was cancelled while waiting for the lock has sent nothing: no harm done.
+                await trio.lowlevel.checkpoint_if_cancelled()
+            await self._send_all(unsent)
         finally:
             lock.release()
             if not lock.locked():  # nobody waits for it either
                 self._lock = None
+
+    def _send_at_once(self, data: bytes) -> bytes:
+        """Send what can be sent without waiting; the rest."""
+        try:
+            return data[send_at_once(self.stream, data) :]
+        except OSError as error:
+            raise ChannelClosedError("the connection broke") from error
 
     async def _send_all(self, data: bytes) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import ipaddress
+import os
 import socket
 import struct
 from typing import Final
@@ -24,8 +25,11 @@ _IP_MINTTL: Final = 21
 _IPV6_MINHOPCOUNT: Final = 73
 _MSG_ERRQUEUE: Final = 0x2000
 _ICMP_ORIGINS: Final = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
-_TCP_SYN_RECV: Final = 3
+_TCP_SYN_SENT: Final = 2
 _TCPI_RTT: Final = slice(68, 72)
+_TCPI_SEGS_IN: Final = slice(140, 144)
+_TCPI_DATA_SEGS_IN: Final = slice(152, 156)
+_TCP_INFO_BYTES: Final = 156
 
 _HOPS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -137,9 +141,40 @@ async def wait_connected(sock: socket.socket) -> None:
         raise OSError(error, errno.errorcode.get(error, "unknown error"))
 
 
-def is_answering(sock: socket.socket) -> bool:
-    """Whether the other side's SYN has arrived at a socket that is not connected yet."""
-    return _tcp_info(sock)[:1] == bytes((_TCP_SYN_RECV,))
+def send_at_once(stream: trio.abc.Stream, data: bytes) -> int:
+    """How many bytes a TCP stream takes without waiting; 0 for streams of other kinds.
+
+    ``send_all`` gives way to all other tasks even if it need not wait. For messages as small as
+    ours that costs more than to send them.
+
+    Raises:
+        OSError: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        return 0
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
+
+
+def is_answered(sock: socket.socket) -> bool:
+    """Whether a connecting socket has got anything from the other side, its SYN at least."""
+    return _tcp_info(sock)[:1] not in (b"", bytes((_TCP_SYN_SENT,)))
+
+
+def may_have_crossed(sock: socket.socket | trio.socket.SocketType) -> bool:
+    """Whether a connected socket's SYN may have crossed the other side's: both have dialled.
+
+    Else only one segment without data can have come: the SYN-ACK of a side that has accepted.
+    """
+    info = _tcp_info(sock)
+    if len(info) < _TCP_INFO_BYTES:
+        return True
+    segments, with_data = (
+        struct.unpack("=I", info[field])[0] for field in (_TCPI_SEGS_IN, _TCPI_DATA_SEGS_IN)
+    )
+    return bool(segments - with_data > 1)
 
 
 def abort(sock: socket.socket) -> None:
@@ -208,7 +243,7 @@ def _tcp_info(sock: socket.socket | trio.socket.SocketType) -> bytes:
     if not hasattr(socket, "TCP_INFO"):
         return b""
     try:
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:  # closed meanwhile
         return b""
 

@@ -1,0 +1,164 @@
+"""The errors: one hierarchy, and texts that say what happened and what to do."""
+
+import inspect
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+import trio
+
+import trio_p2p
+from trio_p2p import (
+    Attempt,
+    AttemptFailedError,
+    BrokerLostError,
+    BrokerUnreachableError,
+    Endpoint,
+    IntroductionError,
+    LocalProtocolError,
+    Outcome,
+    P2PError,
+    ProtocolError,
+    RemoteProtocolError,
+    Technique,
+    UIDTakenError,
+    UnknownUIDError,
+    UnsupportedVersionError,
+    open_p2p_listener,
+    open_p2p_stream,
+    serve_broker,
+)
+from trio_p2p._net.broker_connection import error_of
+from trio_p2p._wire.messages import RefusalCode, Refused
+
+HERE = Endpoint(IPv4Address("192.168.1.10"), 40000)
+THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)
+
+
+def test_one_hierarchy() -> None:
+    errors = {
+        value
+        for value in vars(trio_p2p).values()
+        if inspect.isclass(value) and issubclass(value, BaseException)
+    }
+    bases = {error: error.__bases__ for error in errors}
+    assert bases == {
+        P2PError: (Exception,),
+        BrokerUnreachableError: (P2PError,),
+        BrokerLostError: (P2PError,),
+        UnknownUIDError: (P2PError,),
+        UIDTakenError: (P2PError,),
+        IntroductionError: (P2PError,),
+        AttemptFailedError: (P2PError,),
+        ProtocolError: (P2PError,),
+        LocalProtocolError: (ProtocolError, ValueError),
+        RemoteProtocolError: (ProtocolError,),
+        UnsupportedVersionError: (ProtocolError,),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        (RefusalCode.UNKNOWN_UID, UnknownUIDError, "check its spelling, that the receiver runs"),
+        (RefusalCode.UID_TAKEN, UIDTakenError, "choose another, or stop that one"),
+        (RefusalCode.UNSUPPORTED_VERSION, UnsupportedVersionError, "update the older one"),
+        (RefusalCode.PROTOCOL_VIOLATION, LocalProtocolError, "THE REASON"),
+        (RefusalCode.UNSUPPORTED_TECHNIQUE, IntroductionError, "THE REASON"),
+        (RefusalCode.RECEIVER_LOST, IntroductionError, "THE REASON"),
+        (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE REASON"),
+    ],
+)
+def test_each_refusal_has_its_error(code: RefusalCode, kind: type[P2PError], advice: str) -> None:
+    error = error_of(Refused(code, "THE REASON"))
+    assert type(error) is kind
+    assert advice in str(error)
+
+
+def test_every_refusal_code_has_an_error() -> None:
+    for code in RefusalCode:
+        assert isinstance(error_of(Refused(code, "")), P2PError)
+
+
+def test_attempt_says_what_happened() -> None:
+    attempt = Attempt(Technique.FAST, HERE, THERE, Outcome.REFUSED, 0.12345)
+    text = "fast 192.168.1.10:40000 → [2001:db8::5]:49152: refused after 0.123 s"
+    assert str(attempt) == text
+    error = AttemptFailedError(attempt)
+    assert error.attempt is attempt
+    assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "text"),
+    [
+        (None, THERE, "classic ? → [2001:db8::5]:49152: silent after 1.000 s"),
+        (None, None, "classic: silent after 1.000 s"),
+    ],
+)
+def test_attempt_that_did_not_get_far(
+    local: Endpoint | None, remote: Endpoint | None, text: str
+) -> None:
+    assert str(Attempt(Technique.CLASSIC, local, remote, Outcome.SILENT, 1.0)) == text
+
+
+Serve = Callable[[], object]
+
+
+async def closed_port() -> int:
+    """A port where nobody listens."""
+    with trio.socket.socket() as sock:
+        await sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+async def test_broker_unreachable() -> None:
+    port = await closed_port()
+    with pytest.raises(BrokerUnreachableError) as caught:
+        await open_p2p_stream("alice", ("127.0.0.1", port))
+    assert f"no broker answers at 127.0.0.1:{port}" in str(caught.value)
+    assert "ECONNREFUSED" in str(caught.value)
+    assert "check its address, and that trio-p2p-broker runs there" in str(caught.value)
+    group = caught.value.__cause__
+    assert isinstance(group, ExceptionGroup)
+    assert [type(error) for error in group.exceptions] == [ConnectionRefusedError]
+
+
+@pytest.mark.parametrize("host", ["a..b", "nul\0", "x" * 300])
+async def test_broker_without_an_address(host: str) -> None:
+    with pytest.raises(BrokerUnreachableError) as caught:
+        await open_p2p_stream("alice", (host, 1))
+    assert "cannot be found" in str(caught.value)
+    assert "check its name" in str(caught.value)
+
+
+async def test_unknown_uid_and_taken_uid(nursery: trio.Nursery) -> None:
+    (listener,) = await nursery.start(
+        lambda **options: serve_broker(0, host="127.0.0.1", **options)
+    )
+    address = listener.socket.getsockname()[:2]
+    with pytest.raises(UnknownUIDError, match="check its spelling"):
+        await open_p2p_stream("alice", address)
+    async with open_p2p_listener("alice", address):
+        with pytest.raises(UIDTakenError, match="choose another, or stop that one"):
+            async with open_p2p_listener("alice", address):
+                raise AssertionError("it was taken")
+
+
+async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> None:
+    (listener,) = await nursery.start(
+        lambda **options: serve_broker(0, host="127.0.0.1", **options)
+    )
+    address = listener.socket.getsockname()[:2]
+    async with open_p2p_listener("alice", address, techniques=["classic"]):
+        with pytest.raises(IntroductionError) as caught:
+            await open_p2p_stream("alice", address, techniques=["fast"])
+    assert "no connection to 'alice' came of 1 attempts, though it is registered" in str(
+        caught.value
+    )
+    group = caught.value.__cause__
+    assert isinstance(group, ExceptionGroup)
+    (cause,) = group.exceptions
+    assert isinstance(cause, AttemptFailedError)
+    assert cause.attempt.outcome is Outcome.NOT_INTRODUCED

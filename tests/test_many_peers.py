@@ -1,0 +1,247 @@
+"""Many streams, one after the other and at once, and brokers that come and go under them."""
+
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import IPv4Address
+
+import pytest
+import trio
+import trio.testing
+
+from trio_p2p import (
+    Endpoint,
+    Technique,
+    UIDTakenError,
+    open_p2p_listener,
+    open_p2p_sender,
+    open_p2p_stream,
+    serve_broker,
+    serve_p2p,
+)
+
+from .lab import KernelNetwork, Nat, run, running, start
+from .loopback import PATIENCE, LoopbackBroker, echo, exchange, held, open_broker, until
+from .raw_client import RawClient
+
+SENDERS = 20
+CYCLES = 200
+
+
+def some_data(seed: object, size: int = 10_000) -> bytes:
+    return random.Random(str(seed)).randbytes(size)
+
+
+# Many at once
+
+
+@pytest.mark.parametrize("technique", Technique)
+async def test_senders_at_the_same_moment(technique: Technique) -> None:
+    async def send(number: int) -> None:
+        stream = await open_p2p_stream("echo", broker.address, techniques=[technique])
+        assert await exchange(stream, some_data(number)) == some_data(number)
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        [listener] = await nursery.start(serve_p2p, echo, "echo", broker.address)
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as senders:
+                for number in range(SENDERS):
+                    senders.start_soon(send, number)
+        assert listener.statistics().connected == SENDERS
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@pytest.mark.parametrize("technique", Technique)
+def test_senders_at_the_same_moment_behind_nats(
+    kernel_network: KernelNetwork, technique: Technique
+) -> None:
+    host, receiver = kernel_network.add_host(), kernel_network.add_site(Nat())
+    sites = [kernel_network.add_site(Nat()) for _ in range(SENDERS)]
+
+    async def send(number: int) -> None:
+        with trio.fail_after(2 * PATIENCE):
+            stream = await open_p2p_stream("echo", broker, techniques=[technique])
+            assert await exchange(stream, some_data(number)) == some_data(number)
+
+    with running(host.host, serve_broker, 0) as listeners:
+        broker = str(host.host_address), listeners[0].socket.getsockname()[1]
+        with running(receiver.host, serve_p2p, echo, "echo", broker):
+            run(sites[0].host, send, -1)  # the way is warm
+            sending = [start(site.host, send, number) for number, site in enumerate(sites)]
+            for sent in sending:
+                sent.result()
+
+
+@pytest.mark.parametrize("technique", Technique)
+async def test_streams_over_one_sender_at_the_same_moment(technique: Technique) -> None:
+    uids = [f"echo {number}" for number in range(4)]
+
+    async def send(uid: str, number: int) -> None:
+        data = some_data((uid, number))
+        assert await exchange(await sender.open_stream(uid), data) == data
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        for uid in uids:
+            await nursery.start(serve_p2p, echo, uid, broker.address)
+        await trio.testing.wait_all_tasks_blocked()
+        before = held()
+        with trio.fail_after(PATIENCE):
+            async with (
+                open_p2p_sender(broker.address, techniques=[technique]) as sender,
+                trio.open_nursery() as senders,
+            ):
+                for uid in uids:
+                    for number in range(5):
+                        senders.start_soon(send, uid, number)
+        await until(lambda: held() == before)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+# Many one after the other
+
+
+@pytest.mark.parametrize("technique", Technique)
+async def test_cycles_of_connect_transfer_and_close_leave_nothing(technique: Technique) -> None:
+    async def cycle() -> None:
+        with trio.fail_after(PATIENCE):
+            stream = await open_p2p_stream("echo", broker.address, techniques=[technique])
+            assert await exchange(stream, some_data("cycle")) == some_data("cycle")
+
+    at_first = held()
+    async with open_broker() as broker:
+        before_registration = held()
+        async with trio.open_nursery() as nursery:
+            [listener] = await nursery.start(serve_p2p, echo, "echo", broker.address)
+            await cycle()
+            before = held()
+            for _ in range(CYCLES):
+                await cycle()
+            await until(lambda: held() == before)
+            assert listener.statistics().connected == CYCLES + 1
+            nursery.cancel_scope.cancel(reason="the receiver quits")
+        await until(lambda: held() == before_registration)
+        assert broker.uids == frozenset()
+        assert broker.broker.registry.pending_introductions == 0
+    await until(lambda: held() == at_first)
+
+
+async def test_cycles_over_one_sender_leave_nothing() -> None:
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        await nursery.start(serve_p2p, echo, "echo", broker.address)
+        await trio.testing.wait_all_tasks_blocked()
+        before = held()
+        async with open_p2p_sender(broker.address) as sender:
+            with trio.fail_after(2 * PATIENCE):
+                for _ in range(CYCLES):
+                    await exchange(await sender.open_stream("echo"), b"data")
+        await until(lambda: held() == before)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_cycles_of_registration_leave_nothing() -> None:
+    async with open_broker() as broker:
+        before = held()
+        for _ in range(CYCLES // 4):
+            async with open_p2p_listener("receiver", broker.address):
+                assert broker.uids == {"receiver"}
+        await until(lambda: held() == before)
+        assert broker.uids == frozenset()
+
+
+# Brokers that come and go
+
+
+@pytest.mark.parametrize("technique", Technique)
+async def test_broker_killed_and_restarted_is_found_again(technique: Technique) -> None:
+    async def send_and_receive() -> None:
+        await opened.send_all(b"ping")
+        assert await accepted.receive_some() == b"ping"
+        await accepted.send_all(b"pong")
+        assert await opened.receive_some() == b"pong"
+
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_broker() as broker,
+            open_p2p_listener("receiver", broker.address, techniques=[technique]) as listener,
+            open_p2p_sender(broker.address, techniques=[technique]) as sender,
+            await sender.open_stream("receiver") as opened,
+            await listener.accept() as accepted,
+        ):
+            await send_and_receive()
+            for registrations in (2, 3):
+                await broker.kill()
+                await send_and_receive()
+                await broker.start()
+                await until(lambda: broker.uids == {"receiver"})
+                await send_and_receive()
+                async with (
+                    await sender.open_stream("receiver") as another,
+                    await listener.accept() as its_end,
+                ):
+                    await another.send_all(b"found again")
+                    assert await its_end.receive_some() == b"found again"
+                assert listener.statistics().registrations == registrations
+
+
+@asynccontextmanager
+async def open_proxy(
+    broker: LoopbackBroker,
+) -> AsyncGenerator[tuple[tuple[str, int], list[trio.CancelScope]]]:
+    """Connections to a broker, whose client's half ends, and only that, when cancelled."""
+    halves: list[trio.CancelScope] = []
+
+    async def pass_on(source: trio.SocketStream, target: trio.SocketStream) -> None:
+        async for data in source:
+            await target.send_all(data)
+
+    async def serve(near: trio.SocketStream) -> None:
+        async with await trio.open_tcp_stream(*broker.address) as far:
+            async with near, trio.open_nursery() as nursery:
+                halves.append(nursery.cancel_scope)
+                nursery.start_soon(pass_on, near, far)
+                nursery.start_soon(pass_on, far, near)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield listeners[0].socket.getsockname()[:2], halves
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_receiver_takes_its_uid_back_while_its_old_connection_hangs() -> None:
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_broker() as broker,
+            open_proxy(broker) as (address, halves),
+            open_p2p_listener("receiver", address) as listener,
+        ):
+            halves[0].cancel(reason="the connection breaks, for the receiver")
+            with pytest.raises(UIDTakenError):
+                async with open_p2p_listener("receiver", broker.address):
+                    pass
+            await until(lambda: listener.statistics().registrations == 2)
+            assert broker.uids == {"receiver"}
+            with pytest.raises(UIDTakenError):
+                async with open_p2p_listener("receiver", broker.address):
+                    pass
+
+
+async def test_stranger_who_takes_the_uid_while_the_broker_was_away_keeps_it() -> None:
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENCE):
+            async with (
+                open_broker() as broker,
+                open_p2p_listener("receiver", broker.address) as listener,
+            ):
+                await broker.kill()
+                ours, brokers = trio.testing.memory_stream_pair()
+                endpoint = Endpoint(IPv4Address("192.0.2.1"), 1)
+                nursery.start_soon(broker.broker.serve, brokers, endpoint)
+                async with RawClient(ours) as stranger:
+                    await stranger.register("receiver")
+                    await broker.start()
+                    for _ in range(2):
+                        with pytest.raises(UIDTakenError):
+                            await listener.accept()
+                    assert broker.uids == {"receiver"}

@@ -1,0 +1,96 @@
+"""The public surface: these names and no others, all of them documented."""
+
+import enum
+import inspect
+from pathlib import Path
+
+import pytest
+
+import trio_p2p
+
+NAMES = {
+    "Attempt",
+    "AttemptFailedError",
+    "BrokerLostError",
+    "BrokerUnreachableError",
+    "Endpoint",
+    "IntroductionError",
+    "LocalProtocolError",
+    "Outcome",
+    "P2PError",
+    "P2PListener",
+    "P2PListenerStatistics",
+    "P2PSender",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "Technique",
+    "UIDTakenError",
+    "UnknownUIDError",
+    "UnsupportedVersionError",
+    "open_p2p_listener",
+    "open_p2p_sender",
+    "open_p2p_stream",
+    "serve_broker",
+    "serve_p2p",
+}
+ALSO_PUBLIC = {"P2PListenerStatistics"}  # documented with the method that returns it
+
+
+def test_these_names_and_no_others() -> None:
+    assert {name for name in vars(trio_p2p) if not name.startswith("_")} == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_name_says_where_it_is_imported_from(name: str) -> None:
+    value = getattr(trio_p2p, name)
+    assert (value.__module__, value.__name__) == ("trio_p2p", name)
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_name_is_documented(name: str) -> None:
+    value = getattr(trio_p2p, name)
+    assert inspect.getdoc(value)
+    if inspect.isclass(value):
+        for member_name, member in vars(value).items():
+            if not member_name.startswith("_") and callable(member):
+                assert inspect.getdoc(getattr(value, member_name)), f"{name}.{member_name}"
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - ALSO_PUBLIC))
+def test_name_is_in_the_reference(name: str) -> None:
+    reference = Path(__file__).parent.parent.joinpath("docs", "reference.rst").read_text("utf-8")
+    assert f":: {name}" in reference
+
+
+def test_arguments_after_the_essential_ones_are_by_keyword() -> None:
+    essential = {
+        "open_p2p_listener": ["uid", "broker"],
+        "open_p2p_sender": ["broker"],
+        "open_p2p_stream": ["uid", "broker"],
+        "serve_broker": ["port"],
+        "serve_p2p": ["handler", "uid", "broker"],
+    }
+    for name, expected in essential.items():
+        parameters = inspect.signature(getattr(trio_p2p, name)).parameters.values()
+        positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        assert positional == expected
+        assert "timeout" not in {p.name for p in parameters}
+        if name.startswith("serve_"):
+            assert [p.name for p in parameters][-1] == "task_status"
+
+
+def test_values_are_frozen() -> None:
+    endpoint = trio_p2p.Endpoint.__new__(trio_p2p.Endpoint)
+    for cls in (trio_p2p.Attempt, trio_p2p.Endpoint, trio_p2p.P2PListenerStatistics):
+        with pytest.raises(AttributeError):
+            setattr(cls.__new__(cls), next(iter(inspect.signature(cls).parameters)), endpoint)
+
+
+def test_enums_are_text() -> None:
+    for cls in (trio_p2p.Technique, trio_p2p.Outcome):
+        assert issubclass(cls, enum.StrEnum)
+    assert list(trio_p2p.Technique) == ["fast", "classic"]
+
+
+def test_package_is_typed() -> None:
+    assert Path(trio_p2p.__file__).with_name("py.typed").is_file()
