@@ -364,29 +364,23 @@ async def test_5000_connections_that_say_nothing(
     opening_time = 1.0
     monkeypatch.setattr("trio_p2p._broker.registry.OPENING_TIME", opening_time)
     caplog.set_level(logging.INFO, "trio_p2p.broker")
-    silent: list[trio.SocketStream] = []
-
-    async def connect_some(count: int) -> None:
-        for _ in range(count):
-            sock = trio.socket.socket()  # open_tcp_stream takes several times as long
-            await sock.connect(broker.address)
-            silent.append(trio.SocketStream(sock))
-
     async with open_broker() as broker, open_honest_pair(broker.address):
-        with trio.fail_after(60):
-            async with trio.open_nursery() as nursery:
-                for _ in range(50):
-                    nursery.start_soon(connect_some, many // 50)
-        assert len(silent) >= many - 50
+        silent = []
+        for number in range(many):
+            # Plain sockets, for speed; the kernel shakes hands although the broker must wait.
+            silent.append(socket.create_connection(broker.address))
+            if number % 50 == 0:
+                await trio.lowlevel.checkpoint()
         # With time for the work itself: this process does both sides' at once.
         with trio.fail_after(opening_time + 3.0):
-            for stream in silent:
-                assert await stream.receive_some() == b""
+            while len(caplog.records) < many:  # noqa: ASYNC110 - nothing else tells
+                await trio.sleep(0.01)
+        for sock in silent:
+            assert sock.recv(1) == b""
+            sock.close()
         assert broker.uids == {"honest"}
-        for stream in silent:
-            await stream.aclose()
     lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == len(set(lines)) == len(silent)
+    assert len(lines) == len(set(lines)) == many
 
 
 async def test_a_thousand_silent_ones_are_gone_after_10_s(autojump_clock: MockClock) -> None:

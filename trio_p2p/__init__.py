@@ -5,6 +5,8 @@ asks for that UID and is connected directly (:func:`open_p2p_stream`, :func:`ope
 :func:`serve_broker` is the broker.
 """
 
+import logging as _logging
+
 from ._broker.server import serve_broker as serve_broker
 from ._endpoint import Endpoint as Endpoint
 from ._errors import (
@@ -34,6 +36,9 @@ from ._sender import (
     open_p2p_sender as open_p2p_sender,
     open_p2p_stream as open_p2p_stream,
 )
+
+# Silent, unless the application asks for our logs.
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 # Tracebacks and documentation speak of the names that users import.
 for _name, _value in list(globals().items()):

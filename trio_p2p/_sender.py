@@ -253,7 +253,7 @@ async def _open_over_link(
         elapsed = trio.current_time() - started_at
         on_attempt(Attempt(technique, None, None, Outcome.NOT_INTRODUCED, elapsed))
         return None
-    logger.debug("the receiver is at %s: dialling and listening", introduction.peer)
+    logger.debug("dialling %s, and listening", introduction.peer)
     with trio.move_on_after(max(seconds, MIN_ROUND_TRIPS * introduction.round_trip)):
         return await connect_introduced(
             link.base, introduction, guard_hops=DEFAULT_GUARD_HOPS, on_attempt=on_attempt

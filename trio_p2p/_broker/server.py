@@ -138,5 +138,5 @@ class Broker:
         if patience.cancelled_caught:
             link.scope.cancel(reason="its client does not read")
         elif connection.is_closed:
-            logger.debug("closing the connection of %s", connection.endpoint)
+            logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
             link.scope.cancel(reason="the registry closed this connection")

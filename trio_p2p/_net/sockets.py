@@ -107,7 +107,7 @@ def start_connecting(
             error = _connect_holding_gil(sock, remote)
             sock.setsockopt(level, option, usual)
         if error not in (0, errno.EINPROGRESS):
-            raise OSError(error, errno.errorcode.get(error, "unknown error"))
+            raise OSError(error, os.strerror(error))
     except BaseException:
         sock.close()
         raise
@@ -138,7 +138,7 @@ async def wait_connected(sock: socket.socket) -> None:
     await trio.lowlevel.wait_writable(sock)
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
-        raise OSError(error, errno.errorcode.get(error, "unknown error"))
+        raise OSError(error, os.strerror(error))
 
 
 def send_at_once(stream: trio.abc.Stream, data: bytes) -> int:
