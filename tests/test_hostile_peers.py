@@ -668,7 +668,7 @@ PROOF = b"P" * PROOF_BYTES
 @asynccontextmanager
 async def open_base_somewhere() -> AsyncGenerator[Base]:
     with open_bound_socket(socket.AF_INET) as holding:
-        async with open_base(socket.AF_INET, holding.getsockname()[1]) as base:
+        async with open_base(socket.AF_INET, holding.getsockname()[1], asks=False) as base:
             yield base
 
 

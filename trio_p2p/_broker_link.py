@@ -105,7 +105,7 @@ async def open_broker_link(
     async with await connect_to_broker(endpoints, techniques) as connection:
         local = connection.local
         async with (
-            open_base(local.family, local.port) as base,
+            open_base(local.family, local.port, asks=True) as base,
             open_background_nursery() as nursery,
         ):
             link = BrokerLink(connection, base)

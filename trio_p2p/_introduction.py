@@ -13,14 +13,12 @@ import trio
 from ._endpoint import Endpoint
 from ._errors import Attempt, Outcome, Technique
 from ._nat.base import PROOF_TIME, Base, receive_exactly
-from ._nat.check import PROOF_BYTES, Role, proofs
+from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
 from ._nat.plan import PunchPlan
-from ._nat.punch import punch
+from ._nat.punch import Take, punch
 from ._net.checked_socket import CheckedSocket
-from ._net.sockets import local_endpoint, may_have_crossed, remote_endpoint
+from ._net.sockets import local_endpoint, remote_endpoint
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
-
-HEAD_START = 0.02  # seconds until the proof of a busy sender has followed its part of the handshake
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
 
@@ -73,10 +71,14 @@ async def connect_introduced(
     """
     race = _Race(introduction, on_attempt)
     try:
-        with base.expecting(race.proofs.peers) as accepted:
+        with (
+            base.expecting(introduction.peer) as unproven,
+            base.expecting(race.proofs.peers) as proven,
+        ):
             async with trio.open_nursery() as nursery:
                 race.scope = nursery.cancel_scope
-                nursery.start_soon(race.accept, accepted)
+                nursery.start_soon(race.accept, unproven, race.take_unproven)
+                nursery.start_soon(race.accept, proven, race.take_proven)
                 await nursery.start(race.dial, base.port, guard_hops)
                 on_punched()
     except BaseException:
@@ -112,60 +114,59 @@ class _Race:
         introduction = self._introduction
         if introduction.role is Role.RECEIVER:
             plan = PunchPlan.hold(guard_hops, introduction.round_trip, random.random)
-            take = self._take_held
         else:
             plan = PunchPlan.dial(introduction.round_trip, random.random)
-            take = self._take_dialled
         await punch(
-            port, introduction.peer, plan, take=take, record=self._record, task_status=task_status
+            port,
+            introduction.peer,
+            plan,
+            take=self.take_unproven,
+            record=self._record,
+            task_status=task_status,
         )
 
-    async def _take_dialled(self, sock: trio.socket.SocketType) -> bool:
-        # To wait for the receiver's proof would cost a round trip.
-        checked = CheckedSocket(sock, expects=self.proofs.peers)
-        return await self._nominate(sock, winner=checked)
-
-    async def _take_held(self, sock: trio.socket.SocketType) -> bool:
-        proof, says = b"", self.proofs.own
-        with trio.move_on_after(PROOF_TIME):
-            # A sender that dialled, too, speaks at once. One that accepted waits for us.
-            with trio.move_on_after(HEAD_START if may_have_crossed(sock) else 0) as head_start:
-                await sock.recv(1, trio.socket.MSG_PEEK)
-            if head_start.cancelled_caught:
-                await sock.send(says)
-                says = b""
-            proof = await receive_exactly(sock, PROOF_BYTES)
-        if not hmac.compare_digest(proof, self.proofs.peers):
-            return False
-        self._win(CheckedSocket(sock, says=says))
-        return True
-
-    async def accept(self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType]) -> None:
-        """Wait until an accepted connection wins, on each of which the peer has proven itself."""
+    async def accept(
+        self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType], take: Take
+    ) -> None:
+        """Wait until an accepted connection wins."""
         async for sock in accepted:
             won = False
             try:
                 local, remote = local_endpoint(sock), remote_endpoint(sock)
-                won = await self._take_accepted(sock)
+                won = await take(sock)
             except OSError:
                 continue  # it broke; the peer comes again
             finally:
                 if not won:
                     sock.close()
-            seconds = trio.current_time() - self._started_at
-            self._record(local, remote, Outcome.CONNECTED, seconds)
+            outcome = Outcome.CONNECTED if won else Outcome.WRONG_PEER
+            self._record(local, remote, outcome, trio.current_time() - self._started_at)
 
-    async def _take_accepted(self, sock: trio.socket.SocketType) -> bool:
+    async def take_unproven(self, sock: trio.socket.SocketType) -> bool:
+        """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
         if self._introduction.role is Role.SENDER:
-            return await self._nominate(sock, winner=sock)
-        if self._winner is None:
-            self._win(CheckedSocket(sock, says=self.proofs.own))
-            return True
-        return False
+            # To wait for the receiver's proof would cost a round trip.
+            return await self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
+        said, says = b"", self.proofs.own
+        with trio.move_on_after(PROOF_TIME):
+            said = await receive_exactly(sock, PROOF_BYTES)
+            if said == QUESTION:
+                await sock.send(says)
+                says = b""
+                said = await receive_exactly(sock, PROOF_BYTES)
+        if not hmac.compare_digest(said, self.proofs.peers):
+            return False
+        self._win(CheckedSocket(sock, says=says))
+        return True
 
-    async def _nominate(
-        self, sock: trio.socket.SocketType, *, winner: trio.socket.SocketType
-    ) -> bool:
+    async def take_proven(self, sock: trio.socket.SocketType) -> bool:
+        """Take a connection on which the peer has proven itself."""
+        if self._introduction.role is Role.SENDER:
+            return await self._nominate(sock, sock)
+        self._win(CheckedSocket(sock, says=self.proofs.own))
+        return True
+
+    async def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
         """Prove ourselves, being the sender, on this connection and on no other."""
         if self._winner is not None:
             return False

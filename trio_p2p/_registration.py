@@ -130,8 +130,9 @@ class Registration:
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
+            local = connection.local
             try:
-                async with open_base(connection.local.family, connection.local.port) as base:
+                async with open_base(local.family, local.port, asks=False) as base:
                     background.start_soon(connection.keep_alive)
                     self._resume, self._reflexive = reply.resume, reply.endpoint.address
                     self.registered += 1
@@ -204,7 +205,9 @@ class Registration:
                 if not isinstance(message, SenderEndpoint):
                     raise unexpected(message)
                 # Before step 5: the port must stay ours.
-                base = await stack.enter_async_context(open_base(local.family, local.port))
+                base = await stack.enter_async_context(
+                    open_base(local.family, local.port, asks=False)
+                )
             introduction = Introduction.of(Technique.CLASSIC, message)
             logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
             nursery = await stack.enter_async_context(open_background_nursery())

@@ -131,11 +131,14 @@ class Broker:
         link = self._links.get(connection)
         if link is None:  # gone, while others were told
             return
-        with trio.move_on_after(READING_TIME) as patience:
-            # A broken channel is for its own task to notice.
-            with suppress(ChannelClosedError):
-                await link.channel.send(*messages)
-        if patience.cancelled_caught:
+        reads = True
+        # A broken channel is for its own task to notice.
+        with suppress(ChannelClosedError):
+            if unsent := link.channel.start_sending(*messages):
+                with trio.move_on_after(READING_TIME) as patience:
+                    await link.channel.finish_sending(unsent)
+                reads = not patience.cancelled_caught
+        if not reads:
             link.scope.cancel(reason="its client does not read")
         elif connection.is_closed:
             logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)

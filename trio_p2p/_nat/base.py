@@ -6,14 +6,18 @@ import logging
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeAlias
 
 import trio
 
+from .._endpoint import Endpoint
 from .._net.nursery import open_background_nursery
-from .._net.sockets import is_out_of_resources, listen_on
-from .check import PROOF_BYTES
+from .._net.sockets import is_out_of_resources, listen_on, remote_endpoint
+from .check import PROOF_BYTES, QUESTION
 
 logger = logging.getLogger("trio_p2p.nat")
+
+_Mark: TypeAlias = Endpoint | bytes
 
 MAX_UNPROVEN = 64  # connections at a time that have not proven themselves
 PROOF_TIME = 5.0  # seconds from a connection until its proof is there and expected
@@ -23,27 +27,29 @@ OUT_OF_RESOURCES_PAUSE = 0.1  # seconds, as in trio.serve_listeners
 class Base:
     """Accepts on the port, and hands each connection to whoever expects its proof."""
 
-    def __init__(self, family: socket.AddressFamily, port: int) -> None:
+    def __init__(self, family: socket.AddressFamily, port: int, *, asks: bool) -> None:
         self.family = family
         self.port = port
-        self._expected: dict[bytes, trio.MemorySendChannel[trio.socket.SocketType]] = {}
+        self._asks = asks
+        self._expected: dict[_Mark, trio.MemorySendChannel[trio.socket.SocketType]] = {}
         self._expectations_changed = trio.Event()
         self._unproven: dict[trio.socket.SocketType, trio.CancelScope] = {}
 
     @contextmanager
     def expecting(
-        self, proof: bytes
+        self, mark: _Mark
     ) -> Generator[trio.MemoryReceiveChannel[trio.socket.SocketType]]:
-        """A channel of accepted connections that began with the proof."""
+        """A channel of accepted connections that come from an endpoint, or begin with a proof."""
         send_channel, receive_channel = trio.open_memory_channel[trio.socket.SocketType](0)
-        self._expected[proof] = send_channel
+        self._expected[mark] = send_channel
         self._expectations_changed.set()
         self._expectations_changed = trio.Event()
         with send_channel, receive_channel:
             try:
                 yield receive_channel
             finally:
-                del self._expected[proof]
+                if self._expected.get(mark) is send_channel:  # else somebody expects the same
+                    del self._expected[mark]
 
     async def serve(
         self, listening: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]
@@ -72,12 +78,9 @@ class Base:
         scope.deadline = trio.current_time() + PROOF_TIME
         try:
             with scope:
-                proof = await receive_exactly(sock, PROOF_BYTES)
-                # The peer may be faster than the broker: its proof can come before we are told.
-                while len(proof) == PROOF_BYTES and proof not in self._expected:
-                    await self._expectations_changed.wait()
-                if len(proof) == PROOF_BYTES:
-                    await self._expected[proof].send(sock)
+                mark = await self._mark(sock)
+                if mark is not None:
+                    await self._expected[mark].send(sock)
                     delivered = True
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -87,15 +90,33 @@ class Base:
                 logger.debug("a connection to port %d without the right proof", self.port)
                 sock.close()
 
+    async def _mark(self, sock: trio.socket.SocketType) -> _Mark | None:
+        """By which mark a connection is expected; None if it ended before that was known."""
+        endpoint = remote_endpoint(sock)
+        if endpoint in self._expected:
+            return endpoint
+        if self._asks:
+            await sock.send(QUESTION)
+        proof = await receive_exactly(sock, PROOF_BYTES)
+        # The peer may be faster than the broker: its proof can come before we are told.
+        while len(proof) == PROOF_BYTES and proof not in self._expected:
+            await self._expectations_changed.wait()
+        return proof if len(proof) == PROOF_BYTES else None
+
 
 @asynccontextmanager
-async def open_base(family: socket.AddressFamily, port: int) -> AsyncGenerator[Base]:
+async def open_base(family: socket.AddressFamily, port: int, *, asks: bool) -> AsyncGenerator[Base]:
     """A base that accepts while the context lasts.
+
+    Args:
+        family: the address family.
+        port: the port, which a socket of ours has already.
+        asks: whether to ask who it is that connects from an unexpected endpoint.
 
     Raises:
         OSError: no descriptor is free, or somebody else has the port.
     """
-    base = Base(family, port)
+    base = Base(family, port, asks=asks)
     with listen_on(family, port) as listening:
         async with open_background_nursery() as nursery:
             await nursery.start(base.serve, listening)

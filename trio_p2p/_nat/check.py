@@ -1,11 +1,15 @@
 """The connectivity check: short proofs that a connection leads to the introduced peer. Pure.
 
-Each side proves that it got the introduction's nonce from the broker. Whoever dialled a
-connection speaks first on it, the sender if both did; whoever accepted one answers only a right
-proof. The sender proves itself on one connection only: that nominates it (RFC 8445's term).
+Each side proves that it got the introduction's nonce from the broker. The sender speaks first. It
+proves itself on one connection only, to or from the endpoint that it was told of: that nominates
+the connection (RFC 8445's term). Who connects from elsewhere is asked first.
 
-No round trip is spent. The sender's proof travels with the packet that completes the handshake;
-the receiver's goes, and is read, together with the first bytes of its data, or their end.
+The receiver answers a question at once, and a proof with its first data: never unasked, because
+TCP resets a connection, and loses data on the way, if something comes that its reader, having
+closed it, is not going to read.
+
+No round trip is spent. The sender's proof travels behind the packet that completes the handshake;
+the receiver's is checked together with the first bytes of its data.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import hmac
 import attrs
 
 PROOF_BYTES = 32
+QUESTION = bytes(PROOF_BYTES)  # who are you?
 
 
 class Role(enum.Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import trio
 
 from .._wire.codec import MAX_FRAME_BYTES, FrameReader, decode_untrusted, encode
@@ -11,6 +12,19 @@ from .sockets import send_at_once
 
 class ChannelClosedError(Exception):
     """The other side closed the channel, or the channel broke."""
+
+
+@attrs.frozen
+class Unsent:
+    """What is left of messages that the stream did not take at once.
+
+    Attributes:
+        data: the bytes.
+        is_cut: whether others were sent before them.
+    """
+
+    data: bytes
+    is_cut: bool
 
 
 class Channel:
@@ -36,33 +50,44 @@ class Channel:
         If cancelled while the other side is not reading, the channel is closed: nobody could
         tell where the next frame begins.
         """
-        data = b"".join([encode(message) for message in messages])
         await trio.lowlevel.checkpoint_if_cancelled()  # nothing is sent yet, so nothing is cut
-        # Nearly always the kernel takes it all: no turn to take, and nothing to wait for.
-        unsent = self._send_at_once(data) if self._lock is None else data
-        if not unsent:
-            return
+        if unsent := self.start_sending(*messages):
+            await self.finish_sending(unsent)
+
+    def start_sending(self, *messages: Message) -> Unsent | None:
+        """Send as much of the messages as needs no waiting: nearly always it is all.
+
+        Returns:
+            What to call :meth:`finish_sending` with, at once; None if all is sent.
+
+        Raises:
+            ChannelClosedError: the channel broke or was closed.
+        """
+        data = b"".join([encode(message) for message in messages])
+        sent = 0
+        if self._lock is None:
+            try:
+                sent = send_at_once(self.stream, data)
+            except OSError as error:
+                raise ChannelClosedError("the connection broke") from error
+        return None if sent == len(data) else Unsent(data[sent:], is_cut=sent > 0)
+
+    async def finish_sending(self, unsent: Unsent) -> None:
+        """Send the rest; like :meth:`send`."""
         lock = self._lock = self._lock or trio.Lock()
         try:
-            lock.acquire_nowait()  # acquire() is a checkpoint, and half a frame may be sent
+            lock.acquire_nowait()  # acquire() is a checkpoint, and would let others cut in
         except trio.WouldBlock:
             await lock.acquire()
         try:
-            if len(unsent) == len(data):
+            if not unsent.is_cut:
                 # Whoever was cancelled while waiting for the lock has sent nothing: no harm done.
                 await trio.lowlevel.checkpoint_if_cancelled()
-            await self._send_all(unsent)
+            await self._send_all(unsent.data)
         finally:
             lock.release()
             if not lock.locked():  # nobody waits for it either
                 self._lock = None
-
-    def _send_at_once(self, data: bytes) -> bytes:
-        """Send what can be sent without waiting; the rest."""
-        try:
-            return data[send_at_once(self.stream, data) :]
-        except OSError as error:
-            raise ChannelClosedError("the connection broke") from error
 
     async def _send_all(self, data: bytes) -> None:
         try:

@@ -27,9 +27,6 @@ _MSG_ERRQUEUE: Final = 0x2000
 _ICMP_ORIGINS: Final = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _TCP_SYN_SENT: Final = 2
 _TCPI_RTT: Final = slice(68, 72)
-_TCPI_SEGS_IN: Final = slice(140, 144)
-_TCPI_DATA_SEGS_IN: Final = slice(152, 156)
-_TCP_INFO_BYTES: Final = 156
 
 _HOPS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -163,20 +160,6 @@ def is_answered(sock: socket.socket) -> bool:
     return _tcp_info(sock)[:1] not in (b"", bytes((_TCP_SYN_SENT,)))
 
 
-def may_have_crossed(sock: socket.socket | trio.socket.SocketType) -> bool:
-    """Whether a connected socket's SYN may have crossed the other side's: both have dialled.
-
-    Else only one segment without data can have come: the SYN-ACK of a side that has accepted.
-    """
-    info = _tcp_info(sock)
-    if len(info) < _TCP_INFO_BYTES:
-        return True
-    segments, with_data = (
-        struct.unpack("=I", info[field])[0] for field in (_TCPI_SEGS_IN, _TCPI_DATA_SEGS_IN)
-    )
-    return bool(segments - with_data > 1)
-
-
 def abort(sock: socket.socket) -> None:
     """Close a socket so that nothing of it lingers; resets the connection if there is one."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -243,7 +226,7 @@ def _tcp_info(sock: socket.socket | trio.socket.SocketType) -> bytes:
     if not hasattr(socket, "TCP_INFO"):
         return b""
     try:
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     except OSError:  # closed meanwhile
         return b""
 
