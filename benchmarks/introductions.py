@@ -2,7 +2,8 @@
 
 Measured for senders that connect anew for each introduction, and for those that keep their
 connection; one at a time, so that nothing is shared between introductions. The bare server accepts,
-receives and sends as often and as much, without a protocol.
+receives and sends as often and as much, without a protocol. All processes share one core: to wake
+one on another core costs much or little, as it happens.
 
 Limit: twice as much as the bare server, for both.
 """
@@ -15,7 +16,7 @@ from statistics import median
 from typing import TypeAlias
 
 from . import clients, frames
-from .servers import ServerProcess, running_server
+from .servers import ServerProcess, running_server, staying_on_one_core
 from .tables import Table
 
 LIMIT = 2.0
@@ -29,6 +30,7 @@ def measure() -> Table:
     rows: list[tuple[str, ...]] = []
     exceeded: list[str] = []
     with ExitStack() as stack:
+        stack.enter_context(staying_on_one_core())
         broker = stack.enter_context(running_server("broker"))
         bare = stack.enter_context(running_server("bare introducer"))
         loads, bare_loads = _loads(stack, broker), _loads(stack, bare)

@@ -114,6 +114,17 @@ def running_server(name: str) -> Generator[ServerProcess]:
             process.stdin.close()
 
 
+@contextmanager
+def staying_on_one_core() -> Generator[None]:
+    """Keep this process, and those that it starts meanwhile, on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 async def _serve(name: str) -> None:
     """Serve until standard input ends."""
     async with trio.open_nursery() as nursery:

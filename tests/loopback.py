@@ -12,6 +12,7 @@ from trio_p2p._broker.server import Broker
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0  # seconds until something that hangs fails its test
+LIFETIME = 60.0  # the same for all that a test does
 
 
 class LoopbackBroker:
@@ -52,11 +53,13 @@ class LoopbackBroker:
 
 @asynccontextmanager
 async def open_broker() -> AsyncGenerator[LoopbackBroker]:
-    async with trio.open_nursery() as nursery:
-        broker = LoopbackBroker(nursery)
-        await broker.start()
-        yield broker
-        nursery.cancel_scope.cancel(reason="the test is over")
+    """A broker; also the time limit of whatever is done with it."""
+    with trio.fail_after(LIFETIME):
+        async with trio.open_nursery() as nursery:
+            broker = LoopbackBroker(nursery)
+            await broker.start()
+            yield broker
+            nursery.cancel_scope.cancel(reason="the test is over")
 
 
 @asynccontextmanager

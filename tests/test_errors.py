@@ -118,7 +118,7 @@ async def test_broker_unreachable() -> None:
     with pytest.raises(BrokerUnreachableError) as caught:
         await open_p2p_stream("alice", ("127.0.0.1", port))
     assert f"no broker answers at 127.0.0.1:{port}" in str(caught.value)
-    assert "ECONNREFUSED" in str(caught.value)
+    assert "Connection refused" in str(caught.value)
     assert "check its address, and that trio-p2p-broker runs there" in str(caught.value)
     group = caught.value.__cause__
     assert isinstance(group, ExceptionGroup)

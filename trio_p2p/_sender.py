@@ -18,6 +18,7 @@ from ._errors import (
     Outcome,
     P2PError,
     Technique,
+    UnknownUIDError,
 )
 from ._introduction import OnAttempt, connect_introduced
 from ._nat.behaviour import DEFAULT_GUARD_HOPS
@@ -130,6 +131,9 @@ class P2PSender:
         link.users += 1
         try:
             return await _open_over_link(link, Technique.FAST, seconds, uid, on_attempt)
+        except UnknownUIDError:
+            link.asked.discard(uid)  # there is no stream between our endpoint and another
+            raise
         finally:
             link.users -= 1
             self._drop_links()

@@ -27,7 +27,6 @@ from .channel import Channel, ChannelClosedError
 from .sockets import (
     detect_dead_peer,
     local_endpoint,
-    remote_endpoint,
     start_connecting,
     wait_connected,
 )
@@ -67,7 +66,7 @@ async def connect_to_broker(
         BrokerUnreachableError: none answers.
     """
     errors: list[OSError] = []
-    winner: socket.socket | None = None
+    winner: tuple[socket.socket, Endpoint] | None = None
 
     async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
         nonlocal winner
@@ -76,10 +75,10 @@ async def connect_to_broker(
             try:
                 await wait_connected(sock)
                 if winner is None:
-                    winner = sock
+                    winner = sock, endpoint
                     nursery.cancel_scope.cancel(reason="another address of the broker answered")
             finally:
-                if winner is not sock:
+                if winner is None or winner[0] is not sock:
                     sock.close()
         except OSError as error:
             errors.append(error)
@@ -93,10 +92,10 @@ async def connect_to_broker(
                 with trio.move_on_after(STAGGER_TIME):
                     await failed.wait()
         if winner is not None:
-            return BrokerConnection(winner, capabilities)
+            return BrokerConnection(*winner, capabilities)
     except BaseException:
         if winner is not None:
-            winner.close()
+            winner[0].close()
         raise
     raise BrokerUnreachableError(
         f"no broker answers at {' or '.join(map(str, endpoints))} "
@@ -113,9 +112,9 @@ class BrokerConnection:
         remote: the broker's endpoint.
     """
 
-    def __init__(self, sock: socket.socket, capabilities: Sequence[str]) -> None:
+    def __init__(self, sock: socket.socket, remote: Endpoint, capabilities: Sequence[str]) -> None:
         self.local = local_endpoint(sock)
-        self.remote = remote_endpoint(sock)
+        self.remote = remote  # which the socket does not know any more if it is reset already
         # What is not acknowledged before the next keepalive is due never will be.
         detect_dead_peer(sock, KEEPALIVE_TIME)
         self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))

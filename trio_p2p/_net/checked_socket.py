@@ -39,6 +39,7 @@ class CheckedSocket(trio.socket.SocketType):
         self._says = says
         self._expects = expects
         self._received = bytearray()
+        self._is_checked = not expects
 
     async def _check(self) -> None:
         """Read and remove the other side's proof; if cancelled, what was read of it is kept."""
@@ -51,6 +52,7 @@ class CheckedSocket(trio.socket.SocketType):
             raise trio.BrokenResourceError(
                 "whoever answered could not prove to be the introduced peer; open another stream"
             )
+        self._is_checked = True
 
     def _prove(self) -> None:
         """Send our proof, unless it has been sent; the socket's buffer, being empty, has room."""
@@ -107,7 +109,7 @@ class CheckedSocket(trio.socket.SocketType):
     @staticmethod
     def _pass_on_checked(name: str) -> Callable[..., Any]:
         async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
-            if len(self._received) < len(self._expects):
+            if not self._is_checked:
                 await self._check()
             return await getattr(self._sock, name)(*args, **kwargs)
 

@@ -1,0 +1,113 @@
+"""When the next SYN of a punch is sent, and how far it goes."""
+
+import pytest
+from hypothesis import given, strategies as st
+
+from trio_p2p._errors import Outcome
+from trio_p2p._nat.plan import MIN_HOLD, PATIENCE_GROWTH, UNMEASURED_ROUND_TRIP, PunchPlan
+
+FAILURES = [outcome for outcome in Outcome if outcome is not Outcome.CONNECTED]
+ANSWERED = [Outcome.REFUSED, Outcome.UNREACHABLE]
+
+round_trips = st.floats(0, 60)
+fractions = st.floats(0, 1)
+histories = st.lists(st.sampled_from(FAILURES), max_size=30)
+
+
+def half() -> float:
+    return 0.5
+
+
+@given(round_trips)
+def test_sender_dials_again_after_about_a_round_trip(round_trip: float) -> None:
+    plan = PunchPlan.dial(round_trip, half)
+    expected = round_trip or UNMEASURED_ROUND_TRIP
+    assert expected < plan.patience < 1.5 * expected + 0.1
+    assert plan.pause == 0
+    assert plan.hops is None
+
+
+@given(st.integers(1, 64), round_trips)
+def test_receiver_holds_until_the_sender_had_time_to_be_told_and_to_dial(
+    hops: int, round_trip: float
+) -> None:
+    plan = PunchPlan.hold(hops, round_trip, half)
+    assert plan.patience >= max(2 * round_trip, MIN_HOLD)
+    assert plan.pause == 0
+    assert plan.hops == hops
+
+
+@given(round_trips, histories, fractions)
+def test_senders_syns_go_all_the_way(
+    round_trip: float, history: list[Outcome], fraction: float
+) -> None:
+    plan = PunchPlan.dial(round_trip, lambda: fraction)
+    for outcome in history:
+        plan.failed(outcome)
+        assert plan.hops is None
+
+
+@given(st.integers(1, 64), round_trips, histories, fractions)
+def test_guard_lives_one_hop_at_least_and_changes_by_one_hop_at_most(
+    hops: int, round_trip: float, history: list[Outcome], fraction: float
+) -> None:
+    plan = PunchPlan.hold(hops, round_trip, lambda: fraction)
+    for outcome in history:
+        before = plan.hops
+        plan.failed(outcome)
+        assert before is not None
+        assert plan.hops is not None
+        assert plan.hops >= 1
+        assert abs(plan.hops - before) <= 1
+
+
+@given(st.integers(1, 64), round_trips, histories, fractions)
+def test_patience_grows_with_silence_only_and_pauses_stay_within_it(
+    hops: int, round_trip: float, history: list[Outcome], fraction: float
+) -> None:
+    for plan in (
+        PunchPlan.hold(hops, round_trip, lambda: fraction),
+        PunchPlan.dial(round_trip, lambda: fraction),
+    ):
+        for outcome in history:
+            before = plan.patience
+            plan.failed(outcome)
+            growth = PATIENCE_GROWTH if outcome is Outcome.SILENT else 1
+            assert plan.patience == pytest.approx(growth * before)
+            assert 0 <= plan.pause <= plan.patience
+
+
+def test_silence_is_answered_without_a_pause() -> None:
+    for plan in (PunchPlan.dial(0.1, half), PunchPlan.hold(3, 0.1, half)):
+        plan.failed(Outcome.REFUSED)
+        plan.failed(Outcome.SILENT)
+        assert plan.pause == 0
+
+
+def test_lost_syn_is_repeated_before_the_guard_goes_further() -> None:
+    plan = PunchPlan.hold(3, 0.1, half)
+    hops = []
+    for _ in range(4):
+        plan.failed(Outcome.SILENT)
+        hops.append(plan.hops)
+    assert hops == [3, 4, 4, 5]
+
+
+@pytest.mark.parametrize("answer", ANSWERED)
+def test_guard_that_went_too_far_goes_less_far_at_once(answer: Outcome) -> None:
+    plan = PunchPlan.hold(3, 0.1, half)
+    hops, pauses = [], []
+    for _ in range(3):
+        plan.failed(answer)
+        hops.append(plan.hops)
+        pauses.append(plan.pause > 0)
+    assert hops == [2, 1, 1]
+    assert pauses == [False, False, True]
+
+
+@pytest.mark.parametrize("outcome", [*ANSWERED, Outcome.TAKEN, Outcome.WRONG_PEER])
+def test_sender_pauses_after_an_answer(outcome: Outcome) -> None:
+    shortest, longest = PunchPlan.dial(0.1, lambda: 0.0), PunchPlan.dial(0.1, lambda: 1.0)
+    for plan in (shortest, longest):
+        plan.failed(outcome)
+    assert 0 < shortest.pause < longest.pause < longest.patience
