@@ -154,6 +154,12 @@ def connection_in(broker: Broker, state: State) -> Connection:
             sender = broker.greeted()
             broker.say(sender, IntroductionRequest(0, "alice", "fast"))
             return sender
+        case State.ACKNOWLEDGED:
+            sender, introduction = broker.waiting()
+            receiver = broker.greeted()
+            broker.say(receiver, Acknowledge(introduction))
+            broker.registry.disconnected(sender)
+            return receiver
         case _:
             return broker.waiting()[0]
 

@@ -10,7 +10,7 @@ import trio
 
 from ._errors import P2PError, Technique
 from ._introduction import Introduction
-from ._nat.base import Base, open_base
+from ._nat.base import Base, start_base
 from ._net.broker_connection import (
     BrokerConnection,
     connect_to_broker,
@@ -102,13 +102,11 @@ async def open_broker_link(
         BrokerUnreachableError: no broker answers there.
     """
     endpoints = await resolve_broker(broker)
-    async with await connect_to_broker(endpoints, techniques) as connection:
-        local = connection.local
-        async with (
-            open_base(local.family, local.port, asks=True) as base,
-            open_background_nursery() as nursery,
-        ):
-            link = BrokerLink(connection, base)
-            nursery.start_soon(link.receive_answers)
-            nursery.start_soon(connection.keep_alive)
-            yield link
+    async with (
+        await connect_to_broker(endpoints, techniques) as connection,
+        open_background_nursery() as nursery,
+    ):
+        link = BrokerLink(connection, start_base(nursery, connection.local, asks=True))
+        nursery.start_soon(link.receive_answers)
+        nursery.start_soon(connection.keep_alive)
+        yield link

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,6 +12,8 @@ from ._wire.messages import check_uid
 BrokerAddress: TypeAlias = str | tuple[str, int]
 
 ALL_TECHNIQUES = tuple(Technique)
+
+_PORT = re.compile("[0-9]{1,5}")
 
 
 def parse_uid(uid: str) -> str:
@@ -22,7 +25,7 @@ def parse_uid(uid: str) -> str:
     try:
         return check_uid(uid)
     except ValueError as error:
-        raise LocalProtocolError(f"{uid!r:.200} is no UID: {error}") from None
+        raise LocalProtocolError(f"{_shown(uid)} is no UID: {error}") from None
 
 
 def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
@@ -32,12 +35,13 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
         LocalProtocolError: there is none, or one is not known.
     """
     known = ", ".join(repr(str(technique)) for technique in Technique)
-    if not techniques or isinstance(techniques, str):
-        raise LocalProtocolError(f"techniques is a list of names: choose from {known}")
-    try:
-        return tuple(dict.fromkeys(map(Technique, techniques)))
-    except ValueError as error:
-        raise LocalProtocolError(f"{error}: choose from {known}") from None
+    match techniques:
+        case [_, *_] if all(technique in list(Technique) for technique in techniques):
+            return tuple(dict.fromkeys(map(Technique, techniques)))
+        case _:
+            raise LocalProtocolError(
+                f"{_shown(techniques)} is no list of techniques: choose from {known}"
+            )
 
 
 def parse_broker(broker: object) -> tuple[str, int]:
@@ -50,14 +54,22 @@ def parse_broker(broker: object) -> tuple[str, int]:
         case str():
             host, _, port_text = broker.rpartition(":")
             host = host.removeprefix("[").removesuffix("]")
-            port = int(port_text) if port_text.isdecimal() and port_text.isascii() else 0
-        case (str(host), int(port)):
+            port = int(port_text) if _PORT.fullmatch(port_text) else 0
+        case (str(host), int(port)) if not isinstance(port, bool):
             pass
         case _:
             host, port = "", 0
     if not host or not 0 < port < 65536:
         raise LocalProtocolError(
-            f"{broker!r} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
+            f"{_shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
             "or a tuple of host and port"
         )
     return host, port
+
+
+def _shown(value: object) -> str:
+    """What the caller gave, as far as it can be shown on a line."""
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
+        return f"this {type(value).__name__}"

@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -22,7 +22,7 @@ from ._errors import (
     Technique,
 )
 from ._introduction import Introduction, connect_introduced
-from ._nat.base import Base, open_base
+from ._nat.base import Base, start_base
 from ._nat.behaviour import guard_hops
 from ._nat.probe import near_hops
 from ._net.broker_connection import (
@@ -130,17 +130,16 @@ class Registration:
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
-            local = connection.local
             try:
-                async with open_base(local.family, local.port, asks=False) as base:
-                    background.start_soon(connection.keep_alive)
-                    self._resume, self._reflexive = reply.resume, reply.endpoint.address
-                    self.registered += 1
-                    if self.registered == 1:
-                        task_status.started()
-                    while True:
-                        message = await connection.receive()
-                        self._introduce(message, connection, base, introductions)
+                base = start_base(background, connection.local, asks=False)
+                background.start_soon(connection.keep_alive)
+                self._resume, self._reflexive = reply.resume, reply.endpoint.address
+                self.registered += 1
+                if self.registered == 1:
+                    task_status.started()
+                while True:
+                    message = await connection.receive()
+                    self._introduce(message, connection, base, introductions)
             finally:
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
                     await connection.send(Kill())
@@ -196,21 +195,17 @@ class Registration:
         self, request: ConnectionRequest, broker: Endpoint, scope: trio.CancelScope
     ) -> None:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
-        async with AsyncExitStack() as stack:
+        async with open_background_nursery() as nursery:
             async with await connect_to_broker([broker], self._techniques) as connection:
-                local = connection.local
-                logger.debug("step 3: acknowledging from %s", local)
+                logger.debug("step 3: acknowledging from %s", connection.local)
                 await connection.send(Acknowledge(request.introduction))
                 message = await connection.receive()
                 if not isinstance(message, SenderEndpoint):
                     raise unexpected(message)
                 # Before step 5: the port must stay ours.
-                base = await stack.enter_async_context(
-                    open_base(local.family, local.port, asks=False)
-                )
+                base = start_base(nursery, connection.local, asks=False)
             introduction = Introduction.of(Technique.CLASSIC, message)
             logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
-            nursery = await stack.enter_async_context(open_background_nursery())
             logger.debug("steps 6 to 8: punching, held, and listening")
 
             def report() -> None:

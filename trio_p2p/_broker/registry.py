@@ -50,6 +50,7 @@ class State(enum.Enum):
     READY = "greeted, no request yet"
     RECEIVER = "registered"
     SENDER = "asking for receivers"
+    ACKNOWLEDGED = "to be closed by the receiver (step 5)"
     WAITING = "waiting for a classic introduction"
     CLOSED = "to be closed"
 
@@ -264,7 +265,7 @@ class Registry:
         if introduction.receiver_endpoint is not None:
             _refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
         introduction.receiver_endpoint = connection.endpoint
-        # The receiver closes this connection (step 5); nothing more may come.
+        connection.state = State.ACKNOWLEDGED
         return [
             (
                 connection,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import trio
 
 from .._endpoint import Endpoint
-from .._net.nursery import open_background_nursery
 from .._net.sockets import is_out_of_resources, listen_on, remote_endpoint
 from .check import PROOF_BYTES, QUESTION
 
@@ -25,7 +24,7 @@ OUT_OF_RESOURCES_PAUSE = 0.1  # seconds, as in trio.serve_listeners
 
 
 class Base:
-    """Accepts on the port, and hands each connection to whoever expects its proof."""
+    """Accepts on the port, and hands each connection to whoever expects it."""
 
     def __init__(self, family: socket.AddressFamily, port: int, *, asks: bool) -> None:
         self.family = family
@@ -51,12 +50,9 @@ class Base:
                 if self._expected.get(mark) is send_channel:  # else somebody expects the same
                     del self._expected[mark]
 
-    async def serve(
-        self, listening: trio.socket.SocketType, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        """Accept until cancelled."""
-        async with trio.open_nursery() as nursery:
-            task_status.started()
+    async def serve(self, listening: trio.socket.SocketType, nursery: trio.Nursery) -> None:
+        """Accept until cancelled; strangers are dealt with in the nursery."""
+        with listening:
             while True:
                 try:
                     sock, _ = await listening.accept()
@@ -104,23 +100,20 @@ class Base:
         return proof if len(proof) == PROOF_BYTES else None
 
 
-@asynccontextmanager
-async def open_base(family: socket.AddressFamily, port: int, *, asks: bool) -> AsyncGenerator[Base]:
-    """A base that accepts while the context lasts.
+def start_base(nursery: trio.Nursery, local: Endpoint, *, asks: bool) -> Base:
+    """A base that accepts as long as the nursery is open.
 
     Args:
-        family: the address family.
-        port: the port, which a socket of ours has already.
+        nursery: the base's tasks go here.
+        local: family and port; a socket of ours has the port already.
         asks: whether to ask who it is that connects from an unexpected endpoint.
 
     Raises:
         OSError: no descriptor is free, or somebody else has the port.
     """
-    base = Base(family, port, asks=asks)
-    with listen_on(family, port) as listening:
-        async with open_background_nursery() as nursery:
-            await nursery.start(base.serve, listening)
-            yield base
+    base = Base(local.family, local.port, asks=asks)
+    nursery.start_soon(base.serve, listen_on(local.family, local.port), nursery)
+    return base
 
 
 async def receive_exactly(sock: trio.socket.SocketType, count: int) -> bytes:

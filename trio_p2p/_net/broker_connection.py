@@ -149,7 +149,12 @@ class BrokerConnection:
             match message:
                 case Refused(number=None):
                     raise error_of(message)
-                case Hello() if not self._is_greeted:
+                case Hello(version=version) if not self._is_greeted:
+                    if version != VERSION:
+                        raise UnsupportedVersionError(
+                            f"the broker at {self.remote} speaks version {version} of the "
+                            f"protocol, this program {VERSION}: update the older one"
+                        )
                     self._is_greeted = True
                 case _ if self._is_greeted:
                     return message

@@ -17,7 +17,7 @@ import msgpack
 
 from .._endpoint import Endpoint
 from .._errors import RemoteProtocolError
-from .messages import MAX_REASON_BYTES, MESSAGE_TYPES, Message
+from .messages import MESSAGE_TYPES, Message
 
 MAX_FRAME_BYTES = 4096
 
@@ -72,8 +72,8 @@ def _unpack_untrusted(payload: bytes) -> dict[object, Any]:
             payload,
             raw=False,
             strict_map_key=True,
-            max_str_len=MAX_REASON_BYTES,
-            max_bin_len=64,
+            max_str_len=MAX_FRAME_BYTES,
+            max_bin_len=MAX_FRAME_BYTES,
             max_array_len=64,
             max_map_len=32,
             max_ext_len=0,
