@@ -17,7 +17,7 @@ from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
 from ._nat.plan import PunchPlan
 from ._nat.punch import Take, punch
 from ._net.checked_socket import CheckedSocket
-from ._net.sockets import local_endpoint, remote_endpoint
+from ._net.sockets import local_endpoint, remote_endpoint, send_at_once
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
@@ -79,8 +79,7 @@ async def connect_introduced(
                 race.scope = nursery.cancel_scope
                 nursery.start_soon(race.accept, unproven, race.take_unproven)
                 nursery.start_soon(race.accept, proven, race.take_proven)
-                await nursery.start(race.dial, base.port, guard_hops)
-                on_punched()
+                await race.dial(base.port, guard_hops, on_punched)
     except BaseException:
         race.close()
         raise
@@ -109,7 +108,7 @@ class _Race:
         if self._winner is not None:
             self._winner.close()
 
-    async def dial(self, port: int, guard_hops: int, *, task_status: trio.TaskStatus[None]) -> None:
+    async def dial(self, port: int, guard_hops: int, on_punched: Callable[[], None]) -> None:
         """Punch until a dialled connection wins."""
         introduction = self._introduction
         if introduction.role is Role.RECEIVER:
@@ -122,7 +121,7 @@ class _Race:
             plan,
             take=self.take_unproven,
             record=self._record,
-            task_status=task_status,
+            on_punched=on_punched,
         )
 
     async def accept(
@@ -146,12 +145,12 @@ class _Race:
         """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
         if self._introduction.role is Role.SENDER:
             # To wait for the receiver's proof would cost a round trip.
-            return await self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
+            return self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
         said, says = b"", self.proofs.own
         with trio.move_on_after(PROOF_TIME):
             said = await receive_exactly(sock, PROOF_BYTES)
             if said == QUESTION:
-                await sock.send(says)
+                send_at_once(sock, says)
                 says = b""
                 said = await receive_exactly(sock, PROOF_BYTES)
         if not hmac.compare_digest(said, self.proofs.peers):
@@ -162,20 +161,15 @@ class _Race:
     async def take_proven(self, sock: trio.socket.SocketType) -> bool:
         """Take a connection on which the peer has proven itself."""
         if self._introduction.role is Role.SENDER:
-            return await self._nominate(sock, sock)
+            return self._nominate(sock, sock)
         self._win(CheckedSocket(sock, says=self.proofs.own))
         return True
 
-    async def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
+    def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
         """Prove ourselves, being the sender, on this connection and on no other."""
         if self._winner is not None:
             return False
-        self._winner = winner
-        try:
-            await sock.send(self.proofs.own)
-        except BaseException:
-            self._winner = None
-            raise
+        send_at_once(sock, self.proofs.own)
         self._win(winner)
         return True
 

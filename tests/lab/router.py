@@ -34,6 +34,7 @@ _TIME_EXCEEDED = (11, 0)
 _NETWORK_UNREACHABLE = (3, 0)
 _MAX_QUOTE = 548  # RFC 1812, 4.3.2.3: the whole error fits into 576 bytes
 _PR_SET_TIMERSLACK = 29
+_WAKE_TIME = 0.0005  # seconds before a packet is due from which we look at the clock all the time
 
 
 class Router:
@@ -47,12 +48,14 @@ class Router:
         self._one_way_delays: dict[tuple[int, int], float] = {}
         self._delayed: list[tuple[float, int, int, bytes]] = []
         self._packet_count = 0
+        self._now = 0.0  # when the packets came that are being routed
 
     def run(self) -> None:
         """Pass packets on until the control socket is closed."""
         while True:
             sources = [self._control.fileno(), *self._leaves]
             readable, _, _ = select.select(sources, [], [], self._send_due())
+            self._now = time.monotonic()
             for source in readable:
                 if source != self._control.fileno():
                     self._route(source, bytearray(os.read(source, MAX_PACKET)))
@@ -109,7 +112,7 @@ class Router:
     def _send_later(self, leaf: int, packet: bytearray, delay: float) -> None:
         # The count keeps packets of the same instant in order.
         self._packet_count += 1
-        due = time.monotonic() + delay
+        due = self._now + delay
         heapq.heappush(self._delayed, (due, self._packet_count, leaf, bytes(packet)))
 
     def _send_due(self) -> float | None:
@@ -117,7 +120,7 @@ class Router:
         while self._delayed:
             wait = self._delayed[0][0] - time.monotonic()
             if wait > 0:
-                return wait
+                return max(0.0, wait - _WAKE_TIME)
             _, _, leaf, packet = heapq.heappop(self._delayed)
             with suppress(OSError):  # a link that is down loses packets
                 os.write(leaf, packet)

@@ -11,7 +11,12 @@ from typing import TypeAlias
 import trio
 
 from .._endpoint import Endpoint
-from .._net.sockets import is_out_of_resources, listen_on, remote_endpoint
+from .._net.sockets import (
+    is_out_of_resources,
+    listen_on,
+    remote_endpoint,
+    send_at_once,
+)
 from .check import PROOF_BYTES, QUESTION
 
 logger = logging.getLogger("trio_p2p.nat")
@@ -92,7 +97,7 @@ class Base:
         if endpoint in self._expected:
             return endpoint
         if self._asks:
-            await sock.send(QUESTION)
+            send_at_once(sock, QUESTION)
         proof = await receive_exactly(sock, PROOF_BYTES)
         # The peer may be faster than the broker: its proof can come before we are told.
         while len(proof) == PROOF_BYTES and proof not in self._expected:

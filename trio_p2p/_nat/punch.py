@@ -31,7 +31,7 @@ async def punch(
     *,
     take: Take,
     record: Record,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    on_punched: Callable[[], None],
 ) -> None:
     """Connect from a local port to an endpoint, however many SYNs that takes.
 
@@ -44,11 +44,11 @@ async def punch(
         plan: when to send the next SYN.
         take: takes a connection over if it leads to the right peer, and says whether it did.
         record: told how each attempt ended: local and remote endpoint, outcome, seconds.
-        task_status: started when the first SYN has left, or could not.
+        on_punched: called when the first SYN has left, or could not.
 
     If cancelled, what was under way is closed, and recorded as silent.
     """
-    starting = task_status
+    is_punched = False
     while True:
         started_at = trio.current_time()
         outcome = Outcome.SILENT
@@ -58,8 +58,9 @@ async def punch(
             local = local_endpoint(sock)
         except OSError as error:
             outcome = outcome_of(error)
-        starting.started()
-        starting = trio.TASK_STATUS_IGNORED
+        if not is_punched:
+            is_punched = True
+            on_punched()
         try:
             if sock is not None:
                 outcome = await _connect(sock, plan.patience, take)

@@ -65,9 +65,9 @@ class Channel:
         """
         data = b"".join([encode(message) for message in messages])
         sent = 0
-        if self._lock is None:
+        if self._lock is None and isinstance(self.stream, trio.SocketStream):
             try:
-                sent = send_at_once(self.stream, data)
+                sent = send_at_once(self.stream.socket, data)
             except OSError as error:
                 raise ChannelClosedError("the connection broke") from error
         return None if sent == len(data) else Unsent(data[sent:], is_cut=sent > 0)

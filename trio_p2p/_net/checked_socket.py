@@ -22,6 +22,8 @@ from typing import Any, ClassVar, Self
 
 import trio
 
+from .sockets import send_at_once
+
 
 class CheckedSocket(trio.socket.SocketType):
     """Passes everything on to a socket, with a proof before it in one direction or in both.
@@ -58,7 +60,7 @@ class CheckedSocket(trio.socket.SocketType):
         """Send our proof, unless it has been sent; the socket's buffer, being empty, has room."""
         if self._says:
             says, self._says = self._says, b""
-            os.write(self._sock.fileno(), says)
+            send_at_once(self._sock, says)
 
     def shutdown(self, flag: int) -> None:
         self._prove()

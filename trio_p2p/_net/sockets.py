@@ -138,19 +138,17 @@ async def wait_connected(sock: socket.socket) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def send_at_once(stream: trio.abc.Stream, data: bytes) -> int:
-    """How many bytes a TCP stream takes without waiting; 0 for streams of other kinds.
+def send_at_once(sock: trio.socket.SocketType, data: bytes) -> int:
+    """How many bytes a socket takes without waiting.
 
-    ``send_all`` gives way to all other tasks even if it need not wait. For messages as small as
-    ours that costs more than to send them.
+    To await ``send`` gives way to all other tasks even if it need not wait. For messages as
+    small as ours that costs more than to send them.
 
     Raises:
         OSError: the connection broke, or is closed.
     """
-    if not isinstance(stream, trio.SocketStream):
-        return 0
     try:
-        return os.write(stream.socket.fileno(), data)
+        return os.write(sock.fileno(), data)
     except BlockingIOError:
         return 0
 

@@ -1,0 +1,78 @@
+"""Messages over a stream that does not take everything at once."""
+
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from trio_p2p._net.channel import Channel, ChannelClosedError
+from trio_p2p._wire.messages import Hello, IntroductionRequest, KeepAlive, Message
+
+
+@asynccontextmanager
+async def narrow_pair() -> AsyncGenerator[tuple[Channel, Channel]]:
+    """Two ends of a TCP connection that holds few messages on the way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+        one.connect(server.getsockname())
+        other, _ = server.accept()
+    ends = [trio.SocketStream(trio.socket.from_stdlib_socket(sock)) for sock in (one, other)]
+    async with ends[0], ends[1]:
+        yield Channel(ends[0]), Channel(ends[1])
+
+
+def long_message(number: int) -> Message:
+    return IntroductionRequest(number, "u" * 128, "t" * 512)
+
+
+async def fill(channel: Channel) -> int:
+    """Send until nothing more is taken; how many were sent, and one in part."""
+    count = 0
+    while (unsent := channel.start_sending(long_message(count))) is None:
+        count += 1
+    assert unsent.data
+    with trio.move_on_after(0.01) as waiting:
+        await channel.finish_sending(unsent)
+    assert waiting.cancelled_caught
+    return count
+
+
+async def test_frames_of_many_tasks_never_mix() -> None:
+    async with narrow_pair() as (sender, receiver), trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(sender.send, long_message(number), KeepAlive())
+        await trio.testing.wait_all_tasks_blocked()
+        numbers = set()
+        for _ in range(200):
+            message = await receiver.receive()
+            assert isinstance(message, IntroductionRequest)
+            assert await receiver.receive() == KeepAlive()
+            numbers.add(message.number)
+    assert numbers == set(range(200))
+
+
+async def test_half_a_frame_is_the_last_one() -> None:
+    async with narrow_pair() as (sender, receiver):
+        count = await fill(sender)
+        for number in range(count):
+            assert await receiver.receive() == long_message(number)
+        with pytest.raises(ChannelClosedError):
+            await receiver.receive()
+        with pytest.raises(ChannelClosedError):
+            await sender.send(Hello())
+
+
+async def test_cancelled_before_its_turn_leaves_the_channel_open() -> None:
+    async with narrow_pair() as (sender, receiver), trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(sender.send, long_message(number))
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.01) as waiting:
+            await sender.send(Hello())
+        assert waiting.cancelled_caught
+        for _ in range(50):
+            assert isinstance(await receiver.receive(), IntroductionRequest)
