@@ -27,8 +27,8 @@ from tests.lab import (
     running,
 )
 from trio_p2p import open_p2p_sender, open_p2p_stream, serve_broker, serve_p2p
-from trio_p2p._commands.namespaces import enter_user_namespace_if_needed
 from trio_p2p._endpoint import Endpoint, endpoint_of
+from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from . import as_written
 from .tables import Bars, Chart, Table

@@ -39,9 +39,7 @@ class TransitionsDirective(SphinxDirective):
         for state, cls in Registry.TRANSITIONS:
             taken[state].append(cls.type)
         rows = [("state", "the connection is", "messages that are taken")]
-        rows += [
-            (state.name, state.value, ", ".join(taken[state]) or "none") for state in State
-        ]
+        rows += [(state.name, state.value, ", ".join(taken[state]) or "none") for state in State]
         return [_table(rows, [15, 35, 50])]
 
 

@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from trio_p2p import IntroductionError
-from trio_p2p._commands import demo, main as main_command, namespaces
+from trio_p2p._commands import demo, main as main_command
+from trio_p2p._lab import namespaces
 
 from .commands import Tool, command
 from .lab import KernelNetwork

@@ -409,7 +409,7 @@ def test_killed_lab_leaves_no_process_behind() -> None:
     script = """
 import sys
 from tests.lab import Nat, UserspaceNetwork
-from trio_p2p._commands.namespaces import enter_user_namespace_if_needed
+from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 enter_user_namespace_if_needed()
 with UserspaceNetwork() as network:
     network.add_site(Nat())
@@ -434,8 +434,8 @@ with UserspaceNetwork() as network:
 def test_lab_needs_no_privileges() -> None:
     script = """
 import socket
-from trio_p2p._commands.namespaces import NamespacesUnavailableError, enter_user_namespace_if_needed
-from trio_p2p._commands.networks import KernelNetwork, Nat
+from trio_p2p._lab.namespaces import NamespacesUnavailableError, enter_user_namespace_if_needed
+from trio_p2p._lab.networks import KernelNetwork, Nat
 try:
     enter_user_namespace_if_needed()
     with KernelNetwork() as network:

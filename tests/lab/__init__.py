@@ -20,11 +20,11 @@ make hosts with `add_host()` and sites with `add_site(Nat(...))`. On them `run`,
 Nothing has a name that others could see, so labs stand side by side and leave nothing behind.
 """
 
-from trio_p2p._commands.namespaces import (
+from trio_p2p._lab.namespaces import (
     Namespace as Namespace,
     NamespacesUnavailableError as NamespacesUnavailableError,
 )
-from trio_p2p._commands.networks import (
+from trio_p2p._lab.networks import (
     Answer as Answer,
     Host as Host,
     KernelNetwork as KernelNetwork,
@@ -33,7 +33,7 @@ from trio_p2p._commands.networks import (
     Network as Network,
     Site as Site,
 )
-from trio_p2p._commands.programs import run as run, running as running, start as start
+from trio_p2p._lab.programs import run as run, running as running, start as start
 
 from .hosts import popen as popen
 from .userspace import UserspaceNetwork as UserspaceNetwork

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import pytest
 
-from trio_p2p._commands.namespaces import NamespacesUnavailableError, enter_user_namespace_if_needed
-from trio_p2p._commands.networks import KernelNetwork, Network
+from trio_p2p._lab.namespaces import NamespacesUnavailableError, enter_user_namespace_if_needed
+from trio_p2p._lab.networks import KernelNetwork, Network
 
 from .userspace import UserspaceNetwork
 

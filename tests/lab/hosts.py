@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from trio_p2p._commands.namespaces import Namespace
+from trio_p2p._lab.namespaces import Namespace
 
 
 @contextmanager

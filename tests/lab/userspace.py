@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 
-from trio_p2p._commands.namespaces import Namespace, NamespacesUnavailableError
-from trio_p2p._commands.networks import INTERNET, Host, Network, Site, internet_uplink
+from trio_p2p._lab.namespaces import Namespace, NamespacesUnavailableError
+from trio_p2p._lab.networks import INTERNET, Host, Network, Site, internet_uplink
 
 from . import router
 

@@ -17,16 +17,16 @@ import trio
 
 from .._broker.server import serve_broker
 from .._errors import P2PError, Technique
-from .._net.sockets import local_endpoint, remote_endpoint
-from .._receiver import serve_p2p
-from .._sender import open_p2p_stream
-from .namespaces import (
+from .._lab.namespaces import (
     NamespacesUnavailableError,
     enter_user_namespace_if_needed,
     start_thread,
 )
-from .networks import KernelNetwork, Nat
-from .programs import Place, run, running
+from .._lab.networks import KernelNetwork, Nat
+from .._lab.programs import Place, run, running
+from .._net.sockets import local_endpoint, remote_endpoint
+from .._receiver import serve_p2p
+from .._sender import open_p2p_stream
 from .run import EXIT_FAILED
 from .standard_streams import end_standard_output
 

@@ -92,10 +92,14 @@ def _check_capabilities(value: Any) -> tuple[str, ...]:
 
 def _check_endpoint(value: Any) -> Endpoint:
     match value:
-        case [bytes(packed), port] if type(port) is int and 0 < port < 65536:
-            if len(packed) == 4 or (len(packed) == 16 and packed[:12] != _IPV4_MAPPED):
-                return Endpoint(ipaddress.ip_address(packed), port)
-    raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
+        case [bytes(packed), port] if (
+            type(port) is int
+            and 0 < port < 65536
+            and (len(packed) == 4 or (len(packed) == 16 and packed[:12] != _IPV4_MAPPED))
+        ):
+            return Endpoint(ipaddress.ip_address(packed), port)
+        case _:
+            raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
 
 
 def _check_refusal_code(value: Any) -> RefusalCode:

@@ -75,5 +75,5 @@ def _result(finished: Future[None]) -> None:
         finished.result()
     except BaseExceptionGroup as group:
         if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
+            raise group.exceptions[0] from None  # noqa: ASYNC123
         raise
