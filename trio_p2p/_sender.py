@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
 
 from ._broker_link import BrokerLink, open_broker_link
-from ._errors import (
-    Attempt,
-    AttemptFailedError,
-    BrokerLostError,
-    IntroductionError,
-    Outcome,
-    P2PError,
-    Technique,
-    UnknownUIDError,
-)
-from ._introduction import OnAttempt, connect_introduced
-from ._nat.behaviour import DEFAULT_GUARD_HOPS
+from ._errors import BrokerLostError, P2PError, Technique, UnknownUIDError
+from ._introduction import OnAttempt
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,
@@ -30,14 +20,10 @@ from ._parameters import (
     parse_techniques,
     parse_uid,
 )
+from ._rounds import Round, open_in_rounds, open_over_link, open_over_new_link
 
 logger = logging.getLogger("trio_p2p.sender")
 
-# Seconds to try one technique, in rounds from fresh ports. Once the receiver's NAT has seen a first
-# SYN of either side it lets none pass that has another sequence number. So if one of these two is
-# lost behind it, dialling again helps only between other endpoints.
-ROUND_TIMES = {Technique.FAST: (0.75, 1.25, 2.0), Technique.CLASSIC: (4.0, 6.0)}
-MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 MAX_KEPT_LINKS = 8  # idle connections to the broker
 MAX_ASKED = 1024  # UIDs that one of them was used for
 
@@ -76,8 +62,13 @@ async def open_p2p_stream(
 
     If cancelled, everything that was under way is closed.
     """
-    open_by = partial(_open_over_new_link, parse_broker(broker))
-    return await _open_stream(parse_uid(uid), parse_techniques(techniques), on_attempt, open_by)
+    address = parse_broker(broker)
+    return await open_in_rounds(
+        parse_uid(uid),
+        parse_techniques(techniques),
+        on_attempt,
+        partial(open_over_new_link, address),
+    )
 
 
 class P2PSender:
@@ -104,35 +95,33 @@ class P2PSender:
         cancelled, but without the round trip of connecting to the broker. Any number of tasks
         may call this at the same time. The streams outlive the sender.
         """
-        return await _open_stream(parse_uid(uid), self._techniques, on_attempt, self._open_by)
+        return await open_in_rounds(
+            parse_uid(uid), self._techniques, on_attempt, self._open_in_round
+        )
 
-    async def _open_by(
-        self, technique: Technique, seconds: float, uid: str, on_attempt: OnAttempt
-    ) -> trio.SocketStream | None:
-        if technique is Technique.CLASSIC:
+    async def _open_in_round(self, round_: Round) -> trio.SocketStream | None:
+        if round_.technique is Technique.CLASSIC:
             # The broker closes the connection (step 11): not one to keep.
-            return await _open_over_new_link(self._broker, technique, seconds, uid, on_attempt)
+            return await open_over_new_link(self._broker, round_)
         for link in self._links:
-            if link.lost is None and uid not in link.asked:
+            if link.lost is None and round_.uid not in link.asked:
                 try:
-                    return await self._open_over(link, seconds, uid, on_attempt)
+                    return await self._open_over(link, round_)
                 except BrokerLostError:
                     logger.debug("a kept connection to the broker was stale")
                     break
-        link = await self._nursery.start(self._keep_link, uid)
-        return await self._open_over(link, seconds, uid, on_attempt)
+        link = await self._nursery.start(self._keep_link, round_.uid)
+        return await self._open_over(link, round_)
 
-    async def _open_over(
-        self, link: BrokerLink, seconds: float, uid: str, on_attempt: OnAttempt
-    ) -> trio.SocketStream | None:
-        link.asked.add(uid)
-        if all(uid in kept.asked for kept in self._links):
+    async def _open_over(self, link: BrokerLink, round_: Round) -> trio.SocketStream | None:
+        link.asked.add(round_.uid)
+        if all(round_.uid in kept.asked for kept in self._links):
             self._nursery.start_soon(self._keep_spare_link)
         link.users += 1
         try:
-            return await _open_over_link(link, Technique.FAST, seconds, uid, on_attempt)
+            return await open_over_link(link, round_)
         except UnknownUIDError:
-            link.asked.discard(uid)  # there is no stream between our endpoint and another
+            link.asked.discard(round_.uid)  # there is no stream between our endpoint and another
             raise
         finally:
             link.users -= 1
@@ -194,72 +183,3 @@ async def open_p2p_sender(
     address, chosen = parse_broker(broker), parse_techniques(techniques)
     async with open_background_nursery() as nursery:
         yield P2PSender(address, chosen, nursery)
-
-
-async def _open_stream(
-    uid: str,
-    techniques: Sequence[Technique],
-    on_attempt: OnAttempt | None,
-    open_by: Callable[[Technique, float, str, OnAttempt], Awaitable[trio.SocketStream | None]],
-) -> trio.SocketStream:
-    """Try one technique after the other, each in rounds."""
-    attempts: list[Attempt] = []
-
-    def note(attempt: Attempt) -> None:
-        logger.debug("%s", attempt)
-        attempts.append(attempt)
-        if on_attempt is not None:
-            on_attempt(attempt)
-
-    for technique in techniques:
-        for seconds in ROUND_TIMES[technique]:
-            stream = await open_by(technique, seconds, uid, note)
-            if stream is not None:
-                return stream
-            if attempts[-1].outcome is Outcome.NOT_INTRODUCED:
-                break
-    raise IntroductionError(
-        f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
-        "one of the two networks lets no direct TCP connection through this way; "
-        "see this error's cause for what happened to each attempt"
-    ) from ExceptionGroup(
-        "one error for each attempt", [AttemptFailedError(attempt) for attempt in attempts]
-    )
-
-
-async def _open_over_new_link(
-    broker: tuple[str, int],
-    technique: Technique,
-    seconds: float,
-    uid: str,
-    on_attempt: OnAttempt,
-) -> trio.SocketStream | None:
-    stream = None
-    try:
-        async with open_broker_link(broker, (technique,)) as link:
-            stream = await _open_over_link(link, technique, seconds, uid, on_attempt)
-    except BaseException:
-        if stream is not None:
-            stream.socket.close()
-        raise
-    return stream
-
-
-async def _open_over_link(
-    link: BrokerLink, technique: Technique, seconds: float, uid: str, on_attempt: OnAttempt
-) -> trio.SocketStream | None:
-    """The stream, or None if none came of this round."""
-    started_at = trio.current_time()
-    try:
-        introduction = await link.ask(uid, technique)
-    except IntroductionError as error:
-        logger.info("%s", error)
-        elapsed = trio.current_time() - started_at
-        on_attempt(Attempt(technique, None, None, Outcome.NOT_INTRODUCED, elapsed))
-        return None
-    logger.debug("dialling %s, and listening", introduction.peer)
-    with trio.move_on_after(max(seconds, MIN_ROUND_TRIPS * introduction.round_trip)):
-        return await connect_introduced(
-            link.base, introduction, guard_hops=DEFAULT_GUARD_HOPS, on_attempt=on_attempt
-        )
-    return None

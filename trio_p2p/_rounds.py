@@ -1,0 +1,118 @@
+"""What a sender tries, round after round, until a stream comes of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from ._broker_link import BrokerLink, open_broker_link
+from ._errors import Attempt, AttemptFailedError, IntroductionError, Outcome, Technique
+from ._introduction import OnAttempt, connect_introduced
+from ._nat.behaviour import DEFAULT_GUARD_HOPS
+
+logger = logging.getLogger("trio_p2p.sender")
+
+# Seconds to try one technique, in rounds from fresh ports. Once the receiver's NAT has seen a first
+# SYN of either side it lets none pass that has another sequence number. So if one of these two is
+# lost behind it, dialling again helps only between other endpoints.
+ROUND_TIMES = {Technique.FAST: (0.75, 1.25, 2.0), Technique.CLASSIC: (4.0, 6.0)}
+MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
+
+
+@attrs.frozen
+class Round:
+    """One introduction, between endpoints that had none before.
+
+    Attributes:
+        uid: the receiver's UID.
+        technique: how to be introduced.
+        seconds: how long to try, unless the round trip is very long.
+        on_attempt: told of each attempt when it has ended.
+    """
+
+    uid: str
+    technique: Technique
+    seconds: float
+    on_attempt: OnAttempt
+
+
+OpenInRound: TypeAlias = Callable[[Round], Awaitable[trio.SocketStream | None]]
+
+
+async def open_in_rounds(
+    uid: str,
+    techniques: Sequence[Technique],
+    on_attempt: OnAttempt | None,
+    open_in_round: OpenInRound,
+) -> trio.SocketStream:
+    """Try one technique after the other, each in rounds.
+
+    Args:
+        uid: the receiver's UID.
+        techniques: what to try, in this order.
+        on_attempt: told of each attempt when it has ended.
+        open_in_round: gives a round's stream, or None if none came of it.
+
+    Raises:
+        IntroductionError: no stream came of any round.
+    """
+    attempts: list[Attempt] = []
+
+    def note(attempt: Attempt) -> None:
+        logger.debug("%s", attempt)
+        attempts.append(attempt)
+        if on_attempt is not None:
+            on_attempt(attempt)
+
+    for technique in techniques:
+        for seconds in ROUND_TIMES[technique]:
+            stream = await open_in_round(Round(uid, technique, seconds, note))
+            if stream is not None:
+                return stream
+            if attempts[-1].outcome is Outcome.NOT_INTRODUCED:
+                break
+    raise IntroductionError(
+        f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
+        "one of the two networks lets no direct TCP connection through this way; "
+        "see this error's cause for what happened to each attempt"
+    ) from ExceptionGroup(
+        "one error for each attempt", [AttemptFailedError(attempt) for attempt in attempts]
+    )
+
+
+async def open_over_new_link(broker: tuple[str, int], round_: Round) -> trio.SocketStream | None:
+    """A round's stream, by a connection to the broker that is closed afterwards."""
+    stream = None
+    try:
+        async with open_broker_link(broker, (round_.technique,)) as link:
+            stream = await open_over_link(link, round_)
+    except BaseException:
+        if stream is not None:
+            stream.socket.close()
+        raise
+    return stream
+
+
+async def open_over_link(link: BrokerLink, round_: Round) -> trio.SocketStream | None:
+    """A round's stream, by a link whose port was not used for the UID before."""
+    started_at = trio.current_time()
+    try:
+        introduction = await link.ask(round_.uid, round_.technique)
+    except IntroductionError as error:
+        logger.info("%s", error)
+        seconds = trio.current_time() - started_at
+        round_.on_attempt(Attempt(round_.technique, None, None, Outcome.NOT_INTRODUCED, seconds))
+        return None
+    logger.debug("dialling %s, and listening", introduction.peer)
+    with trio.move_on_after(max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)):
+        return await connect_introduced(
+            link.base,
+            introduction,
+            guard_hops=DEFAULT_GUARD_HOPS,
+            on_attempt=round_.on_attempt,
+        )
+    return None
