@@ -56,16 +56,19 @@ def runs(interpreter: Path) -> bool:
     return tried.returncode == 0
 
 
+INTERPRETERS = find_interpreters()
+
+
 def install_groups(session: nox.Session, *groups: str) -> None:
     """Install the package as it stands here, and what the dependency groups name."""
     session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, *groups))
 
 
-@nox.session(python=find_interpreters())
+@nox.session(python=INTERPRETERS)
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments after ``--`` go to pytest."""
+    """Run the tests, on the first interpreter with coverage; arguments go to pytest."""
     install_groups(session, "test")
-    if session.posargs:
+    if session.posargs or session.python != INTERPRETERS[0]:
         session.run("pytest", *session.posargs)
         return
     env = {"COVERAGE_FILE": str(Path(f".coverage.{session.python}").absolute())}
@@ -76,7 +79,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Combine what every tests session covered, and hold it to the limit."""
+    """Combine what the tests session and its processes covered, and hold it to the limit."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
     session.run("coverage", "combine")
     session.run("coverage", "report")

@@ -1,8 +1,7 @@
 """How long introductions take where packets do: no longer than the round trips they need."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from statistics import median
 
 import attrs
 import pytest
@@ -21,9 +20,7 @@ from trio_p2p import (
 from .lab import Answer, Host, Nat, Site, UserspaceNetwork, run, running
 
 PATIENCE = 20.0  # seconds until a connection that hangs fails its test
-LIMIT = 1.15  # times the round trips that are needed
-REPETITIONS = 5  # whose median counts
-ROUNDS = 4  # of which one has to be fast enough: machines that run tests are busy
+TRIES = 3
 RETRANSMISSION_TIME = 1.0  # seconds until the kernel sends a SYN again (RFC 6298)
 
 
@@ -36,12 +33,13 @@ class Geometry:
     sender_to_receiver: float
 
 
+# So long that a round trip too many cannot be taken for a slow machine.
 GEOMETRIES = {
-    "all as far": Geometry(0.030, 0.030, 0.030),
-    "receiver near the broker": Geometry(0.050, 0.010, 0.045),
-    "receiver far from the broker": Geometry(0.020, 0.050, 0.040),
-    "broker in the middle": Geometry(0.020, 0.020, 0.040),
-    "broker far away": Geometry(0.050, 0.050, 0.010),
+    "all as far": Geometry(0.120, 0.120, 0.120),
+    "receiver near the broker": Geometry(0.200, 0.080, 0.180),
+    "receiver far from the broker": Geometry(0.080, 0.200, 0.160),
+    "broker in the middle": Geometry(0.080, 0.080, 0.160),
+    "broker far away": Geometry(0.200, 0.200, 0.080),
 }
 
 
@@ -89,13 +87,25 @@ def lab(_namespaces: None) -> Iterator[Lab]:
             yield Lab(network, host, listeners[0].socket.getsockname()[1])
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-@pytest.mark.parametrize("answer", Answer)
+CASES = [
+    *((Answer.DROP, name) for name in GEOMETRIES),
+    (Answer.RST, "all as far"),
+    (Answer.ICMP, "all as far"),
+]
+
+
+def takes(seconds: Callable[[], float], needed: float, geometry: Geometry) -> bool:
+    """Whether something takes no round trip more than needed; a busy machine has three tries."""
+    spare = min(attrs.astuple(geometry)) / 2
+    return any(needed <= seconds() < needed + spare for _ in range(TRIES))
+
+
+@pytest.mark.parametrize(("answer", "distances"), CASES)
 def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_peer(
-    lab: Lab, answer: Answer, geometry: Geometry
+    lab: Lab, answer: Answer, distances: str
 ) -> None:
+    geometry = GEOMETRIES[distances]
     receiver, sender = lab.sites(answer, geometry)
-    needed = 2 * geometry.sender_to_broker + geometry.sender_to_receiver
 
     async def measure() -> float:
         with trio.fail_after(PATIENCE):
@@ -105,25 +115,19 @@ def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_pe
             await stream.aclose()
             return seconds
 
-    ratios: list[float] = []
+    needed = 2 * geometry.sender_to_broker + geometry.sender_to_receiver
     with lab.receiving(receiver, "receiver"):
-        for _ in range(ROUNDS):
-            seconds = [run(sender.host, measure) for _ in range(REPETITIONS)]
-            ratios.append(median(seconds) / needed)
-            if ratios[-1] <= LIMIT:
-                break
-    assert min(ratios) <= LIMIT
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-@pytest.mark.parametrize("answer", Answer)
+@pytest.mark.parametrize(("answer", "distances"), CASES)
 def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiver(
-    lab: Lab, answer: Answer, geometry: Geometry
+    lab: Lab, answer: Answer, distances: str
 ) -> None:
+    geometry = GEOMETRIES[distances]
     receiver, sender = lab.sites(answer, geometry)
-    needed = geometry.sender_to_broker + geometry.sender_to_receiver
 
-    async def measure() -> list[float]:
+    async def measure() -> float:
         seconds: list[float] = []
         with trio.fail_after(PATIENCE):
             async with open_p2p_sender(lab.broker, techniques=["fast"]) as warm:
@@ -134,16 +138,11 @@ def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiv
                     seconds.append(trio.current_time() - started_at)
                 for stream in streams:
                     await stream.aclose()
-        return seconds
+        return max(seconds)
 
-    ratios: list[list[float]] = []  # for the first, the second and the third stream
+    needed = geometry.sender_to_broker + geometry.sender_to_receiver
     with lab.receiving(receiver, "receiver", "another receiver"):
-        for _ in range(ROUNDS):
-            seconds = [run(sender.host, measure) for _ in range(REPETITIONS)]
-            ratios.append([median(column) / needed for column in zip(*seconds, strict=True)])
-            if max(ratios[-1]) <= LIMIT:
-                break
-    assert min(map(max, ratios)) <= LIMIT, ratios
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
 
 
 # Lost packets
@@ -174,7 +173,7 @@ def first_syn_lost(site: Site, peer: Site) -> Iterator[None]:
 def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it(
     lab: Lab, answer: Answer, loser: str, technique: Technique
 ) -> None:
-    receiver, sender = lab.sites(answer, GEOMETRIES["all as far"])
+    receiver, sender = lab.sites(answer, Geometry(0.030, 0.030, 0.030))
     attempts: list[Attempt] = []
 
     async def measure() -> float:
