@@ -1,5 +1,6 @@
 """The sender's side of the public API, and what streams promise, on the loopback interface."""
 
+import os
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -230,6 +231,13 @@ async def test_sender_that_only_sends_and_closes_loses_nothing() -> None:
 
 async def socket_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
     return trio.socket.socketpair()
+
+
+async def test_proof_is_said_before_the_socket_is_detached() -> None:
+    ours, theirs = await socket_pair()
+    with theirs:
+        os.close(CheckedSocket(ours, says=PROOF).detach())
+        assert await theirs.recv(2 * len(PROOF)) == PROOF
 
 
 async def test_proof_is_removed() -> None:

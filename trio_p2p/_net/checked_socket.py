@@ -62,6 +62,10 @@ class CheckedSocket(trio.socket.SocketType):
             says, self._says = self._says, b""
             send_at_once(self._sock, says)
 
+    def detach(self) -> int:
+        self._prove()
+        return self._sock.detach()
+
     def shutdown(self, flag: int) -> None:
         self._prove()
         self._sock.shutdown(flag)
