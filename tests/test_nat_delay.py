@@ -1,5 +1,6 @@
 """How long introductions take where packets do: no longer than the round trips they need."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -51,6 +52,7 @@ class Lab:
         self._network = network
         self._host = host
         self._sites: dict[Answer, tuple[Site, Site]] = {}
+        self._numbers = itertools.count()
 
     def sites(self, answer: Answer, geometry: Geometry) -> tuple[Site, Site]:
         """The receiver's and the sender's."""
@@ -62,6 +64,10 @@ class Lab:
         self._network.set_round_trip(receiver, self._host, geometry.receiver_to_broker)
         self._network.set_round_trip(sender, receiver, geometry.sender_to_receiver)
         return receiver, sender
+
+    def fresh_uid(self) -> str:
+        """One that no earlier test has used: its kill message may still be on the way."""
+        return f"receiver {next(self._numbers)}"
 
     @contextmanager
     def receiving(self, site: Site, *uids: str) -> Iterator[None]:
@@ -106,17 +112,18 @@ def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_pe
 ) -> None:
     geometry = GEOMETRIES[distances]
     receiver, sender = lab.sites(answer, geometry)
+    uid = lab.fresh_uid()
 
     async def measure() -> float:
         with trio.fail_after(PATIENCE):
             started_at = trio.current_time()
-            stream = await open_p2p_stream("receiver", lab.broker, techniques=["fast"])
+            stream = await open_p2p_stream(uid, lab.broker, techniques=["fast"])
             seconds = trio.current_time() - started_at
             await stream.aclose()
             return seconds
 
     needed = 2 * geometry.sender_to_broker + geometry.sender_to_receiver
-    with lab.receiving(receiver, "receiver"):
+    with lab.receiving(receiver, uid):
         assert takes(lambda: run(sender.host, measure), needed, geometry)
 
 
@@ -126,22 +133,23 @@ def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiv
 ) -> None:
     geometry = GEOMETRIES[distances]
     receiver, sender = lab.sites(answer, geometry)
+    uid, another = lab.fresh_uid(), lab.fresh_uid()
 
     async def measure() -> float:
         seconds: list[float] = []
         with trio.fail_after(PATIENCE):
             async with open_p2p_sender(lab.broker, techniques=["fast"]) as warm:
-                streams = [await warm.open_stream("another receiver")]
+                streams = [await warm.open_stream(another)]
                 for _ in range(3):
                     started_at = trio.current_time()
-                    streams.append(await warm.open_stream("receiver"))
+                    streams.append(await warm.open_stream(uid))
                     seconds.append(trio.current_time() - started_at)
                 for stream in streams:
                     await stream.aclose()
         return max(seconds)
 
     needed = geometry.sender_to_broker + geometry.sender_to_receiver
-    with lab.receiving(receiver, "receiver", "another receiver"):
+    with lab.receiving(receiver, uid, another):
         assert takes(lambda: run(sender.host, measure), needed, geometry)
 
 
@@ -174,6 +182,7 @@ def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it
     lab: Lab, answer: Answer, loser: str, technique: Technique
 ) -> None:
     receiver, sender = lab.sites(answer, Geometry(0.030, 0.030, 0.030))
+    uid = lab.fresh_uid()
     lossy = (receiver, sender) if loser == "receiver" else (sender, receiver)
 
     async def measure() -> tuple[float, list[Attempt]]:
@@ -181,7 +190,7 @@ def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it
         with trio.fail_after(PATIENCE):
             started_at = trio.current_time()
             stream = await open_p2p_stream(
-                "receiver", lab.broker, techniques=[technique], on_attempt=attempts.append
+                uid, lab.broker, techniques=[technique], on_attempt=attempts.append
             )
             seconds = trio.current_time() - started_at
             await stream.aclose()
@@ -194,5 +203,5 @@ def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it
         assert attempts[0].outcome is not Outcome.CONNECTED
         return seconds < RETRANSMISSION_TIME
 
-    with lab.receiving(receiver, "receiver"):
+    with lab.receiving(receiver, uid):
         assert any(is_soon() for _ in range(TRIES))
