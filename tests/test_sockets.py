@@ -1,0 +1,157 @@
+"""The socket layer, over real sockets."""
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+
+from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, open_p2p_stream, serve_broker
+from trio_p2p._endpoint import endpoint_of
+from trio_p2p._nat.base import start_base
+from trio_p2p._nat.check import PROOF_BYTES
+from trio_p2p._net.nursery import open_background_nursery
+from trio_p2p._net.sockets import (
+    abort,
+    icmp_error_source,
+    is_answered,
+    listen_on,
+    local_endpoint,
+    open_bound_socket,
+    outcome_of,
+    start_connecting,
+    wait_connected,
+)
+
+PROOF = b"P" * PROOF_BYTES
+
+
+def has_ipv6() -> bool:
+    try:
+        with listening("::1"):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif("not has_ipv6()", reason="this host has no IPv6 loopback")
+
+
+@contextmanager
+def listening(host: str) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        yield server
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+@pytest.mark.parametrize("hops", [None, 5])
+async def test_guarded_or_not_a_socket_connects_and_keeps_its_usual_hops(
+    host: str, hops: int | None
+) -> None:
+    with listening(host) as server:
+        sock = start_connecting(endpoint_of(server.getsockname()), hops=hops)
+        with sock, socket.socket(sock.family) as usual:
+            await wait_connected(sock)
+            assert is_answered(sock)
+            option = (
+                (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
+                if ":" in host
+                else (socket.IPPROTO_IP, socket.IP_TTL)
+            )
+            assert sock.getsockopt(*option) == usual.getsockopt(*option)
+            assert icmp_error_source(sock) is None
+
+
+async def test_refused_connection_is_closed_and_says_so() -> None:
+    with listening("127.0.0.1") as server:
+        endpoint = endpoint_of(server.getsockname())
+    sock = start_connecting(endpoint)
+    with sock, pytest.raises(ConnectionRefusedError, match="refused") as caught:
+        await wait_connected(sock)
+    assert outcome_of(caught.value) is Outcome.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [
+        (errno.ECONNRESET, Outcome.REFUSED),
+        (errno.ETIMEDOUT, Outcome.SILENT),
+        (errno.EADDRNOTAVAIL, Outcome.TAKEN),
+        (errno.EHOSTUNREACH, Outcome.UNREACHABLE),
+        (errno.ENETUNREACH, Outcome.UNREACHABLE),
+    ],
+)
+def test_outcome_of_an_error(number: int, outcome: Outcome) -> None:
+    assert outcome_of(OSError(number, os.strerror(number))) is outcome
+
+
+def test_port_of_somebody_else_cannot_be_shared() -> None:
+    with listening("127.0.0.1") as server:
+        port = server.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            open_bound_socket(socket.AF_INET, port)
+        with pytest.raises(OSError, match="in use"):
+            listen_on(socket.AF_INET, port)
+
+
+def test_aborted_socket_leaves_nothing_behind() -> None:
+    with listening("127.0.0.1") as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        abort(client)
+        with accepted, pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+    assert not is_answered(client)  # nobody knows any more
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_base_accepts_again_when_there_are_descriptors_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with open_bound_socket(socket.AF_INET) as holding, socket.socket() as client:
+        client.setblocking(False)
+        async with open_background_nursery() as nursery:
+            base = start_base(nursery, local_endpoint(holding), asks=False)
+            with base.expecting(PROOF) as accepted, trio.fail_after(5):
+                with no_descriptors_left():
+                    client.connect_ex(("127.0.0.1", base.port))
+                    while "cannot accept" not in caplog.text:  # noqa: ASYNC110 - has no event
+                        await trio.sleep(0.01)
+                client.send(PROOF)
+                (await accepted.receive()).close()
+
+
+@needs_ipv6
+@pytest.mark.parametrize("technique", Technique)
+async def test_peers_meet_over_ipv6(technique: Technique) -> None:
+    async with trio.open_nursery() as nursery:
+        [listener] = await nursery.start(lambda **kw: serve_broker(0, host="::1", **kw))
+        broker = endpoint_of(listener.socket.getsockname())
+        assert str(broker) == f"[::1]:{broker.port}"
+        async with open_p2p_listener("receiver", str(broker)) as receiver:
+            stream = await open_p2p_stream("receiver", str(broker), techniques=[technique])
+            async with stream, await receiver.accept() as accepted:
+                await stream.send_all(b"!")
+                assert await accepted.receive_some() == b"!"
+        nursery.cancel_scope.cancel()
+
+
+def test_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() -> None:
+    assert endpoint_of(("::ffff:192.0.2.1", 7, 0, 0)) == endpoint_of(("192.0.2.1", 7))
+    assert isinstance(endpoint_of(("192.0.2.1", 7)), Endpoint)
