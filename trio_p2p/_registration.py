@@ -76,9 +76,12 @@ class Registration:
         connected: trio.MemorySendChannel[trio.SocketStream],
     ) -> None:
         self.uid = uid
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
         self.failure: P2PError | None = None
-        self.registered = self.introduced = self.connected = self.failed = 0
+        self.registered: int = 0
+        self.introduced: int = 0
+        self.connected: int = 0
+        self.failed: int = 0
         self._broker = broker
         self._techniques = techniques
         self._streams = connected
