@@ -3,8 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import trio
 import trio.testing
@@ -24,7 +23,7 @@ from trio_p2p._wire.messages import (
 M = TypeVar("M")
 
 
-class RawClient:
+class RawClient(trio.abc.AsyncResource):
     """One connection to a broker, message by message."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -66,17 +65,6 @@ class RawClient:
 
     async def aclose(self) -> None:
         await self.channel.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 class MemoryBroker:

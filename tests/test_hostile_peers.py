@@ -21,6 +21,7 @@ from trio_p2p import (
     P2PError,
     P2PListener,
     RemoteProtocolError,
+    Technique,
     UIDTakenError,
     UnknownUIDError,
     UnsupportedVersionError,
@@ -32,13 +33,15 @@ from trio_p2p import (
 )
 from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
 from trio_p2p._endpoint import Endpoint, endpoint_of
+from trio_p2p._introduction import Introduction, _Race, connect_introduced
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
-from trio_p2p._nat.check import PROOF_BYTES, QUESTION
+from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
+    NONCE_BYTES,
     Acknowledge,
     ConnectionRequest,
     Hello,
@@ -712,6 +715,52 @@ async def test_whoever_comes_to_a_sender_from_elsewhere_is_asked() -> None:
                     channel.receive_nowait()
         await trio.aclose_forcefully(stranger)
         await trio.aclose_forcefully(honest)
+
+
+async def test_sender_that_nominates_two_connections_gets_one() -> None:
+    nonce = b"n" * NONCE_BYTES
+    proof = proofs(nonce, Role.SENDER).own
+    async with open_base_somewhere() as base:
+        # One from the endpoint that the receiver is told of, one from elsewhere.
+        clients = [await trio.open_tcp_stream(HOST, base.port) for _ in range(2)]
+        told = endpoint_of(clients[0].socket.getsockname())
+        for client in clients:
+            await client.send_all(proof)
+        introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, 0.0)
+        with trio.fail_after(PATIENCE):
+            stream = await connect_introduced(
+                base, introduction, guard_hops=5, on_attempt=lambda _: None
+            )
+            await stream.send_all(b"!")
+        winner = endpoint_of(stream.socket.getpeername())
+        for client in clients:
+            is_winner = endpoint_of(client.socket.getsockname()) == winner
+            assert is_winner == (await received(client) != b"")
+        await stream.aclose()
+        for client in clients:
+            await client.aclose()
+
+
+async def test_second_connection_nominated_in_the_same_instant_is_not_taken() -> None:
+    told = Endpoint(IPv4Address("192.0.2.1"), 1)
+    introduction = Introduction(Technique.FAST, Role.RECEIVER, told, b"n" * NONCE_BYTES, 0.0)
+    race = _Race(introduction, lambda _: None)
+    race.scope = trio.CancelScope()
+    first, second = trio.socket.socketpair()
+    with first, second:
+        assert await race.take_proven(first)
+        assert race.scope.cancel_called
+        assert not await race.take_proven(second)
+        race.close()
+        assert first.fileno() == -1
+        assert second.fileno() != -1  # left to whoever offered it
+
+
+async def received(stream: trio.SocketStream) -> bytes:
+    """What comes, or nothing if it was closed, however."""
+    with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+        return await stream.receive_some()
+    return b""
 
 
 async def test_proof_may_come_before_it_is_expected() -> None:

@@ -155,27 +155,27 @@ class _Race:
                 said = await receive_exactly(sock, PROOF_BYTES)
         if not hmac.compare_digest(said, self.proofs.peers):
             return False
-        self._win(CheckedSocket(sock, says=says))
-        return True
+        return self._win(CheckedSocket(sock, says=says))
 
     async def take_proven(self, sock: trio.socket.SocketType) -> bool:
         """Take a connection on which the peer has proven itself."""
         if self._introduction.role is Role.SENDER:
             return self._nominate(sock, sock)
-        self._win(CheckedSocket(sock, says=self.proofs.own))
-        return True
+        return self._win(CheckedSocket(sock, says=self.proofs.own))
 
     def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
         """Prove ourselves, being the sender, on this connection and on no other."""
         if self._winner is not None:
             return False
         send_at_once(sock, self.proofs.own)
-        self._win(winner)
-        return True
+        return self._win(winner)
 
-    def _win(self, sock: trio.socket.SocketType) -> None:
+    def _win(self, sock: trio.socket.SocketType) -> bool:
+        if self._winner is not None:  # a sender has nominated two, though it should not
+            return False
         self._winner = sock
         self.scope.cancel(reason="the introduced peer is connected")
+        return True
 
     def _record(
         self, local: Endpoint | None, remote: Endpoint, outcome: Outcome, seconds: float

@@ -9,10 +9,10 @@ from contextlib import suppress
 import attrs
 import trio
 
-from .._endpoint import Endpoint, endpoint_of
+from .._endpoint import Endpoint
 from .._errors import RemoteProtocolError
 from .._net.channel import Channel, ChannelClosedError
-from .._net.sockets import LISTEN_BACKLOG, round_trip
+from .._net.sockets import LISTEN_BACKLOG, remote_endpoint, round_trip
 from .._wire.messages import Message
 from .registry import Connection, Outgoing, Registry
 
@@ -68,7 +68,7 @@ class Broker:
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one client that came over TCP, until it is done."""
         try:
-            endpoint = endpoint_of(stream.socket.getpeername())
+            endpoint = remote_endpoint(stream.socket)
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return

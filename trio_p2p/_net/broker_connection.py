@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 import trio
 
@@ -104,7 +102,7 @@ async def connect_to_broker(
     ) from ExceptionGroup("one error for each address", errors)
 
 
-class BrokerConnection:
+class BrokerConnection(trio.abc.AsyncResource):
     """A channel to the broker that greets, and turns what goes wrong into errors.
 
     Attributes:
@@ -171,17 +169,6 @@ class BrokerConnection:
     async def aclose(self) -> None:
         """Close the connection, also when cancelled."""
         await self._channel.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def _lost(self, error: ChannelClosedError) -> BrokerLostError:
         return BrokerLostError(
