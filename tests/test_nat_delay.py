@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import attrs
 import pytest
@@ -18,7 +18,7 @@ from trio_p2p import (
     serve_p2p,
 )
 
-from .lab import Answer, Host, Nat, Site, UserspaceNetwork, run, running
+from .lab import Answer, Host, Nat, NatKind, Site, UserspaceNetwork, run, running
 
 PATIENCE = 20.0  # seconds until a connection that hangs fails its test
 TRIES = 3
@@ -151,6 +151,34 @@ def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiv
     needed = geometry.sender_to_broker + geometry.sender_to_receiver
     with lab.receiving(receiver, uid, another):
         assert takes(lambda: run(sender.host, measure), needed, geometry)
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_every_kind_connects_with_every_kind_over_delays(
+    userspace_network: UserspaceNetwork, answer: Answer
+) -> None:
+    host = userspace_network.add_host()
+    receivers, senders = (
+        [userspace_network.add_site(Nat(kind, answer)) for kind in NatKind] for _ in range(2)
+    )
+    for site in (*receivers, *senders):
+        userspace_network.set_round_trip(site, host, 0.020)
+    for receiver, sender in itertools.product(receivers, senders):
+        userspace_network.set_round_trip(receiver, sender, 0.030)
+
+    async def open_each(broker: tuple[str, int]) -> None:
+        for kind in NatKind:
+            with trio.fail_after(PATIENCE):
+                stream = await open_p2p_stream(kind.name, broker, techniques=["fast"])
+            await stream.aclose()
+
+    with ExitStack() as stack:
+        [listener] = stack.enter_context(running(host.host, serve_broker, 0))[:1]
+        broker = str(host.host_address), listener.socket.getsockname()[1]
+        for kind, receiver in zip(NatKind, receivers, strict=True):
+            stack.enter_context(running(receiver.host, serve_p2p, wait_closed, kind.name, broker))
+        for sender in senders:
+            run(sender.host, open_each, broker)
 
 
 # Lost packets
