@@ -7,12 +7,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from . import charts, delay, idle_receivers, introductions
+from . import charts, delay, idle_circuits, idle_receivers, introductions, relay, streams
 
 BENCHMARKS = {
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
     "delay": delay.measure,
+    "streams": streams.measure,
+    "relay": relay.measure,
+    "idle_circuits": idle_circuits.measure,
 }
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
 

@@ -25,7 +25,9 @@ def receive(client: socket.socket) -> bytes:
 
 def connect_receiver(address: tuple[str, int], number: int = 0) -> socket.socket:
     """A client that has registered."""
-    client = connect(address, frames.registration(number))
+    client = connect(address, frames.GREETING)
+    challenge = frames.challenge_in(receive(client))
+    client.sendall(frames.registration(challenge, number))
     receive(client)
     return client
 

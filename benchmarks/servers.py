@@ -4,6 +4,7 @@ The bare servers do the same socket work without a protocol: they accept, receiv
 and as much as the broker does, with one task per connection, on :class:`trio.SocketStream`.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import attrs
 import trio
 
 from trio_p2p import serve_broker
+from trio_p2p._broker.pipes import PIPE_BYTES
+from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._wire.codec import MAX_FRAME_BYTES
 
@@ -28,11 +31,13 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class BareRegistrar:
-    """Answers every request with as many bytes as a broker answers a registration."""
+    """Answers with as many bytes as a broker answers a greeting, and then registrations."""
 
     async def serve(self, stream: trio.SocketStream) -> None:
+        answer = frames.GREETED
         while await stream.receive_some(MAX_FRAME_BYTES):
-            await stream.send_all(frames.REGISTERED)
+            await stream.send_all(answer)
+            answer = frames.REGISTERED
 
 
 class BareIntroducer:
@@ -53,8 +58,44 @@ class BareIntroducer:
             answer = frames.ANSWER
 
 
+class BareRelay:
+    """Splices between two clients and the next two: the least that a relay on Trio can do."""
+
+    def __init__(self) -> None:
+        self._waiting: tuple[trio.SocketStream, trio.Event] | None = None
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        if self._waiting is None:
+            is_over = trio.Event()
+            self._waiting = stream, is_over
+            await is_over.wait()
+            return
+        (other, is_over), self._waiting = self._waiting, None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._carry, stream, other)
+            await self._carry(other, stream)
+        is_over.set()
+
+    async def _carry(self, source: trio.SocketStream, target: trio.SocketStream) -> None:
+        reading, writing = os.pipe2(os.O_NONBLOCK)
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        source_descriptor, target_descriptor = source.socket.fileno(), target.socket.fileno()
+        count = 1
+        while count:
+            await trio.lowlevel.wait_readable(source_descriptor)
+            left = count = os.splice(source_descriptor, writing, PIPE_BYTES)
+            while left:
+                try:
+                    left -= os.splice(reading, target_descriptor, left)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(target_descriptor)
+        target.socket.shutdown(trio.socket.SHUT_WR)
+        os.close(reading)
+        os.close(writing)
+
+
 async def _serve_bare(
-    server: BareRegistrar | BareIntroducer,
+    server: BareRegistrar | BareIntroducer | BareRelay,
     *,
     task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
@@ -66,10 +107,19 @@ async def _serve_bare(
     await trio.serve_listeners(serve, listeners, task_status=task_status)
 
 
+_MANY = 100_000  # circuits: all of a benchmark are the same two peers'
+
 SERVERS = {
     "broker": partial(serve_broker, 0, host=_HOST),
+    "generous broker": partial(
+        serve_broker,
+        0,
+        host=_HOST,
+        relay=RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
+    ),
     "bare registrar": partial(_serve_bare, BareRegistrar()),
     "bare introducer": partial(_serve_bare, BareIntroducer()),
+    "bare relay": partial(_serve_bare, BareRelay()),
 }
 
 

@@ -10,7 +10,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from trio_p2p._broker.registry import Registry, State
+from trio_p2p._broker.connection import State
+from trio_p2p._broker.registry import Registry
 from trio_p2p._wire.messages import MESSAGE_TYPES
 
 

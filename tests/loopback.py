@@ -1,18 +1,77 @@
 """Brokers and peers on the loopback interface, and what they hold: descriptors, tasks."""
 
 import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
 
 import attrs
 import trio
+from trio.abc import HalfCloseableStream
 
-from trio_p2p import P2PListener, P2PSender, open_p2p_listener, open_p2p_sender, open_p2p_stream
+from trio_p2p import (
+    P2PListener,
+    P2PSender,
+    P2PStream,
+    Technique,
+    open_p2p_listener,
+    open_p2p_sender,
+    open_p2p_stream,
+    serve_p2p,
+)
 from trio_p2p._broker.server import Broker
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0  # seconds until something that hangs fails its test
 LIFETIME = 60.0  # the same for all that a test does
+
+DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
+
+
+@attrs.frozen
+class Way:
+    """One way from a sender to a receiver, and the same API for all of them."""
+
+    technique: Technique
+    is_raw: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.technique}{', raw' * self.is_raw}"
+
+    def open_listener(
+        self, uid: str, broker: tuple[str, int]
+    ) -> AbstractAsyncContextManager[P2PListener[Any]]:
+        techniques = [self.technique]
+        if self.is_raw:
+            return open_p2p_listener(uid, broker, raw=True, techniques=techniques)
+        return open_p2p_listener(uid, broker, techniques=techniques)
+
+    def serve(
+        self, handler: Callable[[Any], Awaitable[object]], uid: str, broker: tuple[str, int]
+    ) -> Callable[..., Awaitable[None]]:
+        """What to start in a nursery."""
+        if self.is_raw:
+            return partial(serve_p2p, handler, uid, broker, raw=True)
+        return partial(serve_p2p, handler, uid, broker)
+
+    def open_stream(
+        self, uid: str, broker: tuple[str, int]
+    ) -> AbstractAsyncContextManager[HalfCloseableStream]:
+        if self.is_raw:
+            return open_p2p_stream(uid, broker, raw=True, techniques=[self.technique])
+        return open_p2p_stream(uid, broker, techniques=[self.technique])
+
+    def open_sender(self, broker: tuple[str, int]) -> AbstractAsyncContextManager[P2PSender]:
+        return open_p2p_sender(broker, techniques=[self.technique])
+
+    async def open_stream_of(self, sender: P2PSender, uid: str) -> HalfCloseableStream:
+        return await (sender.open_stream(uid, raw=True) if self.is_raw else sender.open_stream(uid))
+
+
+RAW_WAYS = [Way(technique, is_raw=True) for technique in DIRECT_TECHNIQUES]
+SESSION_WAYS = [Way(technique) for technique in Technique]
+WAYS = [*RAW_WAYS, *SESSION_WAYS]
 
 
 class LoopbackBroker:
@@ -47,7 +106,7 @@ class LoopbackBroker:
         with self._scope:
             listeners = await trio.open_tcp_listeners(self.port, host=HOST)
             task_status.started(listeners[0].socket.getsockname()[1])
-            await trio.serve_listeners(self.broker.serve_socket, listeners)
+            await self.broker.serve_listeners(listeners)
         self._ended.set()
 
 
@@ -63,24 +122,47 @@ async def open_broker() -> AsyncGenerator[LoopbackBroker]:
 
 
 @asynccontextmanager
-async def open_pair(
+async def open_raw_pair(
     *techniques: str,
 ) -> AsyncGenerator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """The two ends of a stream, the sender's first, without broker, listener or sender."""
-    chosen = techniques or ("fast", "classic")
-    async with open_broker() as broker:
-        async with open_p2p_listener("receiver", broker.address, techniques=chosen) as listener:
-            opened = await open_p2p_stream("receiver", broker.address, techniques=chosen)
-            accepted = await listener.accept()
-        async with opened, accepted:
-            yield opened, accepted
+    """The two ends of a raw stream, the sender's first, without broker, listener or sender."""
+    async with open_raw_peers("receiver", *techniques) as (_, listener, sender):
+        opened = await sender.open_stream("receiver", raw=True)
+        accepted = await listener.accept()
+    async with opened, accepted:
+        yield opened, accepted
 
 
 @asynccontextmanager
-async def open_peers(
+async def open_raw_peers(
     uid: str, *techniques: str
-) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener, P2PSender]]:
-    chosen = techniques or ("fast", "classic")
+) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[trio.SocketStream], P2PSender]]:
+    """A broker, a listener of raw streams, and a sender."""
+    chosen = techniques or DIRECT_TECHNIQUES
+    async with (
+        open_broker() as broker,
+        open_p2p_listener(uid, broker.address, raw=True, techniques=chosen) as listener,
+        open_p2p_sender(broker.address, techniques=chosen) as sender,
+    ):
+        yield broker, listener, sender
+
+
+@asynccontextmanager
+async def open_session_pair(
+    *techniques: str,
+) -> AsyncGenerator[tuple[P2PStream, P2PStream]]:
+    """The two ends of a session's stream, the sender's first."""
+    async with open_session_peers("receiver", *techniques) as (_, listener, sender):
+        opened = await sender.open_stream("receiver")
+        yield opened, await listener.accept()
+
+
+@asynccontextmanager
+async def open_session_peers(
+    uid: str, *techniques: str
+) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[P2PStream], P2PSender]]:
+    """A broker, a listener of sessions' streams, and a sender."""
+    chosen = techniques or tuple(Technique)
     async with (
         open_broker() as broker,
         open_p2p_listener(uid, broker.address, techniques=chosen) as listener,
@@ -89,7 +171,13 @@ async def open_peers(
         yield broker, listener, sender
 
 
-async def exchange(stream: trio.SocketStream, data: bytes) -> bytes:
+async def open_raw_stream(uid: str, broker: tuple[str, int], *techniques: str) -> trio.SocketStream:
+    """A raw stream, which no context has to be left for."""
+    async with open_p2p_sender(broker, techniques=techniques or DIRECT_TECHNIQUES) as sender:
+        return await sender.open_stream(uid, raw=True)
+
+
+async def exchange(stream: HalfCloseableStream, data: bytes) -> bytes:
     """Send data and receive as much as comes, both at the same time; then close."""
 
     async def send() -> None:
@@ -104,7 +192,7 @@ async def exchange(stream: trio.SocketStream, data: bytes) -> bytes:
     return received
 
 
-async def echo(stream: trio.SocketStream) -> None:
+async def echo(stream: HalfCloseableStream) -> None:
     async for piece in stream:
         await stream.send_all(piece)
     await stream.send_eof()

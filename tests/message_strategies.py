@@ -7,13 +7,18 @@ from hypothesis import strategies as st
 
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._wire.messages import (
+    CHALLENGE_BYTES,
     ID_BYTES,
+    MAX_CERTIFICATE_BYTES,
+    MAX_COUNT,
     MAX_ROUND_TRIP,
     MAX_UID_BYTES,
     MESSAGE_TYPES,
     NONCE_BYTES,
+    SIGNATURE_BYTES,
     Message,
     RefusalCode,
+    StreamKind,
 )
 
 
@@ -34,11 +39,17 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "version": st.integers(0, 2**16 - 1),
     "capabilities": st.lists(st.text(_printable, max_size=16), max_size=32).map(tuple),
     "uid": uids,
-    "resume": _ids,
+    "challenge": st.binary(min_size=CHALLENGE_BYTES, max_size=CHALLENGE_BYTES),
+    "certificate": st.binary(min_size=1, max_size=MAX_CERTIFICATE_BYTES),
+    "signature": st.binary(min_size=SIGNATURE_BYTES, max_size=SIGNATURE_BYTES),
     "endpoint": endpoints,
     "number": _numbers,
-    "technique": st.sampled_from(["fast", "classic"]) | _texts,
+    "technique": st.sampled_from(["fast", "classic", "relay"]) | _texts,
+    "stream": st.sampled_from(StreamKind),
     "introduction": _ids,
+    "circuit": _ids,
+    "bytes_per_second": st.integers(1, MAX_COUNT),
+    "max_bytes": st.integers(1, MAX_COUNT),
     "nonce": st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES),
     "round_trip": st.integers(0, MAX_ROUND_TRIP),
     "code": st.sampled_from(RefusalCode),

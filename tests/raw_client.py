@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from ipaddress import IPv4Address
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ import trio.testing
 
 from trio_p2p._broker.server import Broker
 from trio_p2p._endpoint import Endpoint
+from trio_p2p._identity import Identity
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.messages import (
     Hello,
@@ -18,9 +20,35 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    StreamKind,
 )
 
 M = TypeVar("M")
+
+
+@cache
+def identity_of(name: str) -> Identity:
+    """The identity of whoever has this name in a test: always the same one."""
+    return Identity.generate()
+
+
+def registration(uid: str, challenge: bytes, identity: Identity | None = None) -> Register:
+    """A valid registration, of the identity that has the UID as its name if none is given."""
+    identity = identity or identity_of(uid)
+    signature = identity.sign_registration(challenge, uid)
+    return Register(uid, identity.certificate, signature)
+
+
+def request(
+    number: int,
+    uid: str,
+    technique: str,
+    stream: StreamKind = StreamKind.SESSION,
+    identity: Identity | None = None,
+) -> IntroductionRequest:
+    """A sender's request."""
+    certificate = (identity or identity_of("sender")).certificate
+    return IntroductionRequest(number, uid, technique, stream, certificate)
 
 
 class RawClient(trio.abc.AsyncResource):
@@ -38,17 +66,20 @@ class RawClient(trio.abc.AsyncResource):
         assert isinstance(message, kind), message
         return message
 
-    async def greet(self) -> None:
+    async def greet(self) -> bytes:
+        """Say hello; the broker's challenge."""
         await self.send(Hello())
-        await self.receive(Hello)
+        challenge = (await self.receive(Hello)).challenge
+        assert challenge is not None
+        return challenge
 
-    async def register(self, uid: str, resume: bytes | None = None) -> Registered:
-        await self.greet()
-        await self.send(Register(uid, resume))
+    async def register(self, uid: str, identity: Identity | None = None) -> Registered:
+        """Register, as the identity that has the UID as its name if none is given."""
+        await self.send(registration(uid, await self.greet(), identity))
         return await self.receive(Registered)
 
     async def ask(self, uid: str, technique: str, number: int = 0) -> None:
-        await self.send(IntroductionRequest(number, uid, technique))
+        await self.send(request(number, uid, technique))
 
     async def wait_refused(self) -> Refused:
         """The refusal that comes next."""

@@ -16,17 +16,27 @@ from trio_p2p._wire.messages import (
     ConnectionRequest,
     Hello,
     HolePunched,
-    IntroductionRequest,
     KeepAlive,
     Kill,
     Message,
     ReceiverEndpoint,
     RefusalCode,
     Register,
+    Registered,
+    RelayRequest,
     SenderEndpoint,
 )
 
-from .raw_client import MemoryBroker, RawClient, open_memory_broker
+from .raw_client import (
+    MemoryBroker,
+    RawClient,
+    identity_of,
+    open_memory_broker,
+    registration,
+    request,
+)
+
+UNPROVEN = Register("alice", identity_of("alice").certificate, bytes(64))
 
 
 async def seconds_until_closed(client: RawClient) -> float:
@@ -160,34 +170,34 @@ async def test_closed_connection_frees_the_uid_at_once(autojump_clock: MockClock
             await another.register("alice")
 
 
-async def test_own_uid_is_taken_back_at_once_by_its_secret(autojump_clock: MockClock) -> None:
+async def test_own_uid_is_taken_over_at_once(autojump_clock: MockClock) -> None:
     async with (
         open_memory_broker() as broker,
         broker.connect() as lost,
         broker.connect() as stranger,
-        broker.connect() as resuming,
+        broker.connect() as newer,
     ):
-        secret = (await lost.register("alice")).resume
-        await stranger.greet()
-        await stranger.send(Register("alice", bytes(16)))
+        await lost.register("alice")
+        challenge = await stranger.greet()
+        await stranger.send(registration("alice", challenge, identity_of("stranger")))
         assert (await stranger.wait_refused()).code is RefusalCode.UID_TAKEN
         assert await stranger.wait_closed() == []
         started_at = trio.current_time()
-        assert (await resuming.register("alice", secret)).resume != secret
+        await newer.register("alice")
         assert (await lost.wait_refused()).code is RefusalCode.UID_TAKEN
         assert await lost.wait_closed() == []
         assert trio.current_time() == started_at
         assert broker.uids == {"alice"}
 
 
-async def test_own_uid_is_taken_back_from_a_connection_that_does_not_read(
+async def test_own_uid_is_taken_over_from_a_connection_that_does_not_read(
     autojump_clock: MockClock,
 ) -> None:
-    async with open_memory_broker() as broker, broker.connect() as resuming:
+    async with open_memory_broker() as broker, broker.connect() as newer:
         lost = broker.connect(lockstep=True)
-        secret = (await lost.register("alice")).resume
+        await lost.register("alice")
         with trio.fail_after(READING_TIME + 0.1):
-            await resuming.register("alice", secret)
+            await newer.register("alice")
         await settle()
         assert broker.uids == {"alice"}
         assert broker.served == 1
@@ -284,10 +294,9 @@ async def test_everything_may_come_in_one_piece(autojump_clock: MockClock) -> No
         broker.connect() as receiver,
         broker.connect() as sender,
     ):
-        await receiver.send(Hello(), Register("alice"), KeepAlive())
-        await receiver.receive(Hello)
+        await receiver.send(registration("alice", await receiver.greet()), KeepAlive())
         await settle()
-        requests = [IntroductionRequest(number, "alice", "fast") for number in range(50)]
+        requests = [request(number, "alice", "fast") for number in range(50)]
         await sender.send(Hello(), *requests)
         await sender.receive(Hello)
         answers = [await sender.receive(ReceiverEndpoint) for _ in requests]
@@ -298,13 +307,14 @@ async def test_everything_may_come_byte_by_byte(autojump_clock: MockClock) -> No
     async with open_memory_broker() as broker, broker.connect() as receiver:
         sent: list[bytes] = []
         theirs, ours = trio.testing.memory_stream_pair()
-        await RawClient(ours).send(Hello(), Register("alice"), KeepAlive(), Kill())
+        challenge = await receiver.greet()
+        await RawClient(ours).send(registration("alice", challenge), KeepAlive(), Kill())
         sent += [bytes([byte]) for byte in await theirs.receive_some()]
         for byte in sent:
             await receiver.stream.send_all(byte)
             await settle()
         messages = await receiver.wait_closed()
-        assert [message.type for message in messages] == ["hello", "registered"]
+        assert [message.type for message in messages] == ["registered"]
 
 
 # Farewells.
@@ -313,9 +323,9 @@ async def test_everything_may_come_byte_by_byte(autojump_clock: MockClock) -> No
 @pytest.mark.parametrize(
     ("messages", "code"),
     [
-        pytest.param([Hello(2), Register("x")], RefusalCode.UNSUPPORTED_VERSION, id="version"),
-        pytest.param([Register("x")], RefusalCode.PROTOCOL_VIOLATION, id="no hello"),
-        pytest.param([Hello(), Register("alice")], RefusalCode.UID_TAKEN, id="taken"),
+        pytest.param([Hello(2), UNPROVEN], RefusalCode.UNSUPPORTED_VERSION, id="version"),
+        pytest.param([UNPROVEN], RefusalCode.PROTOCOL_VIOLATION, id="no hello"),
+        pytest.param([Hello(), UNPROVEN], RefusalCode.IDENTITY_NOT_PROVEN, id="not proven"),
         pytest.param([Hello(), Kill()], RefusalCode.PROTOCOL_VIOLATION, id="wrong state"),
     ],
 )
@@ -432,8 +442,8 @@ async def test_receiver_may_leave_while_others_are_told(autojump_clock: MockCloc
         await second.register("bob")
         await sender.send(
             Hello(),
-            IntroductionRequest(0, "alice", "fast"),
-            IntroductionRequest(1, "bob", "fast"),
+            request(0, "alice", "fast"),
+            request(1, "bob", "fast"),
         )
         await settle()
         await second.aclose()
@@ -474,9 +484,7 @@ async def test_end_of_a_sender_does_not_harm_the_receiver_it_asked_for(
             await first.register("alice")
             await second.register("bob")
             await sender.greet()
-            await sender.send(
-                IntroductionRequest(0, "alice", "fast"), IntroductionRequest(1, "bob", "classic")
-            )
+            await sender.send(request(0, "alice", "fast"), request(1, "bob", "classic"))
             await second.send(Kill())
             await settle()
             assert broker.uids == {"alice"}
@@ -495,12 +503,18 @@ async def test_log_never_holds_secrets(
         broker.connect() as receiver,
         broker.connect() as sender,
     ):
-        secret = (await receiver.register("alice")).resume
+        challenge = await receiver.greet()
+        registering = registration("alice", challenge)
+        await receiver.send(registering)
         await sender.greet()
         await sender.ask("alice", "fast")
         nonce = (await sender.receive(ReceiverEndpoint)).nonce
+        await sender.ask("alice", "relay")
+        await receiver.receive(Registered)
+        await receiver.receive(SenderEndpoint)
+        introduction = (await receiver.receive(RelayRequest)).introduction
     assert "sender_endpoint" in caplog.text.lower() or "SenderEndpoint" in caplog.text
-    for hidden in (secret, nonce):
+    for hidden in (challenge, registering.signature, nonce, introduction):
         assert repr(hidden)[2:-1] not in caplog.text
         assert hidden.hex() not in caplog.text
 

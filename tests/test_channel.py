@@ -8,7 +8,14 @@ import pytest
 import trio
 
 from trio_p2p._net.channel import Channel, ChannelClosedError
-from trio_p2p._wire.messages import Hello, IntroductionRequest, KeepAlive, Message
+from trio_p2p._wire.messages import (
+    MAX_CERTIFICATE_BYTES,
+    Hello,
+    IntroductionRequest,
+    KeepAlive,
+    Message,
+    StreamKind,
+)
 
 
 @asynccontextmanager
@@ -26,7 +33,8 @@ async def narrow_pair() -> AsyncGenerator[tuple[Channel, Channel]]:
 
 
 def long_message(number: int) -> Message:
-    return IntroductionRequest(number, "u" * 128, "t" * 512)
+    certificate = bytes(MAX_CERTIFICATE_BYTES)
+    return IntroductionRequest(number, "u" * 128, "t" * 512, StreamKind.RAW, certificate)
 
 
 async def fill(channel: Channel) -> int:

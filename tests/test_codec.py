@@ -1,5 +1,6 @@
 """The codec: what stands in docs/vectors.json, and that hostile bytes raise one exception only."""
 
+import enum
 import io
 import json
 import tracemalloc
@@ -25,6 +26,7 @@ from trio_p2p._wire.messages import (
     Hello,
     HolePunched,
     IntroductionRequest,
+    JoinRelay,
     KeepAlive,
     Kill,
     Message,
@@ -32,8 +34,10 @@ from trio_p2p._wire.messages import (
     RefusalCode,
     Refused,
     Register,
-    Registered,
+    Relayed,
+    RelayRequest,
     SenderEndpoint,
+    StreamKind,
 )
 
 from .message_strategies import message_strategy
@@ -103,7 +107,8 @@ def field_value(name: str, value: Any) -> Any:
         case list():
             return tuple(value)
         case _:
-            return RefusalCode(value) if name == "code" else value
+            kinds: dict[str, type[enum.StrEnum]] = {"code": RefusalCode, "stream": StreamKind}
+            return kinds[name](value) if name in kinds else value
 
 
 def message_of(vector: dict[str, Any]) -> Message:
@@ -365,13 +370,17 @@ ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
 @pytest.mark.parametrize(
     "message",
     [
-        Register("alice", b"S" * 16),
-        Registered(ENDPOINT, b"S" * 16),
+        Hello(challenge=b"S" * 32),
+        Register("alice", b"S" * 200, b"S" * 64),
+        IntroductionRequest(0, "alice", "fast", StreamKind.RAW, b"S" * 200),
         ConnectionRequest(b"S" * 16),
         Acknowledge(b"S" * 16),
         HolePunched(b"S" * 16),
-        SenderEndpoint(ENDPOINT, b"S" * 32),
-        ReceiverEndpoint(0, ENDPOINT, b"S" * 32),
+        SenderEndpoint(ENDPOINT, b"S" * 32, b"S" * 200),
+        ReceiverEndpoint(0, ENDPOINT, b"S" * 32, b"S" * 200),
+        RelayRequest(b"S" * 16, b"S" * 200),
+        JoinRelay(b"S" * 16),
+        Relayed(b"S" * 16, b"S" * 200),
     ],
 )
 def test_secrets_are_not_shown(message: Message) -> None:
@@ -381,6 +390,7 @@ def test_secrets_are_not_shown(message: Message) -> None:
 def test_defaults_are_what_an_absent_field_means() -> None:
     assert decode_untrusted(payload_of({"type": "hello"})) == Hello()
     assert decode_untrusted(payload_of({"type": "kill"})) == Kill()
-    assert SenderEndpoint(ENDPOINT, bytes(32)).round_trip == 0
+    assert SenderEndpoint(ENDPOINT, bytes(32), b"c").round_trip == 0
     assert MAX_ROUND_TRIP == 60 * 1_000_000
-    assert IntroductionRequest(0, "alice", "fast").type == "introduction_request"
+    assert Relayed(bytes(16)).bytes_per_second is None
+    assert Relayed(bytes(16)).max_bytes is None

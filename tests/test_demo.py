@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Never
 
 import pytest
 import trio
@@ -21,54 +22,100 @@ WITH_NATS = (
     "broker 198.51.100.101  |  receiver 192.168.1.2, behind a NAT with 203.0.113.1  |  "
     "sender 192.168.2.2, behind a NAT with 203.0.113.2"
 )
-# In this order, with anything in between
-STEPS = {
-    "fast": [
-        "broker    initiation 1, ",
-        "broker    initiation 2, ",
-        "receiver  'demo' is registered",
-        "broker    step 1, ",
-        "broker    step 4, ",
-        "broker    step 10, ",
+CLASSIC_STEPS = [
+    "broker    step 1, ",
+    "broker    step 2, ",
+    "receiver  step 3: ",
+    "broker    step 3, ",
+    "broker    step 4, ",
+    "receiver  steps 4 and 5: ",
+    "receiver  steps 6 to 8: ",
+    "receiver  step 9: ",
+    "broker    step 9, ",
+    "broker    step 10, ",
+    "sender    dialling ",
+]
+RELAY_STEPS = ["broker    step 1, ", "broker    relay 2, "]
+REGISTRATION = [
+    "broker    greeting, from ",
+    "broker    initiation 1, ",
+    "broker    initiation 2, ",
+    "receiver  'demo' is registered",
+]
+DIRECT = "stream    a stream's path is direct ({}), "
+RELAYED_STEPS = [
+    *RELAY_STEPS,
+    "broker    relay 3, ",
+    "broker    relay 4, ",
+    "stream    a stream's path is relay ",
+    DIRECT.format("classic"),
+]
+# Lists of steps, each in this order, with anything in between
+ACTS = {
+    "fast introduction": [
+        [*REGISTRATION, "broker    step 1, ", "broker    step 4, ", DIRECT.format("fast")],
+        [*REGISTRATION, "broker    step 10, ", DIRECT.format("fast")],
     ],
-    "classic": [
-        "broker    greeting, from ",
-        "broker    initiation 1, ",
-        "broker    initiation 2, ",
-        "receiver  'demo' is registered",
-        "broker    step 1, ",
-        "broker    step 2, ",
-        "receiver  step 3: ",
-        "broker    step 3, ",
-        "broker    step 4, ",
-        "receiver  steps 4 and 5: ",
-        "receiver  steps 6 to 8: ",
-        "receiver  step 9: ",
-        "broker    step 9, ",
-        "broker    step 10, ",
-        "sender    dialling ",
+    "classic introduction": [[*REGISTRATION, *CLASSIC_STEPS, DIRECT.format("classic")]],
+    "relay, and from there to a direct path": [
+        [*REGISTRATION, *RELAY_STEPS],
+        [*REGISTRATION, *CLASSIC_STEPS, DIRECT.format("classic")],
     ],
 }
+CAME_BACK = r"{} bytes came back, encrypted, from p2p[a-z2-7]{{40}}"
 
 
 def assert_shown(output: str, caption: str) -> None:
-    """Both techniques led to a connection, and their steps are shown with rising times."""
+    """Each act led to a direct connection, and its steps are shown with rising times."""
     assert "broker    after step 10, closing " in output  # perhaps while the sender dials already
-    first_line, *parts = output.rstrip().split("\n\n")
+    first_line, *acts = output.rstrip().split("\n\n")
     assert first_line == caption
-    assert [part.partition("\n")[0] for part in parts] == [f"{name} introduction" for name in STEPS]
-    for part, steps in zip(parts, STEPS.values(), strict=True):
-        *lines, summary = part.splitlines()[1:]
-        matches = [re.fullmatch(r" *(\d+\.\d) ms  (\w+ +\S.*)", line) for line in lines]
-        times = [float(match[1]) for match in matches if match]
-        assert len(times) == len(lines), lines
-        assert times == sorted(times)
-        rest = iter(match[2] for match in matches if match)
-        for step in steps:
-            assert any(shown.startswith(step) for shown in rest), (step, lines)
-        assert re.fullmatch(
-            r"connected directly in \d+\.\d ms, \S+:\d+ → \S+:\d+; 22 bytes came back", summary
-        )
+    assert [act.partition("\n")[0] for act in acts] == list(ACTS)
+    for act, sequences in zip(acts, ACTS.values(), strict=True):
+        steps = steps_in(act)
+        for sequence in sequences:
+            assert_in_order(steps, sequence)
+    for act, technique in zip(acts[:2], ["fast", "classic"], strict=True):
+        connected, came_back = act.splitlines()[-2:]
+        assert path_in(connected, "connected in") == ["direct", technique]
+        assert re.fullmatch(CAME_BACK.format(22), came_back)
+    assert_moved(acts[2])
+
+
+def steps_in(act: str) -> list[str]:
+    """What was logged."""
+    lines = [line for line in act.splitlines() if line.startswith(" ")]
+    matches = [re.fullmatch(r" *(\d+\.\d) ms  (\w+ +\S.*)", line) for line in lines]
+    times = [float(match[1]) for match in matches if match]
+    assert len(times) == len(lines), lines
+    assert times == sorted(times)
+    return [match[2] for match in matches if match]
+
+
+def assert_in_order(lines: list[str], starts: list[str]) -> None:
+    rest = iter(lines)
+    for start in starts:
+        assert any(line.startswith(start) for line in rest), (start, lines)
+
+
+def path_in(line: str, what: str) -> list[str]:
+    """Kind and technique of the path that a line of the summary is about."""
+    path = r"(\w+) \((\w+)\), \S+:\d+ → \S+:\d+"
+    match = re.fullmatch(rf"{what} \d+\.\d ms(?:: | to ){path}", line)
+    assert match, line
+    return list(match.groups())
+
+
+def assert_moved(act: str) -> None:
+    """The stream got from the relay to a direct path, unless that was there sooner."""
+    *_, before, last, came_back = act.splitlines()
+    assert re.fullmatch(CAME_BACK.format(44), came_back)
+    if last.startswith("connected in"):
+        assert path_in(last, "connected in") == ["direct", "classic"]
+        return
+    assert path_in(before, "connected in") == ["relay", "relay"]
+    assert path_in(last, "moved after") == ["direct", "classic"]
+    assert_in_order(steps_in(act), RELAYED_STEPS)
 
 
 def show_demo(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[str, str]:
@@ -201,13 +248,20 @@ def test_nobody_reads() -> None:
         assert tool.end() == (0, b"", "")
 
 
-async def fail(*args: object, **options: object) -> None:
-    await trio.lowlevel.checkpoint()
-    raise IntroductionError("no connection came of it")
+class Failing:
+    """What opens no stream."""
+
+    def __init__(self, *args: object, **options: object) -> None: ...
+
+    async def __aenter__(self) -> Never:
+        await trio.lowlevel.checkpoint()
+        raise IntroductionError("no connection came of it")
+
+    async def __aexit__(self, *exception: object) -> None: ...
 
 
 def test_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(demo, "open_p2p_stream", fail)
+    monkeypatch.setattr(demo, "open_p2p_stream", Failing)
     assert main_command.main(["demo"]) == 1
     assert capsys.readouterr().err == "trio-p2p: no connection came of it\n"
 

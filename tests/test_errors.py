@@ -1,7 +1,6 @@
 """The errors: one hierarchy, and texts that say what happened and what to do."""
 
 import inspect
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -14,16 +13,22 @@ from trio_p2p import (
     BrokerLostError,
     BrokerUnreachableError,
     Endpoint,
+    IdentityError,
     IntroductionError,
     LocalProtocolError,
+    NotAdmittedError,
     Outcome,
     P2PError,
+    PathLostError,
     ProtocolError,
+    RelayError,
     RemoteProtocolError,
+    StreamAbortedError,
     Technique,
     UIDTakenError,
     UnknownUIDError,
     UnsupportedVersionError,
+    WrongPeerError,
     open_p2p_listener,
     open_p2p_stream,
     serve_broker,
@@ -48,6 +53,12 @@ def test_one_hierarchy() -> None:
         BrokerLostError: (P2PError,),
         UnknownUIDError: (P2PError,),
         UIDTakenError: (P2PError,),
+        IdentityError: (P2PError,),
+        WrongPeerError: (P2PError,),
+        StreamAbortedError: (P2PError,),
+        NotAdmittedError: (StreamAbortedError,),
+        PathLostError: (P2PError,),
+        RelayError: (P2PError,),
         IntroductionError: (P2PError,),
         AttemptFailedError: (P2PError,),
         ProtocolError: (P2PError,),
@@ -65,8 +76,11 @@ def test_one_hierarchy() -> None:
         (RefusalCode.UNSUPPORTED_VERSION, UnsupportedVersionError, "update the older one"),
         (RefusalCode.PROTOCOL_VIOLATION, LocalProtocolError, "THE REASON"),
         (RefusalCode.UNSUPPORTED_TECHNIQUE, IntroductionError, "THE REASON"),
+        (RefusalCode.UNSUPPORTED_STREAM, IntroductionError, "THE REASON"),
         (RefusalCode.RECEIVER_LOST, IntroductionError, "THE REASON"),
         (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE REASON"),
+        (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE REASON"),
+        (RefusalCode.RELAY_REFUSED, RelayError, "THE REASON"),
     ],
 )
 def test_each_refusal_has_its_error(code: RefusalCode, kind: type[P2PError], advice: str) -> None:
@@ -102,9 +116,6 @@ def test_attempt_that_did_not_get_far(
     assert str(Attempt(Technique.CLASSIC, local, remote, Outcome.SILENT, 1.0)) == text
 
 
-Serve = Callable[[], object]
-
-
 async def closed_port() -> int:
     """A port where nobody listens."""
     with trio.socket.socket() as sock:
@@ -116,7 +127,8 @@ async def closed_port() -> int:
 async def test_broker_unreachable() -> None:
     port = await closed_port()
     with pytest.raises(BrokerUnreachableError) as caught:
-        await open_p2p_stream("alice", ("127.0.0.1", port))
+        async with open_p2p_stream("alice", ("127.0.0.1", port)):
+            pytest.fail("connected to nobody")
     assert f"no broker answers at 127.0.0.1:{port}" in str(caught.value)
     assert "Connection refused" in str(caught.value)
     assert "check its address, and that trio-p2p-broker runs there" in str(caught.value)
@@ -128,7 +140,8 @@ async def test_broker_unreachable() -> None:
 @pytest.mark.parametrize("host", ["a..b", "nul\0", "x" * 300])
 async def test_broker_without_an_address(host: str) -> None:
     with pytest.raises(BrokerUnreachableError) as caught:
-        await open_p2p_stream("alice", (host, 1))
+        async with open_p2p_stream("alice", (host, 1)):
+            pytest.fail("connected to nobody")
     assert "cannot be found" in str(caught.value)
     assert "check its name" in str(caught.value)
 
@@ -139,7 +152,8 @@ async def test_unknown_uid_and_taken_uid(nursery: trio.Nursery) -> None:
     )
     address = listener.socket.getsockname()[:2]
     with pytest.raises(UnknownUIDError, match="check its spelling"):
-        await open_p2p_stream("alice", address)
+        async with open_p2p_stream("alice", address):
+            pytest.fail("connected to nobody")
     async with open_p2p_listener("alice", address):
         with pytest.raises(UIDTakenError, match="choose another, or stop that one"):
             async with open_p2p_listener("alice", address):
@@ -153,7 +167,8 @@ async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> 
     address = listener.socket.getsockname()[:2]
     async with open_p2p_listener("alice", address, techniques=["classic"]):
         with pytest.raises(IntroductionError) as caught:
-            await open_p2p_stream("alice", address, techniques=["fast"])
+            async with open_p2p_stream("alice", address, techniques=["fast"]):
+                pytest.fail("connected by what the receiver does not want")
     assert "no connection to 'alice' came of 1 attempts, though it is registered" in str(
         caught.value
     )

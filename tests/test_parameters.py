@@ -1,9 +1,23 @@
 """What callers hand in, checked: every mistake gets a sentence."""
 
+import math
+
 import pytest
 
-from trio_p2p import LocalProtocolError, Technique
-from trio_p2p._parameters import ALL_TECHNIQUES, parse_broker, parse_techniques, parse_uid
+from trio_p2p import LocalProtocolError, PeerId, Technique
+from trio_p2p._parameters import (
+    ALL_TECHNIQUES,
+    MIN_WINDOW,
+    parse_broker,
+    parse_expected,
+    parse_grace,
+    parse_path,
+    parse_techniques,
+    parse_uid,
+    parse_window,
+)
+
+ALICE, BOB = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 
 
 @pytest.mark.parametrize("uid", ["a", "alice", "Zoë 🦊", "a b", "x" * 128, "ä" * 64, "../..", "'"])
@@ -32,6 +46,17 @@ def test_bad_uid(uid: str, sentence: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
         parse_uid(uid)
     assert sentence in str(caught.value)
+
+
+def test_uid_may_be_a_peer_id() -> None:
+    assert parse_uid(ALICE) == parse_uid(str(ALICE)) == str(ALICE)
+
+
+def test_uid_that_looks_like_a_peer_id_has_to_be_one() -> None:
+    mistyped = str(ALICE)[:-1] + ("a" if str(ALICE)[-1] != "a" else "b")
+    with pytest.raises(LocalProtocolError) as caught:
+        parse_uid(mistyped)
+    assert mistyped in str(caught.value)
 
 
 def test_long_uid_is_not_repeated_at_length() -> None:
@@ -100,7 +125,8 @@ def test_bad_broker(broker: str) -> None:
         (["fast"], (Technique.FAST,)),
         (("classic", "fast"), (Technique.CLASSIC, Technique.FAST)),
         (["fast", Technique.FAST, "classic", "fast"], (Technique.FAST, Technique.CLASSIC)),
-        (ALL_TECHNIQUES, (Technique.FAST, Technique.CLASSIC)),
+        (["relay"], (Technique.RELAY,)),
+        (ALL_TECHNIQUES, (Technique.FAST, Technique.CLASSIC, Technique.RELAY)),
     ],
 )
 def test_techniques(techniques: list[str], parsed: tuple[Technique, ...]) -> None:
@@ -117,3 +143,81 @@ def test_bad_techniques(techniques: list[str]) -> None:
         parse_techniques(techniques)
     assert "fast" in str(caught.value)
     assert "classic" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uid", "expect", "expected"),
+    [
+        ("alice", None, None),
+        ("alice", ALICE, ALICE),
+        ("alice", str(ALICE), ALICE),
+        (str(ALICE), None, ALICE),
+        (str(ALICE), ALICE, ALICE),
+        (str(ALICE), str(ALICE), ALICE),
+    ],
+)
+def test_expected_peer(uid: str, expect: PeerId | str | None, expected: PeerId | None) -> None:
+    assert parse_expected(uid, expect) == expected
+
+
+@pytest.mark.parametrize(
+    ("uid", "expect", "sentence"),
+    [
+        ("alice", "bob", "'bob' is not a peer id"),
+        ("alice", "", "'' is not a peer id"),
+        (str(ALICE), BOB, "leave one out"),
+    ],
+)
+def test_bad_expected_peer(uid: str, expect: PeerId | str, sentence: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        parse_expected(uid, expect)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "chosen"),
+    [
+        ("any", (Technique.RELAY, Technique.FAST, Technique.CLASSIC)),
+        ("direct", (Technique.FAST, Technique.CLASSIC)),
+        ("relay", (Technique.RELAY,)),
+    ],
+)
+def test_path(path: str, chosen: tuple[Technique, ...]) -> None:
+    assert parse_path(path, (Technique.RELAY, Technique.FAST, Technique.CLASSIC)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("path", "techniques", "sentence"),
+    [
+        ("shortest", ALL_TECHNIQUES, "'shortest' is no path: choose from 'any', 'direct', 'relay'"),
+        (None, ALL_TECHNIQUES, "None is no path"),
+        ("relay", (Technique.FAST, Technique.CLASSIC), "fast, classic leads to a relay path"),
+        ("direct", (Technique.RELAY,), "none of the techniques relay leads to a direct path"),
+    ],
+)
+def test_bad_path(path: str, techniques: tuple[Technique, ...], sentence: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        parse_path(path, techniques)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("window", [MIN_WINDOW, 2**40])
+def test_window(window: int) -> None:
+    assert parse_window(window) == window
+
+
+@pytest.mark.parametrize("window", [MIN_WINDOW - 1, 0, -1, 1e9, "1000000", None])
+def test_bad_window(window: int) -> None:
+    with pytest.raises(LocalProtocolError, match=f"is no window: .* at least {MIN_WINDOW}"):
+        parse_window(window)
+
+
+@pytest.mark.parametrize("grace", [0, 0.5, 60, math.inf])
+def test_grace(grace: float) -> None:
+    assert parse_grace(grace) == grace
+
+
+@pytest.mark.parametrize("grace", [-1, -math.inf, math.nan, "60", None])
+def test_bad_grace(grace: float) -> None:
+    with pytest.raises(LocalProtocolError, match="is no time: give seconds, 0 or more"):
+        parse_grace(grace)

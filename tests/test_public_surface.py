@@ -14,19 +14,31 @@ NAMES = {
     "BrokerLostError",
     "BrokerUnreachableError",
     "Endpoint",
+    "Identity",
+    "IdentityError",
     "IntroductionError",
     "LocalProtocolError",
+    "NotAdmittedError",
     "Outcome",
     "P2PError",
     "P2PListener",
     "P2PListenerStatistics",
     "P2PSender",
+    "P2PStream",
+    "PathKind",
+    "PathLostError",
+    "PeerId",
     "ProtocolError",
+    "RelayError",
+    "RelayLimits",
     "RemoteProtocolError",
+    "StreamAbortedError",
+    "StreamPath",
     "Technique",
     "UIDTakenError",
     "UnknownUIDError",
     "UnsupportedVersionError",
+    "WrongPeerError",
     "open_p2p_listener",
     "open_p2p_sender",
     "open_p2p_stream",
@@ -83,7 +95,11 @@ def test_values_are_frozen() -> None:
     values: list[type[object]] = [
         trio_p2p.Attempt,
         trio_p2p.Endpoint,
+        trio_p2p.Identity,
         trio_p2p.P2PListenerStatistics,
+        trio_p2p.PeerId,
+        trio_p2p.RelayLimits,
+        trio_p2p.StreamPath,
     ]
     for cls in values:
         value: object = object.__new__(cls)
@@ -92,9 +108,10 @@ def test_values_are_frozen() -> None:
 
 
 def test_enums_are_text() -> None:
-    for cls in (trio_p2p.Technique, trio_p2p.Outcome):
+    for cls in (trio_p2p.Technique, trio_p2p.Outcome, trio_p2p.PathKind):
         assert issubclass(cls, enum.StrEnum)
-    assert list(trio_p2p.Technique) == ["fast", "classic"]
+    assert list(trio_p2p.Technique) == ["fast", "classic", "relay"]
+    assert list(trio_p2p.PathKind) == ["direct", "relay"]
 
 
 def test_package_is_typed() -> None:

@@ -1,7 +1,7 @@
 """The registry: every state and message, introductions message for message, and its invariants."""
 
 import itertools
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 import pytest
@@ -14,30 +14,33 @@ from hypothesis.stateful import (
     rule,
 )
 
+from trio_p2p._broker.connection import Connection, Outgoing, State
+from trio_p2p._broker.quota import Grant, RelayLimits
 from trio_p2p._broker.registry import (
     INTRODUCTION_TIME,
     OPENING_TIME,
     SILENCE_TIME,
-    Connection,
-    Outgoing,
     Registry,
-    State,
 )
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._errors import RemoteProtocolError, Technique
+from trio_p2p._identity import Identity
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     CAPABILITIES,
+    CHALLENGE_BYTES,
     ID_BYTES,
     MAX_ROUND_TRIP,
     MESSAGE_TYPES,
     NONCE_BYTES,
+    SIGNATURE_BYTES,
     VERSION,
     Acknowledge,
     ConnectionRequest,
     Hello,
     HolePunched,
     IntroductionRequest,
+    JoinRelay,
     KeepAlive,
     Kill,
     Message,
@@ -46,22 +49,34 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    Relayed,
+    RelayRequest,
     SenderEndpoint,
+    StreamKind,
 )
 
 from .message_strategies import message_strategy
+from .raw_client import identity_of, registration, request
 
 NOW = 1000.0
 ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
+ALICE, SENDER = identity_of("alice"), identity_of("sender")
+FEW = RelayLimits(circuits_per_ip=3, circuits_per_identity=2)
 
 
 class Broker:
     """A registry whose tokens count up, and whose clients come from consecutive ports."""
 
-    def __init__(self, round_trip: int = 20_000) -> None:
+    def __init__(
+        self,
+        round_trip: int = 20_000,
+        relay: RelayLimits | None = RelayLimits(),  # noqa: B008
+    ) -> None:
         self.tokens: list[bytes] = []
         self.registry = Registry(
-            token_bytes=self._token_bytes, round_trip=lambda _connection: round_trip
+            token_bytes=self._token_bytes,
+            round_trip=lambda _connection: round_trip,
+            relay=relay,
         )
         self._ports = itertools.count(40001)
 
@@ -69,8 +84,8 @@ class Broker:
         self.tokens.append((len(self.tokens) + 1).to_bytes(length, "big"))
         return self.tokens[-1]
 
-    def connect(self) -> Connection:
-        return self.registry.connected(Endpoint(ENDPOINT.address, next(self._ports)), NOW)
+    def connect(self, host: str = "203.0.113.5") -> Connection:
+        return self.registry.connected(Endpoint(ip_address(host), next(self._ports)), NOW)
 
     def say(self, connection: Connection, *messages: Message, now: float = NOW) -> Outgoing:
         """What the last of the messages leads to."""
@@ -79,22 +94,44 @@ class Broker:
             outgoing = self.registry.received(connection, message, now)
         return outgoing
 
-    def greeted(self, *capabilities: str) -> Connection:
-        connection = self.connect()
+    def greeted(self, *capabilities: str, host: str = "203.0.113.5") -> Connection:
+        connection = self.connect(host)
         self.say(connection, Hello(VERSION, capabilities or CAPABILITIES))
         return connection
 
-    def receiver(self, uid: str = "alice") -> Connection:
-        connection = self.greeted()
-        self.say(connection, Register(uid))
+    def register(
+        self,
+        connection: Connection,
+        uid: str = "alice",
+        identity: Identity | None = None,
+        now: float = NOW,
+    ) -> Outgoing:
+        return self.say(connection, registration(uid, connection.challenge, identity), now=now)
+
+    def receiver(self, uid: str = "alice", *capabilities: str) -> Connection:
+        connection = self.greeted(*capabilities)
+        self.register(connection, uid)
         return connection
 
-    def waiting(self, uid: str = "alice", number: int = 7) -> tuple[Connection, bytes]:
-        """A sender that waits for a classic introduction, and the introduction's identifier."""
-        sender = self.greeted()
-        ((_, request),) = self.say(sender, IntroductionRequest(number, uid, "classic"))
-        assert isinstance(request, ConnectionRequest)
-        return sender, request.introduction
+    def waiting(
+        self,
+        uid: str = "alice",
+        number: int = 7,
+        technique: str = "classic",
+        host: str = "203.0.113.5",
+    ) -> tuple[Connection, bytes]:
+        """A sender that waits for the receiver, and the introduction's identifier."""
+        sender = self.greeted(host=host)
+        ((_, asked),) = self.say(sender, request(number, uid, technique))
+        assert isinstance(asked, ConnectionRequest | RelayRequest)
+        return sender, asked.introduction
+
+    def relayed(self, uid: str = "alice", host: str = "203.0.113.5") -> list[Connection]:
+        """Two connections that have become a circuit, the sender's first."""
+        sender, introduction = self.waiting(uid, technique="relay", host=host)
+        joining = self.greeted(host=host)
+        self.say(joining, JoinRelay(introduction))
+        return [sender, joining]
 
 
 @pytest.fixture
@@ -120,6 +157,7 @@ ALLOWED = {
     (State.READY, KeepAlive),
     (State.READY, Acknowledge),
     (State.READY, HolePunched),
+    (State.READY, JoinRelay),
     (State.RECEIVER, KeepAlive),
     (State.RECEIVER, Kill),
     (State.SENDER, IntroductionRequest),
@@ -127,22 +165,25 @@ ALLOWED = {
 }
 EXAMPLES: list[Message] = [
     Hello(),
-    Register("bob"),
-    Registered(ENDPOINT, bytes(ID_BYTES)),
+    Register("bob", ALICE.certificate, bytes(SIGNATURE_BYTES)),
+    Registered(ENDPOINT),
     KeepAlive(),
     Kill(),
-    IntroductionRequest(0, "alice", "fast"),
+    request(0, "alice", "fast"),
     ConnectionRequest(bytes(ID_BYTES)),
     Acknowledge(bytes(ID_BYTES)),
-    SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES)),
+    SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
     HolePunched(bytes(ID_BYTES)),
-    ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES)),
+    ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES), ALICE.certificate),
+    RelayRequest(bytes(ID_BYTES), SENDER.certificate),
+    JoinRelay(bytes(ID_BYTES)),
+    Relayed(bytes(ID_BYTES)),
     Refused(RefusalCode.UNKNOWN_UID, "no"),
 ]
 LIVE_STATES = [state for state in State if state is not State.CLOSED]
 
 
-def connection_in(broker: Broker, state: State) -> Connection:
+def connection_in(broker: Broker, state: State) -> Connection:  # noqa: PLR0911
     match state:
         case State.GREETING:
             return broker.connect()
@@ -152,7 +193,7 @@ def connection_in(broker: Broker, state: State) -> Connection:
             return broker.receiver("carol")
         case State.SENDER:
             sender = broker.greeted()
-            broker.say(sender, IntroductionRequest(0, "alice", "fast"))
+            broker.say(sender, request(0, "alice", "fast"))
             return sender
         case State.ACKNOWLEDGED:
             sender, introduction = broker.waiting()
@@ -160,6 +201,8 @@ def connection_in(broker: Broker, state: State) -> Connection:
             broker.say(receiver, Acknowledge(introduction))
             broker.registry.disconnected(sender)
             return receiver
+        case State.RELAYED:
+            return broker.relayed()[0]
         case _:
             return broker.waiting()[0]
 
@@ -169,6 +212,9 @@ def test_the_table_is_what_these_tests_say() -> None:
     assert {type(message) for message in EXAMPLES} == set(MESSAGE_TYPES)
 
 
+answers_to_introductions = (Acknowledge, HolePunched, JoinRelay)
+
+
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: message.type)
 @pytest.mark.parametrize("state", LIVE_STATES)
 def test_message_in_a_state(broker: Broker, state: State, message: Message) -> None:
@@ -176,7 +222,9 @@ def test_message_in_a_state(broker: Broker, state: State, message: Message) -> N
     connection = connection_in(broker, state)
     assert connection.state is state
     outgoing = broker.say(connection, message)
-    if (state, type(message)) in ALLOWED and not isinstance(message, Acknowledge | HolePunched):
+    if (state, type(message)) in ALLOWED and not isinstance(message, answers_to_introductions):
+        if isinstance(message, Register):
+            message = registration("bob", connection.challenge)
         assert not any(
             isinstance(told, Refused) and told.code is RefusalCode.PROTOCOL_VIOLATION
             for _, told in outgoing
@@ -228,8 +276,19 @@ def test_closed_connection_has_said_its_last(broker: Broker, state: State) -> No
 
 def test_hello_is_answered(broker: Broker) -> None:
     client = broker.connect()
-    assert broker.say(client, Hello()) == [(client, Hello(VERSION, CAPABILITIES))]
-    assert client.techniques == (Technique.FAST, Technique.CLASSIC)
+    outgoing = broker.say(client, Hello())
+    assert outgoing == [(client, Hello(VERSION, CAPABILITIES, broker.tokens[-1]))]
+    assert len(broker.tokens[-1]) == CHALLENGE_BYTES
+    assert client.techniques == (Technique.FAST, Technique.CLASSIC, Technique.RELAY)
+    assert client.streams == (StreamKind.SESSION, StreamKind.RAW)
+
+
+def test_broker_without_a_relay_does_not_say_that_it_relays() -> None:
+    broker = Broker(relay=None)
+    client = broker.connect()
+    ((_, hello),) = broker.say(client, Hello())
+    assert isinstance(hello, Hello)
+    assert hello.capabilities == ("classic", "fast", "raw", "session")
 
 
 @pytest.mark.parametrize("version", [0, VERSION + 1, 65535])
@@ -250,15 +309,16 @@ def test_unknown_capabilities_are_ignored(broker: Broker) -> None:
 
 def test_registration(broker: Broker) -> None:
     client = broker.greeted()
-    outgoing = broker.say(client, Register("alice"))
-    assert outgoing == [(client, Registered(client.endpoint, broker.tokens[-1]))]
+    assert broker.register(client) == [(client, Registered(client.endpoint))]
     assert broker.registry.uids == {"alice"}
     assert client.state is State.RECEIVER
+    assert client.certificate == ALICE.certificate
+    assert client.challenge == b""
 
 
-def test_taken_uid_is_refused(broker: Broker) -> None:
+def test_taken_uid_is_refused_to_another_identity(broker: Broker) -> None:
     holder, other = broker.receiver(), broker.greeted()
-    refused = refusal(broker.say(other, Register("alice")), other)
+    refused = refusal(broker.register(other, "alice", identity_of("mallory")), other)
     assert (refused.code, refused.number) == (RefusalCode.UID_TAKEN, None)
     assert other.is_closed
     assert holder.state is State.RECEIVER
@@ -270,42 +330,89 @@ def test_uids_are_compared_exactly(broker: Broker) -> None:
     assert len(broker.registry.uids) == 4
 
 
-def test_stranger_cannot_resume(broker: Broker) -> None:
-    holder, stranger = broker.receiver(), broker.greeted()
-    refused = refusal(broker.say(stranger, Register("alice", bytes(ID_BYTES))), stranger)
-    assert refused.code is RefusalCode.UID_TAKEN
-    assert holder.state is State.RECEIVER
-
-
-def test_secret_of_another_uid_does_not_help(broker: Broker) -> None:
-    broker.receiver("alice")
-    thief = broker.greeted()
-    broker.receiver("bob")
-    refusal(broker.say(thief, Register("alice", broker.tokens[-1])), thief)
-
-
-def test_holder_resumes_at_once(broker: Broker) -> None:
-    lost, resuming = broker.receiver(), broker.greeted()
-    secret = broker.tokens[-1]
-    (told_lost, told_resuming) = broker.say(resuming, Register("alice", secret))
+def test_same_identity_takes_its_uid_over_at_once(broker: Broker) -> None:
+    lost, newer = broker.receiver(), broker.greeted()
+    told_lost, told_newer = broker.register(newer)
     assert told_lost[0] is lost
     assert isinstance(told_lost[1], Refused)
     assert told_lost[1].code is RefusalCode.UID_TAKEN
-    assert told_resuming == (resuming, Registered(resuming.endpoint, broker.tokens[-1]))
+    assert told_lost[1].reason == "the UID was registered again by the same identity elsewhere"
+    assert told_newer == (newer, Registered(newer.endpoint))
     assert lost.is_closed
     # The end of the lost one does not end the new registration.
     assert broker.registry.disconnected(lost) == []
     assert broker.registry.uids == {"alice"}
-    # And the secret was good for once.
+
+
+def test_kept_certificate_of_another_does_not_help(broker: Broker) -> None:
+    """The certificate is public: senders are told it."""
+    holder, thief = broker.receiver(), broker.greeted()
+    signed = registration("alice", thief.challenge, identity_of("mallory"))
+    stolen = Register("alice", ALICE.certificate, signed.signature)
+    refused = refusal(broker.say(thief, stolen), thief)
+    assert (refused.code, refused.number) == (RefusalCode.IDENTITY_NOT_PROVEN, None)
+    assert thief.is_closed
+    assert holder.state is State.RECEIVER
+
+
+def test_replayed_registration_is_refused(broker: Broker) -> None:
+    first, second = broker.greeted(), broker.greeted()
+    message = registration("alice", first.challenge)
+    broker.say(first, message)
+    refused = refusal(broker.say(second, message), second)
+    assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
+    assert first.state is State.RECEIVER
+    broker.registry.disconnected(first)
     late = broker.greeted()
-    refusal(broker.say(late, Register("alice", secret)), late)
+    refusal(broker.say(late, message), late)
+    assert broker.registry.uids == frozenset()
 
 
-def test_secret_of_a_registration_that_has_ended_does_no_harm(broker: Broker) -> None:
-    broker.registry.disconnected(broker.receiver())
-    resuming = broker.greeted()
-    broker.say(resuming, Register("alice", broker.tokens[-1]))
-    assert broker.registry.uids == {"alice"}
+def test_signature_for_another_uid_is_refused(broker: Broker) -> None:
+    client = broker.greeted()
+    signature = ALICE.sign_registration(client.challenge, "alice")
+    refused = refusal(broker.say(client, Register("bob", ALICE.certificate, signature)), client)
+    assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
+
+
+@pytest.mark.parametrize("certificate", [b"x", ALICE.certificate[:-1], bytes(1024)])
+def test_certificate_that_is_none_is_a_violation(broker: Broker, certificate: bytes) -> None:
+    broker.receiver("bob")
+    receiver, sender = broker.greeted(), broker.greeted()
+    message = Register("alice", certificate, bytes(SIGNATURE_BYTES))
+    asking = IntroductionRequest(0, "bob", "fast", StreamKind.SESSION, certificate)
+    for outgoing, client in (
+        (broker.say(receiver, message), receiver),
+        (broker.say(sender, asking), sender),
+    ):
+        refused = refusal(outgoing, client)
+        assert (refused.code, refused.number) == (RefusalCode.PROTOCOL_VIOLATION, None)
+        assert client.is_closed
+
+
+def test_peer_id_as_uid_is_for_its_own_key(broker: Broker) -> None:
+    uid = str(ALICE.peer_id)
+    thief = broker.greeted()
+    refused = refusal(broker.register(thief, uid, identity_of("mallory")), thief)
+    assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
+    assert "peer id" in refused.reason
+    assert thief.is_closed
+    broker.register(broker.greeted(), uid, ALICE)
+    assert broker.registry.uids == {uid}
+
+
+def test_peer_id_with_a_typo_is_nobody_s(broker: Broker) -> None:
+    uid = str(ALICE.peer_id)
+    client = broker.greeted()
+    typo = uid[:-1] + ("a" if uid[-1] != "a" else "b")
+    refused = refusal(broker.register(client, typo, ALICE), client)
+    assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
+
+
+def test_one_identity_may_hold_many_uids(broker: Broker) -> None:
+    for uid in ("alice", "al", str(ALICE.peer_id)):
+        broker.register(broker.greeted(), uid, ALICE)
+    assert len(broker.registry.uids) == 3
 
 
 def test_kill_ends_the_registration(broker: Broker) -> None:
@@ -330,7 +437,7 @@ def test_opening_time(broker: Broker) -> None:
 
 def test_silence_time(broker: Broker) -> None:
     receiver = broker.greeted()
-    broker.say(receiver, Register("alice"), now=NOW + 3)
+    broker.register(receiver, now=NOW + 3)
     assert receiver.deadline == NOW + 3 + SILENCE_TIME == NOW + 68
     broker.say(receiver, KeepAlive(), now=NOW + 40)
     assert receiver.deadline == NOW + 105
@@ -343,7 +450,7 @@ def test_kept_sender_has_silence_time(broker: Broker) -> None:
     sender = broker.greeted()
     broker.say(sender, KeepAlive(), now=NOW + 1)
     assert (sender.state, sender.deadline) == (State.READY, NOW + 66)
-    broker.say(sender, IntroductionRequest(0, "nobody", "fast"), now=NOW + 2)
+    broker.say(sender, request(0, "nobody", "fast"), now=NOW + 2)
     assert (sender.state, sender.deadline) == (State.SENDER, NOW + 67)
     broker.say(sender, KeepAlive(), now=NOW + 3)
     assert sender.deadline == NOW + 68
@@ -360,33 +467,43 @@ def test_introduction_time(broker: Broker) -> None:
 
 def test_fast_introduction(broker: Broker) -> None:
     receiver, sender = broker.receiver(), broker.greeted()
-    outgoing = broker.say(sender, IntroductionRequest(5, "alice", "fast"))
+    outgoing = broker.say(sender, request(5, "alice", "fast"))
     nonce = broker.tokens[-1]
     assert len(nonce) == NONCE_BYTES
     assert outgoing == [
-        (receiver, SenderEndpoint(sender.endpoint, nonce, 40_000)),
-        (sender, ReceiverEndpoint(5, receiver.endpoint, nonce, 40_000)),
+        (receiver, SenderEndpoint(sender.endpoint, nonce, SENDER.certificate, 40_000)),
+        (sender, ReceiverEndpoint(5, receiver.endpoint, nonce, ALICE.certificate, 40_000)),
     ]
     assert sender.state is State.SENDER
     assert broker.registry.pending_introductions == 0
     # The same connection, the same receiver, once more: a nonce of its own.
-    broker.say(sender, IntroductionRequest(6, "alice", "fast"))
+    broker.say(sender, request(6, "alice", "fast"))
     assert broker.tokens[-1] != nonce
+
+
+def test_certificates_of_a_kept_connection_may_differ(broker: Broker) -> None:
+    broker.receiver()
+    sender = broker.greeted()
+    for name in ("sender", "another", "sender"):
+        identity = identity_of(name)
+        (_, told), _ = broker.say(sender, request(0, "alice", "fast", identity=identity))
+        assert isinstance(told, SenderEndpoint)
+        assert told.certificate == identity.certificate
 
 
 def test_round_trip_is_bounded() -> None:
     broker = Broker(round_trip=2**31)
     broker.receiver()
     sender = broker.greeted()
-    for _, message in broker.say(sender, IntroductionRequest(5, "alice", "fast")):
+    for _, message in broker.say(sender, request(5, "alice", "fast")):
         assert isinstance(message, SenderEndpoint | ReceiverEndpoint)
         assert message.round_trip == MAX_ROUND_TRIP
 
 
-@pytest.mark.parametrize("technique", ["fast", "classic", "telepathy"])
+@pytest.mark.parametrize("technique", ["fast", "classic", "relay", "telepathy"])
 def test_unknown_uid(broker: Broker, technique: str) -> None:
     sender = broker.greeted()
-    outgoing = broker.say(sender, IntroductionRequest(5, "nobody", technique))
+    outgoing = broker.say(sender, request(5, "nobody", technique))
     refused = refusal(outgoing, sender)
     assert (refused.code, refused.number) == (RefusalCode.UNKNOWN_UID, 5)
     assert sender.state is State.SENDER  # and may ask for another
@@ -397,20 +514,41 @@ def test_unknown_uid(broker: Broker, technique: str) -> None:
     [
         (["fast"], "classic", "only by fast"),
         (["classic"], "fast", "only by classic"),
-        (["fast", "classic"], "telepathy", "only by fast or classic"),
+        (["fast", "classic"], "relay", "only by fast or classic"),
+        (["fast", "relay"], "telepathy", "only by fast or relay"),
         (["telepathy"], "telepathy", "none that this broker knows"),
     ],
 )
 def test_unsupported_technique(
     broker: Broker, capabilities: list[str], technique: str, named: str
 ) -> None:
-    receiver = broker.greeted(*capabilities)
-    broker.say(receiver, Register("alice"))
+    broker.receiver("alice", "session", *capabilities)
     sender = broker.greeted()
-    refused = refusal(broker.say(sender, IntroductionRequest(5, "alice", technique)), sender)
+    refused = refusal(broker.say(sender, request(5, "alice", technique)), sender)
     assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_TECHNIQUE, 5)
     assert named in refused.reason
     assert sender.state is State.SENDER
+
+
+@pytest.mark.parametrize("technique", ["fast", "classic", "relay"])
+@pytest.mark.parametrize(
+    ("taken", "wanted", "named"),
+    [
+        (["session"], StreamKind.RAW, "wants a raw stream, and the receiver takes only session"),
+        (["raw"], StreamKind.SESSION, "wants a session stream, and the receiver takes only raw"),
+        (["dance"], StreamKind.SESSION, "takes only what this broker does not know"),
+    ],
+)
+def test_unsupported_stream(
+    broker: Broker, taken: list[str], wanted: StreamKind, named: str, technique: str
+) -> None:
+    receiver = broker.receiver("alice", "fast", "classic", "relay", *taken)
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, request(5, "alice", technique, wanted)), sender)
+    assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_STREAM, 5)
+    assert named in refused.reason
+    assert sender.state is State.SENDER
+    assert receiver.state is State.RECEIVER
 
 
 # Classic introductions.
@@ -420,8 +558,8 @@ def test_the_twelve_steps(broker: Broker) -> None:
     receiver = broker.receiver()
     # 1: the sender asks, and its connection stays open. 2: the receiver is told.
     sender = broker.greeted()
-    outgoing = broker.say(sender, IntroductionRequest(5, "alice", "classic"))
-    nonce, identifier = broker.tokens[-2:]
+    outgoing = broker.say(sender, request(5, "alice", "classic"))
+    identifier, nonce = broker.tokens[-2:]
     assert (len(nonce), len(identifier)) == (NONCE_BYTES, ID_BYTES)
     assert outgoing == [(receiver, ConnectionRequest(identifier))]
     assert sender.state is State.WAITING
@@ -429,14 +567,18 @@ def test_the_twelve_steps(broker: Broker) -> None:
     # 3: a second connection, from the port to punch from. 4: where the sender is.
     punching = broker.greeted()
     outgoing = broker.say(punching, Acknowledge(identifier))
-    assert outgoing == [(punching, SenderEndpoint(sender.endpoint, nonce, 40_000))]
+    assert outgoing == [
+        (punching, SenderEndpoint(sender.endpoint, nonce, SENDER.certificate, 40_000))
+    ]
     # 5: the receiver closes that connection. 6 to 8: it punches and listens.
     assert broker.registry.disconnected(punching) == []
     assert broker.registry.pending_introductions == 1
     # 9: it says so, on a new connection. 10: where the receiver is. 11: the sender's is closed.
     reporting = broker.greeted()
     outgoing = broker.say(reporting, HolePunched(identifier))
-    assert outgoing == [(sender, ReceiverEndpoint(5, punching.endpoint, nonce, 40_000))]
+    assert outgoing == [
+        (sender, ReceiverEndpoint(5, punching.endpoint, nonce, ALICE.certificate, 40_000))
+    ]
     assert sender.is_closed
     assert reporting.is_closed
     assert broker.registry.pending_introductions == 0
@@ -490,13 +632,16 @@ def test_punched_twice(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("is_acknowledged", [False, True])
-@pytest.mark.parametrize("end", ["kill", "gone", "expired", "resumed"])
+@pytest.mark.parametrize("end", ["kill", "gone", "expired", "taken over"])
 def test_receiver_lost_during_the_introduction(
     broker: Broker, end: str, is_acknowledged: bool
 ) -> None:
     receiver, other = broker.receiver(), broker.receiver("bob")
-    secret = broker.tokens[-2]
-    senders = [broker.waiting(number=number) for number in range(3)]
+    techniques = ["classic", "relay", "classic"]
+    senders = [
+        broker.waiting(number=number, technique=technique)
+        for number, technique in enumerate(techniques)
+    ]
     unconcerned, _ = broker.waiting("bob")
     if is_acknowledged:
         broker.say(broker.greeted(), Acknowledge(senders[0][1]))
@@ -509,19 +654,21 @@ def test_receiver_lost_during_the_introduction(
         case "expired":
             outgoing = broker.registry.expired(receiver)
         case _:
-            outgoing = broker.say(resuming, Register("alice", secret))
+            outgoing = broker.register(resuming)
     told = dict(outgoing)
     for number, (sender, identifier) in enumerate(senders):
         message = told.pop(sender)
         assert isinstance(message, Refused)
         assert (message.code, message.number) == (RefusalCode.RECEIVER_LOST, number)
         assert sender.is_closed
-        late = broker.greeted()
-        refusal(broker.say(late, Acknowledge(identifier)), late)
+        for answer in (Acknowledge(identifier), JoinRelay(identifier)):
+            late = broker.greeted()
+            refusal(broker.say(late, answer), late)
     assert unconcerned not in told
     assert unconcerned.state is State.WAITING
     assert other.state is State.RECEIVER
     assert broker.registry.pending_introductions == 1
+    assert broker.registry.circuits == 0
 
 
 @pytest.mark.parametrize("is_acknowledged", [False, True])
@@ -564,6 +711,163 @@ def test_two_senders_at_once_do_not_mix(broker: Broker) -> None:
     assert receiver.state is State.RECEIVER
 
 
+# Relayed introductions.
+
+
+def test_relay_steps(broker: Broker) -> None:
+    receiver, sender = broker.receiver(), broker.greeted()
+    # 1: the sender asks. 2: the receiver is told.
+    outgoing = broker.say(sender, request(5, "alice", "relay"))
+    identifier, circuit = broker.tokens[-2:]
+    assert (len(identifier), len(circuit)) == (ID_BYTES, ID_BYTES)
+    assert outgoing == [(receiver, RelayRequest(identifier, SENDER.certificate))]
+    assert sender.state is State.WAITING
+    assert sender.deadline == NOW + INTRODUCTION_TIME
+    # 3: the receiver joins on another connection. 4: both are told.
+    joining = broker.greeted()
+    outgoing = broker.say(joining, JoinRelay(identifier))
+    assert outgoing == [
+        (sender, Relayed(circuit, ALICE.certificate)),
+        (joining, Relayed(circuit)),
+    ]
+    assert {sender.state, joining.state} == {State.RELAYED}
+    assert sender.introduction is not None
+    assert joining.introduction is sender.introduction
+    assert broker.registry.pending_introductions == 0
+    assert broker.registry.circuits == 1
+    # The shell takes the connections over; the registration goes on.
+    for connection in (sender, joining):
+        assert broker.registry.disconnected(connection) == []
+    assert receiver.state is State.RECEIVER
+    assert broker.registry.circuits == 1
+    assert sender.introduction.grant is not None
+    broker.registry.circuit_ended(sender.introduction.grant)
+    assert broker.registry.circuits == 0
+
+
+def test_relayed_peers_are_told_the_limits() -> None:
+    broker = Broker(relay=RelayLimits(bytes_per_second=1000, max_bytes=5000))
+    broker.receiver()
+    _, identifier = broker.waiting(technique="relay")
+    for _, message in broker.say(broker.greeted(), JoinRelay(identifier)):
+        assert isinstance(message, Relayed)
+        assert (message.bytes_per_second, message.max_bytes) == (1000, 5000)
+
+
+def test_kept_connection_may_ask_for_the_relay_in_the_end(broker: Broker) -> None:
+    broker.receiver()
+    sender = broker.greeted()
+    broker.say(sender, request(0, "alice", "fast"))
+    ((_, asked),) = broker.say(sender, request(1, "alice", "relay"))
+    assert isinstance(asked, RelayRequest)
+    assert sender.state is State.WAITING
+
+
+def test_only_sessions_are_relayed(broker: Broker) -> None:
+    broker.receiver()
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, request(5, "alice", "relay", StreamKind.RAW)), sender)
+    assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_STREAM, 5)
+    assert refused.reason == "only sessions are relayed, because they are encrypted"
+
+
+def test_broker_without_a_relay_says_so() -> None:
+    broker = Broker(relay=None)
+    broker.receiver()
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, request(5, "alice", "relay")), sender)
+    assert (refused.code, refused.number) == (RefusalCode.RELAY_REFUSED, 5)
+    assert refused.reason == "this broker does not relay"
+    assert sender.state is State.SENDER
+    assert broker.registry.circuits == 0
+
+
+@pytest.mark.parametrize("technique", ["classic", "relay"])
+def test_answer_to_the_other_kind_of_introduction(broker: Broker, technique: str) -> None:
+    broker.receiver()
+    sender, identifier = broker.waiting(technique=technique)
+    wrong: list[Message] = [Acknowledge(identifier), HolePunched(identifier)]
+    for message in [JoinRelay(identifier)] if technique == "classic" else wrong:
+        client = broker.greeted()
+        refused = refusal(broker.say(client, message), client)
+        assert refused.code is RefusalCode.PROTOCOL_VIOLATION
+        assert client.is_closed
+    assert sender.state is State.WAITING
+
+
+def test_relay_is_joined_once(broker: Broker) -> None:
+    broker.receiver()
+    _, identifier = broker.waiting(technique="relay")
+    broker.say(broker.greeted(), JoinRelay(identifier))
+    client = broker.greeted()
+    refused = refusal(broker.say(client, JoinRelay(identifier)), client)
+    assert refused.reason == "there is no such introduction, or no more"
+    assert broker.registry.circuits == 1
+
+
+@pytest.mark.parametrize("end", ["gone", "expired", "violates"])
+def test_sender_that_stops_waiting_gives_its_circuit_back(broker: Broker, end: str) -> None:
+    broker.receiver()
+    sender, identifier = broker.waiting(technique="relay", number=9)
+    assert broker.registry.circuits == 1
+    match end:
+        case "gone":
+            assert broker.registry.disconnected(sender) == []
+        case "expired":
+            refused = refusal(broker.registry.expired(sender), sender)
+            assert (refused.code, refused.number) == (RefusalCode.RECEIVER_SILENT, 9)
+        case _:
+            refusal(broker.say(sender, KeepAlive()), sender)
+    assert broker.registry.circuits == 0
+    client = broker.greeted()
+    refusal(broker.say(client, JoinRelay(identifier)), client)
+
+
+def test_receiver_s_circuits_are_limited() -> None:
+    broker = Broker(relay=FEW)
+    broker.receiver()
+    broker.receiver("bob")
+    for number in range(2):  # those that are only asked for count as well
+        broker.waiting(technique="relay", host=f"198.51.100.{number}")
+    sender = broker.greeted(host="198.51.100.9")
+    refused = refusal(broker.say(sender, request(5, "alice", "relay")), sender)
+    assert (refused.code, refused.number) == (RefusalCode.RELAY_REFUSED, 5)
+    assert "at most 2 circuits at a time for one receiver" in refused.reason
+    broker.say(sender, request(6, "bob", "relay"))
+    assert sender.state is State.WAITING
+
+
+def test_sender_s_address_has_limited_circuits() -> None:
+    broker = Broker(relay=FEW)
+    for uid in ("alice", "bob"):
+        broker.receiver(uid)
+    broker.relayed("alice")
+    broker.relayed("bob")
+    broker.waiting("alice", technique="relay")
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, request(5, "bob", "relay")), sender)
+    assert (refused.code, refused.number) == (RefusalCode.RELAY_REFUSED, 5)
+    assert "at most 3 circuits at a time for one IP address" in refused.reason
+    assert "the sender's" in refused.reason
+
+
+def test_receiver_s_address_has_limited_circuits() -> None:
+    broker = Broker(relay=RelayLimits(circuits_per_ip=1))
+    broker.receiver()
+    broker.relayed(host="192.0.2.1")
+    sender, identifier = broker.waiting(technique="relay", host="198.51.100.1")
+    joining = broker.greeted(host="192.0.2.1")
+    told = dict(broker.say(joining, JoinRelay(identifier)))
+    for connection, number in ((sender, 7), (joining, None)):
+        refused = told[connection]
+        assert isinstance(refused, Refused)
+        assert (refused.code, refused.number) == (RefusalCode.RELAY_REFUSED, number)
+        assert "the receiver's" in refused.reason
+        assert connection.is_closed
+    assert broker.registry.circuits == 1
+    assert broker.registry.pending_introductions == 0
+
+
 # Whatever comes, in whatever order.
 
 
@@ -573,7 +877,8 @@ class AnyClients(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.broker = Broker()
+        self.broker = Broker(relay=FEW)
+        self.circuits: set[Grant] = set()
         self.registry = self.broker.registry
         self.connections: list[Connection] = []
         self.told_last: set[Connection] = set()
@@ -581,7 +886,7 @@ class AnyClients(RuleBasedStateMachine):
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
         for _ in range(count):
-            self.connect(["fast", "classic"], "a")
+            self.connect(["fast", "classic", "relay", "session"], "a")
 
     def take(self, outgoing: Outgoing) -> None:
         """What the shell does, and what may be expected of what it is told to send."""
@@ -589,11 +894,15 @@ class AnyClients(RuleBasedStateMachine):
             assert connection in self.connections
             assert connection not in self.told_last, "it had said its last"
             encode(message)
-        self.told_last |= {to for to, _ in outgoing if to.is_closed}
+            if isinstance(message, Relayed):
+                assert connection.introduction is not None
+                assert connection.introduction.grant is not None
+                self.circuits.add(connection.introduction.grant)
+        self.told_last |= {to for to, _ in outgoing if to.is_closed or to.state is State.RELAYED}
 
     def say(self, connection: Connection, message: Message) -> None:
-        # The shell hands nothing on from a connection that the registry has closed.
-        if not connection.is_closed:
+        # The shell hands nothing on from a connection that the registry has done with.
+        if not connection.is_closed and connection.state is not State.RELAYED:
             self.take(self.registry.received(connection, message, self.now))
 
     def any_connection(self, index: int) -> Connection:
@@ -604,7 +913,7 @@ class AnyClients(RuleBasedStateMachine):
     uids = st.sampled_from("abc")
 
     @rule(
-        capabilities=st.lists(st.sampled_from(["fast", "classic", "telepathy"]), max_size=3),
+        capabilities=st.lists(st.sampled_from([*CAPABILITIES, "telepathy"]), max_size=4),
         uid=st.none() | uids,
     )
     def connect(self, capabilities: list[str], uid: str | None) -> None:
@@ -613,7 +922,7 @@ class AnyClients(RuleBasedStateMachine):
         self.connections.append(connection)
         self.say(connection, Hello(VERSION, tuple(capabilities)))
         if uid is not None:
-            self.say(connection, Register(uid))
+            self.say(connection, registration(uid, connection.challenge))
 
     @rule()
     def connect_silently(self) -> None:
@@ -622,19 +931,32 @@ class AnyClients(RuleBasedStateMachine):
         self.connections.append(connection)
 
     @has_connections
-    @rule(index=indices, uid=uids, token=st.none() | st.integers(0, 30))
-    def register(self, index: int, uid: str, token: int | None) -> None:
-        self.say(self.any_connection(index), Register(uid, self.token(token)))
-
-    @has_connections
-    @rule(index=indices, uid=uids, technique=st.sampled_from(["fast", "classic", "telepathy"]))
-    def request(self, index: int, uid: str, technique: str) -> None:
+    @rule(index=indices, uid=uids, name=uids)
+    def register(self, index: int, uid: str, name: str) -> None:
         connection = self.any_connection(index)
-        self.say(connection, IntroductionRequest(index, uid, technique))
+        self.say(connection, registration(uid, connection.challenge, identity_of(name)))
 
     @has_connections
-    @rule(index=indices, token=st.integers(0, 30), kind=st.sampled_from([Acknowledge, HolePunched]))
-    def answer(self, index: int, token: int, kind: type[Acknowledge | HolePunched]) -> None:
+    @rule(index=indices, uid=uids, other=indices)
+    def register_with_what_another_signed(self, index: int, uid: str, other: int) -> None:
+        message = registration(uid, self.any_connection(other).challenge)
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(
+        index=indices,
+        uid=uids,
+        technique=st.sampled_from(["fast", "classic", "relay", "telepathy"]),
+    )
+    def ask(self, index: int, uid: str, technique: str) -> None:
+        connection = self.any_connection(index)
+        self.say(connection, request(index, uid, technique))
+
+    @has_connections
+    @rule(index=indices, token=st.integers(0, 30), kind=st.sampled_from(answers_to_introductions))
+    def answer(
+        self, index: int, token: int, kind: type[Acknowledge | HolePunched | JoinRelay]
+    ) -> None:
         self.say(self.any_connection(index), kind(self.token(token) or bytes(ID_BYTES)))
 
     def token(self, back: int | None) -> bytes | None:
@@ -684,7 +1006,21 @@ class AnyClients(RuleBasedStateMachine):
     def introductions_are_those_waited_for(self) -> None:
         waiting = [c for c in self.connections if c.state is State.WAITING]
         assert self.registry.pending_introductions == len(waiting)
-        assert len({c.waits_for for c in waiting}) == len(waiting)
+        assert len({c.introduction for c in waiting}) == len(waiting)
+
+    @precondition(lambda self: bool(self.circuits))
+    @rule()
+    def end_a_circuit(self) -> None:
+        self.registry.circuit_ended(self.circuits.pop())
+
+    @invariant()
+    def circuits_are_those_granted(self) -> None:
+        waiting = [
+            c.introduction.grant
+            for c in self.connections
+            if c.state is State.WAITING and c.introduction is not None
+        ]
+        assert self.registry.circuits == len(self.circuits) + len(waiting) - waiting.count(None)
 
     @invariant()
     def every_live_connection_has_a_deadline(self) -> None:
@@ -693,8 +1029,11 @@ class AnyClients(RuleBasedStateMachine):
     def teardown(self) -> None:
         while self.connections:
             self.disconnect(0)
+        while self.circuits:
+            self.end_a_circuit()
         assert self.registry.uids == frozenset()
         assert self.registry.pending_introductions == 0
+        assert self.registry.circuits == 0
 
 
 AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

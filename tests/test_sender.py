@@ -2,33 +2,55 @@
 
 import os
 import random
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
     Attempt,
     AttemptFailedError,
     BrokerLostError,
     BrokerUnreachableError,
+    Identity,
     IntroductionError,
     LocalProtocolError,
     Outcome,
+    P2PStream,
+    PathKind,
+    PeerId,
+    RelayError,
+    StreamAbortedError,
     Technique,
     UnknownUIDError,
+    WrongPeerError,
     open_p2p_listener,
     open_p2p_sender,
     open_p2p_stream,
+    serve_broker,
 )
 from trio_p2p._net import broker_connection
 from trio_p2p._net.broker_connection import KEEPALIVE_TIME, BrokerConnection
 from trio_p2p._net.checked_socket import CheckedSocket
 from trio_p2p._wire.messages import KeepAlive
 
-from .loopback import PATIENCE, held, open_broker, open_pair, open_peers, until
+from .loopback import (
+    DIRECT_TECHNIQUES,
+    HOST,
+    PATIENCE,
+    WAYS,
+    Way,
+    held,
+    open_broker,
+    open_raw_pair,
+    open_raw_peers,
+    open_session_pair,
+    open_session_peers,
+    until,
+)
 
 PROOF = random.Random("proof").randbytes(32)
 
@@ -37,60 +59,145 @@ class OwnError(Exception):
     """Raised by a test itself."""
 
 
+async def open_in_vain(uid: str | PeerId, broker: Any, **options: Any) -> None:
+    async with open_p2p_stream(uid, broker, **options):
+        pytest.fail("there is a stream")
+
+
 # Opening
 
 
+@pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
+async def test_raw_stream_is_a_plain_one_and_attempts_are_told(technique: Technique) -> None:
+    def check(opened: trio.SocketStream) -> None:
+        assert type(opened) is trio.SocketStream
+        assert {attempt.technique for attempt in attempts} == {technique}
+        [success] = [a for a in attempts if a.outcome is Outcome.CONNECTED]
+        assert success.local is not None
+        assert success.local.sockaddr == opened.socket.getsockname()
+        assert success.remote is not None
+        assert success.remote.sockaddr == opened.socket.getpeername()
+        assert 0 <= success.seconds < PATIENCE
+
+    async with open_raw_peers("receiver", technique) as (broker, listener, sender):
+        attempts: list[Attempt] = []
+        async with (
+            open_p2p_stream(
+                "receiver",
+                broker.address,
+                raw=True,
+                techniques=[technique],
+                on_attempt=attempts.append,
+            ) as opened,
+            await listener.accept(),
+        ):
+            check(opened)
+        attempts.clear()
+        async with (
+            await sender.open_stream("receiver", raw=True, on_attempt=attempts.append) as opened,
+            await listener.accept(),
+        ):
+            check(opened)
+
+
 @pytest.mark.parametrize("technique", Technique)
-async def test_stream_is_a_plain_one_and_attempts_are_told(technique: Technique) -> None:
-    async with open_peers("receiver", technique) as (broker, listener, sender):
-        openers: list[Callable[..., Awaitable[trio.SocketStream]]] = [
-            partial(open_p2p_stream, "receiver", broker.address, techniques=[technique]),
-            partial(sender.open_stream, "receiver"),
-        ]
-        for open_stream in openers:
-            attempts: list[Attempt] = []
-            async with (
-                await open_stream(on_attempt=attempts.append) as opened,
-                await listener.accept(),
-            ):
-                assert type(opened) is trio.SocketStream
-                assert {attempt.technique for attempt in attempts} == {technique}
-                [success] = [a for a in attempts if a.outcome is Outcome.CONNECTED]
-                assert success.local is not None
-                assert success.local.sockaddr == opened.socket.getsockname()
-                assert success.remote is not None
-                assert success.remote.sockaddr == opened.socket.getpeername()
-                assert 0 <= success.seconds < PATIENCE
+async def test_stream_tells_its_path_and_its_peer(technique: Technique) -> None:
+    def check(opened: P2PStream, accepted: P2PStream) -> None:
+        path = opened.path
+        assert path is not None
+        kind = PathKind.RELAY if technique is Technique.RELAY else PathKind.DIRECT
+        assert (path.kind, path.technique) == (kind, technique)
+        [success] = [a for a in attempts if a.outcome is Outcome.CONNECTED]
+        assert (success.technique, success.local, success.remote) == (
+            technique,
+            path.local,
+            path.remote,
+        )
+        its_path = accepted.path
+        assert its_path is not None
+        assert (its_path.kind, its_path.technique) == (kind, technique)
+        if kind is PathKind.DIRECT:
+            assert (its_path.local, its_path.remote) == (path.remote, path.local)
+        else:
+            assert path.remote.sockaddr == its_path.remote.sockaddr == broker.address
+        assert opened.peer_id == listener.peer_id
+
+    identity = Identity.generate()
+    async with open_session_peers("receiver", technique) as (broker, listener, sender):
+        attempts: list[Attempt] = []
+        async with (
+            open_p2p_stream(
+                "receiver",
+                broker.address,
+                identity=identity,
+                techniques=[technique],
+                on_attempt=attempts.append,
+            ) as opened,
+            await listener.accept() as accepted,
+        ):
+            check(opened, accepted)
+            assert accepted.peer_id == identity.peer_id
+        attempts.clear()
+        async with (
+            await sender.open_stream("receiver", on_attempt=attempts.append) as opened,
+            await listener.accept() as accepted,
+        ):
+            check(opened, accepted)
+            assert accepted.peer_id == sender.peer_id
 
 
-async def test_unknown_uid() -> None:
+async def test_stream_is_opened_by_whichever_way_is_allowed() -> None:
+    async with open_session_peers("receiver") as (broker, listener, sender):
+        for path, kinds in (
+            ("any", set(PathKind)),
+            ("direct", {PathKind.DIRECT}),
+            ("relay", {PathKind.RELAY}),
+        ):
+            async with await sender.open_stream("receiver", path=path) as opened:
+                assert opened.path is not None
+                assert opened.path.kind in kinds
+            async with open_p2p_stream("receiver", broker.address, path=path) as opened:
+                assert opened.path is not None
+                assert opened.path.kind in kinds
+        assert listener.statistics().connected == 6
+
+
+@pytest.mark.parametrize("is_raw", [True, False], ids=["raw", "session"])
+async def test_unknown_uid(is_raw: bool) -> None:
+    options = {"raw": True} if is_raw else {}
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
         with pytest.raises(UnknownUIDError, match="check its spelling"):
-            await open_p2p_stream("nobody", broker.address)
-        for _ in range(3):
+            await open_in_vain("nobody", broker.address, **options)
+
+        async def ask() -> None:
             with pytest.raises(UnknownUIDError):
-                await sender.open_stream("nobody")
+                await sender.open_stream("nobody", **options)  # type: ignore[call-overload]
+
+        for _ in range(3):
+            await ask()
         await trio.testing.wait_all_tasks_blocked()
         before = held()
         for _ in range(20):
-            with pytest.raises(UnknownUIDError):
-                await sender.open_stream("nobody")
-        assert held() == before
+            await ask()
+        await until(lambda: held() == before)
 
 
-async def test_broker_unreachable() -> None:
+@pytest.mark.parametrize("path", ["any", "direct", "relay"])
+async def test_broker_unreachable(path: str) -> None:
     async with open_broker() as broker:
         pass
     with pytest.raises(BrokerUnreachableError):
-        await open_p2p_stream("receiver", broker.address)
+        await open_in_vain("receiver", broker.address, path=path)
     async with open_p2p_sender(broker.address) as sender:
         with pytest.raises(BrokerUnreachableError):
-            await sender.open_stream("receiver")
+            await sender.open_stream("receiver", path=path)
+        with pytest.raises(BrokerUnreachableError):
+            await sender.open_stream("receiver", raw=True)
 
 
 async def test_broker_cannot_be_found() -> None:
     with pytest.raises(BrokerUnreachableError, match="check its name"):
-        await open_p2p_stream("receiver", "no-such-host.invalid:1")
+        await open_in_vain("receiver", "no-such-host.invalid:1")
 
 
 async def test_broker_lost() -> None:
@@ -102,24 +209,43 @@ async def test_broker_lost() -> None:
         listeners = await nursery.start(serve, hang_up, 0)
         port = listeners[0].socket.getsockname()[1]
         with pytest.raises(BrokerLostError, match="try again"):
-            await open_p2p_stream("receiver", ("127.0.0.1", port))
+            await open_in_vain("receiver", ("127.0.0.1", port))
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
 @pytest.mark.parametrize("broker", ["", "host", "host:", "host:0", ":1", ("host", 65536), None])
 async def test_bad_broker(broker: str) -> None:
     with pytest.raises(LocalProtocolError, match="give HOST:PORT"):
-        await open_p2p_stream("receiver", broker)
+        await open_in_vain("receiver", broker)
     with pytest.raises(LocalProtocolError, match="give HOST:PORT"):
         async with open_p2p_sender(broker):
             pytest.fail("a sender for nonsense")
 
 
-async def test_bad_arguments() -> None:
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"techniques": ["slow"]}, "choose from 'fast', 'classic', 'relay'"),
+        ({"path": "shortest"}, "choose from 'any', 'direct', 'relay'"),
+        ({"path": "relay", "techniques": ["fast"]}, "leads to a relay path"),
+        ({"expect": "bob"}, "is not a peer id"),
+        ({"raw": True, "techniques": ["relay"]}, "leads to a direct path"),
+        ({"raw": True, "path": "relay"}, "raw streams prove nobody's identity"),
+        ({"raw": True, "expect": str(Identity.generate().peer_id)}, "never relayed: leave"),
+        ({"window": 1}, "is no window"),
+        ({"grace": -1}, "is no time"),
+    ],
+    ids=repr,
+)
+async def test_bad_arguments(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        await open_in_vain("receiver", "127.0.0.1:1", **options)
+    assert sentence in str(caught.value)
+
+
+async def test_bad_uid() -> None:
     with pytest.raises(LocalProtocolError, match="no UID"):
-        await open_p2p_stream("", "127.0.0.1:1")
-    with pytest.raises(LocalProtocolError, match="choose from"):
-        await open_p2p_stream("receiver", "127.0.0.1:1", techniques=["slow"])
+        await open_in_vain("", "127.0.0.1:1")
     async with open_p2p_sender("127.0.0.1:1") as sender:
         with pytest.raises(LocalProtocolError, match="no UID"):
             await sender.open_stream("")
@@ -132,27 +258,86 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
     ):
         attempts: list[Attempt] = []
         with pytest.raises(IntroductionError) as caught:
-            await open_p2p_stream("receiver", broker.address, techniques=["fast"])
+            await open_in_vain("receiver", broker.address, techniques=["fast"])
         cause = caught.value.__cause__
         assert isinstance(cause, ExceptionGroup)
         [failure] = cause.exceptions
         assert isinstance(failure, AttemptFailedError)
         assert failure.attempt.outcome is Outcome.NOT_INTRODUCED
-        async with await open_p2p_stream("receiver", broker.address, on_attempt=attempts.append):
+        with pytest.raises(IntroductionError, match="relay"):
+            await open_in_vain("receiver", broker.address, path="relay")
+        async with open_p2p_stream(
+            "receiver", broker.address, path="direct", on_attempt=attempts.append
+        ):
             assert attempts[0].technique is Technique.FAST
             assert attempts[0].outcome is Outcome.NOT_INTRODUCED
             assert attempts[-1].technique is Technique.CLASSIC
             assert attempts[-1].outcome is Outcome.CONNECTED
 
 
-async def test_exception_of_the_body_comes_out_bare_and_streams_outlive_the_sender() -> None:
+async def test_stream_of_a_kind_that_the_receiver_does_not_take() -> None:
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("raw", broker.address, raw=True) as raw,
+        open_p2p_listener("session", broker.address) as session,
+    ):
+        for path in ("any", "direct", "relay"):
+            with pytest.raises(IntroductionError, match=r"could not introduce us|no way"):
+                await open_in_vain("raw", broker.address, path=path)
+        with pytest.raises(IntroductionError):
+            await open_in_vain("session", broker.address, raw=True)
+        assert raw.statistics().introductions == session.statistics().introductions == 0
+
+
+async def test_broker_that_does_not_relay(nursery: trio.Nursery) -> None:
+    listeners = await nursery.start(
+        lambda **options: serve_broker(0, host=HOST, relay=None, **options)
+    )
+    address = listeners[0].socket.getsockname()[:2]
+    async with open_p2p_listener("receiver", address):
+        with pytest.raises(RelayError, match="does not relay"):
+            await open_in_vain("receiver", address, path="relay")
+        async with open_p2p_stream("receiver", address) as stream:
+            assert stream.path is not None
+            assert stream.path.kind is PathKind.DIRECT
+    nursery.cancel_scope.cancel(reason="the test is over")
+
+
+@pytest.mark.parametrize("path", ["any", "direct", "relay"])
+async def test_peer_that_was_not_expected(path: str) -> None:
+    stranger = Identity.generate().peer_id
+    async with open_session_peers("receiver") as (broker, listener, sender):
+        with pytest.raises(WrongPeerError) as caught:
+            await open_in_vain("receiver", broker.address, path=path, expect=stranger)
+        assert str(stranger) in str(caught.value)
+        assert str(listener.peer_id) in str(caught.value)
+        with pytest.raises(WrongPeerError):
+            await sender.open_stream("receiver", path=path, expect=str(stranger))
+        async with await sender.open_stream("receiver", path=path, expect=listener.peer_id):
+            pass
+        assert listener.statistics().connected == 1
+
+
+async def test_peer_id_is_a_uid() -> None:
+    identity = Identity.generate()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener(identity.peer_id, broker.address, identity=identity) as listener,
+        open_p2p_stream(identity.peer_id, broker.address) as opened,
+        await listener.accept(),
+    ):
+        assert opened.peer_id == identity.peer_id
+        assert broker.uids == {listener.uid} == {str(identity.peer_id)}
+
+
+async def test_exception_of_the_body_comes_out_bare_and_raw_streams_outlive_the_sender() -> None:
     async with open_broker() as broker:
         error = OwnError()
-        async with open_p2p_listener("receiver", broker.address) as listener:
+        async with open_p2p_listener("receiver", broker.address, raw=True) as listener:
             opened = None
             with pytest.raises(OwnError) as caught:  # noqa: PT012
                 async with open_p2p_sender(broker.address) as sender:
-                    opened = await sender.open_stream("receiver")
+                    opened = await sender.open_stream("receiver", raw=True)
                     raise error
             assert caught.value is error
             assert opened is not None
@@ -161,30 +346,70 @@ async def test_exception_of_the_body_comes_out_bare_and_streams_outlive_the_send
                 assert await accepted.receive_some() == b"alive"
 
 
-async def test_sender_finds_the_broker_again() -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way: Way) -> None:
+    async with open_broker() as broker, way.open_listener("receiver", broker.address) as listener:
+        before = held()
+        error = OwnError()
+        with pytest.raises(OwnError) as caught:  # noqa: PT012
+            async with way.open_stream("receiver", broker.address) as opened:
+                accepted = await listener.accept()
+                raise error
+        assert caught.value is error
+        with pytest.raises(trio.ClosedResourceError):
+            await opened.receive_some()
+        await trio.aclose_forcefully(accepted)
+        await until(lambda: held() == before)
+
+
+async def test_streams_of_sessions_end_with_the_sender() -> None:
     async with (
-        open_peers("receiver") as (broker, listener, sender),
-        await sender.open_stream("receiver"),
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address) as listener,
+    ):
+        async with open_p2p_sender(broker.address) as sender:
+            opened = await sender.open_stream("receiver")
+            accepted = await listener.accept()
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await opened.send_all(b"too late")
+        assert isinstance(caught.value.__cause__, StreamAbortedError)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await accepted.receive_some()
+        assert isinstance(caught.value.__cause__, StreamAbortedError)
+        assert "the context that the stream was opened in has been left" in str(caught.value)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_sender_finds_the_broker_again(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+        await way.open_stream_of(sender, "receiver"),
     ):
         await broker.kill()
         await broker.start()
         await until(lambda: listener.statistics().registrations == 2)
-        async with await sender.open_stream("receiver"):
+        async with await way.open_stream_of(sender, "receiver"):
             pass
 
 
 # Streams
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_streams_are_half_closeable(technique: Technique) -> None:
-    async with open_peers("receiver", technique) as (_, listener, sender):
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_streams_are_half_closeable(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+    ):
 
-        async def make_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-            opened = await sender.open_stream("receiver")
+        async def make_pair() -> tuple[HalfCloseableStream, HalfCloseableStream]:
+            opened = await way.open_stream_of(sender, "receiver")
             return opened, await listener.accept()
 
-        async def make_clogged_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+        async def make_clogged_pair() -> tuple[HalfCloseableStream, HalfCloseableStream]:
             pair = await make_pair()
             for stream in pair:
                 with trio.move_on_after(0.1):
@@ -195,7 +420,8 @@ async def test_streams_are_half_closeable(technique: Technique) -> None:
         await trio.testing.check_half_closeable_stream(make_pair, make_clogged_pair)
 
 
-async def test_end_comes_through_without_data() -> None:
+@pytest.mark.parametrize("open_pair", [open_raw_pair, open_session_pair])
+async def test_end_comes_through_without_data(open_pair: Any) -> None:
     for _ in range(5):
         async with open_pair() as (opened, accepted):
             await accepted.send_eof()
@@ -209,13 +435,14 @@ async def test_end_comes_through_without_data() -> None:
             assert await opened.receive_some() == b""
 
 
-async def test_sender_that_only_sends_and_closes_loses_nothing() -> None:
+@pytest.mark.parametrize("open_pair", [open_raw_pair, open_session_pair])
+async def test_sender_that_only_sends_and_closes_loses_nothing(open_pair: Any) -> None:
     data = bytes(2_000_000)
     for _ in range(5):
         async with open_pair() as (opened, accepted):
             received = 0
 
-            async def send(stream: trio.SocketStream) -> None:
+            async def send(stream: HalfCloseableStream) -> None:
                 async with stream:
                     await stream.send_all(data)
 
@@ -357,9 +584,9 @@ async def test_keepalive_every_30_seconds(
 @pytest.mark.parametrize("who", ["receiver", "sender"])
 async def test_keepalives_are_sent(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
-    async with open_peers("receiver") as (broker, _, sender):
+    async with open_raw_peers("receiver") as (broker, _, sender):
         with pytest.raises(UnknownUIDError):
-            await sender.open_stream("nobody")
+            await sender.open_stream("nobody", raw=True)
         states = {"receiver": "registered", "sender": "asking for receivers"}
         [connection] = [c for c in broker.broker._links if c.state.value == states[who]]
         first = connection.deadline

@@ -7,6 +7,7 @@ asks for that UID and is connected directly (:func:`open_p2p_stream`, :func:`ope
 
 import logging as _logging
 
+from ._broker.quota import RelayLimits as RelayLimits
 from ._broker.server import serve_broker as serve_broker
 from ._endpoint import Endpoint as Endpoint
 from ._errors import (
@@ -14,17 +15,25 @@ from ._errors import (
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
     BrokerUnreachableError as BrokerUnreachableError,
+    IdentityError as IdentityError,
     IntroductionError as IntroductionError,
     LocalProtocolError as LocalProtocolError,
+    NotAdmittedError as NotAdmittedError,
     Outcome as Outcome,
     P2PError as P2PError,
+    PathLostError as PathLostError,
     ProtocolError as ProtocolError,
+    RelayError as RelayError,
     RemoteProtocolError as RemoteProtocolError,
+    StreamAbortedError as StreamAbortedError,
     Technique as Technique,
     UIDTakenError as UIDTakenError,
     UnknownUIDError as UnknownUIDError,
     UnsupportedVersionError as UnsupportedVersionError,
+    WrongPeerError as WrongPeerError,
 )
+from ._identity import Identity as Identity
+from ._peer_id import PeerId as PeerId
 from ._receiver import (
     P2PListener as P2PListener,
     P2PListenerStatistics as P2PListenerStatistics,
@@ -36,6 +45,8 @@ from ._sender import (
     open_p2p_sender as open_p2p_sender,
     open_p2p_stream as open_p2p_stream,
 )
+from ._stream.carrier import PathKind as PathKind, StreamPath as StreamPath
+from ._stream.p2p_stream import P2PStream as P2PStream
 
 # Silent, unless the application asks for our logs.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

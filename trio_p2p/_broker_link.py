@@ -19,7 +19,13 @@ from ._net.broker_connection import (
     unexpected,
 )
 from ._net.nursery import open_background_nursery
-from ._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused
+from ._wire.messages import (
+    IntroductionRequest,
+    KeepAlive,
+    ReceiverEndpoint,
+    Refused,
+    StreamKind,
+)
 
 
 class BrokerLink:
@@ -44,8 +50,16 @@ class BrokerLink:
         self._numbers = itertools.count()
         self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
 
-    async def ask(self, uid: str, technique: Technique) -> Introduction:
+    async def ask(
+        self, uid: str, technique: Technique, kind: StreamKind, certificate: bytes
+    ) -> Introduction:
         """Ask the broker for a receiver.
+
+        Args:
+            uid: the receiver's.
+            technique: how to be introduced.
+            kind: what the connection is for.
+            certificate: ours.
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
@@ -59,7 +73,9 @@ class BrokerLink:
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         try:
-            await self._connection.send(IntroductionRequest(number, uid, technique))
+            await self._connection.send(
+                IntroductionRequest(number, uid, technique, kind, certificate)
+            )
             answer = await got.receive()
         except trio.EndOfChannel:
             assert self.lost is not None

@@ -20,6 +20,8 @@ class Technique(enum.StrEnum):
     """Both told at once; the receiver punches from its registration's port."""
     CLASSIC = "classic"
     """The twelve steps; the receiver punches from a fresh port."""
+    RELAY = "relay"
+    """No direct connection: the broker passes on what the peers, who encrypt it, say."""
 
 
 class Outcome(enum.StrEnum):
@@ -81,6 +83,30 @@ class UnknownUIDError(P2PError):
 
 class UIDTakenError(P2PError):
     """Another receiver is registered under the UID."""
+
+
+class IdentityError(P2PError):
+    """An identity cannot be used: its file, or what it was to prove, is not in order."""
+
+
+class WrongPeerError(P2PError):
+    """Whoever answered is not the peer that was to be connected to."""
+
+
+class StreamAbortedError(P2PError):
+    """The other side gave the stream up."""
+
+
+class NotAdmittedError(StreamAbortedError):
+    """The receiver does not admit this peer."""
+
+
+class PathLostError(P2PError):
+    """A stream has lost its path, and found no other one in time."""
+
+
+class RelayError(P2PError):
+    """The broker does not relay, or not any more."""
 
 
 class ProtocolError(P2PError):

@@ -32,6 +32,7 @@ class Introduction:
         role: which of the two this peer is.
         peer: the other peer's reflexive endpoint.
         nonce: known to both, and to the broker.
+        certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
     """
 
@@ -39,13 +40,44 @@ class Introduction:
     role: Role
     peer: Endpoint
     nonce: bytes = attrs.field(repr=False)
+    certificate: bytes = attrs.field(repr=False)
     round_trip: float
 
     @classmethod
     def of(cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint) -> Introduction:
         """The introduction that a broker's message makes."""
         role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
-        return cls(technique, role, message.endpoint, message.nonce, message.round_trip / 1_000_000)
+        return cls(
+            technique,
+            role,
+            message.endpoint,
+            message.nonce,
+            message.certificate,
+            message.round_trip / 1_000_000,
+        )
+
+
+@attrs.frozen
+class PeerConnection:
+    """A connection that came of an introduction.
+
+    Attributes:
+        stream: it.
+        technique: how the peers were introduced.
+        certificate: the other peer's, as the broker says.
+        circuit: the id of the relay's circuit, if the broker relays it.
+        received: what has been read from the stream already.
+    """
+
+    stream: trio.SocketStream
+    technique: Technique
+    certificate: bytes = attrs.field(repr=False)
+    circuit: bytes = attrs.field(default=b"", repr=False)
+    received: bytes = attrs.field(default=b"", repr=False)
+
+    def close(self) -> None:
+        """Close it at once: nobody is going to have it."""
+        self.stream.socket.close()
 
 
 async def connect_introduced(
@@ -55,7 +87,7 @@ async def connect_introduced(
     guard_hops: int,
     on_attempt: OnAttempt,
     on_punched: Callable[[], None] = lambda: None,
-) -> trio.SocketStream:
+) -> PeerConnection:
     """The connection to the introduced peer, however long it takes.
 
     Dials and accepts at once; the first connection that leads to the peer wins.
@@ -83,7 +115,7 @@ async def connect_introduced(
     except BaseException:
         race.close()
         raise
-    return race.stream()
+    return race.connection()
 
 
 class _Race:
@@ -98,10 +130,13 @@ class _Race:
         self._started_at = trio.current_time()
         self._winner: trio.socket.SocketType | None = None
 
-    def stream(self) -> trio.SocketStream:
-        """The winner as a stream."""
+    def connection(self) -> PeerConnection:
+        """The winner."""
         assert self._winner is not None
-        return trio.SocketStream(self._winner)
+        introduction = self._introduction
+        return PeerConnection(
+            trio.SocketStream(self._winner), introduction.technique, introduction.certificate
+        )
 
     def close(self) -> None:
         """Close the winner, if there is one: nobody is going to have it."""

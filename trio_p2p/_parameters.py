@@ -7,25 +7,47 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from ._errors import LocalProtocolError, Technique
+from ._peer_id import PeerId, looks_like_peer_id
 from ._wire.messages import check_uid
 
 BrokerAddress: TypeAlias = str | tuple[str, int]
 
 ALL_TECHNIQUES = tuple(Technique)
 
+MIN_WINDOW = 512 * 1024  # bytes: what each side may send before it has heard of the other
+
 _PORT = re.compile("[0-9]{1,5}")
 
 
-def parse_uid(uid: str) -> str:
+def parse_uid(uid: str | PeerId) -> str:
     """The UID, if it is one.
 
     Raises:
-        LocalProtocolError: it is not.
+        LocalProtocolError: it is not, or looks like a peer id with a mistake in it.
     """
+    text = str(uid) if isinstance(uid, PeerId) else uid
     try:
-        return check_uid(uid)
+        checked = check_uid(text)
     except ValueError as error:
         raise LocalProtocolError(f"{_shown(uid)} is no UID: {error}") from None
+    if looks_like_peer_id(checked):
+        PeerId.parse(checked)
+    return checked
+
+
+def parse_expected(uid: str, expect: str | PeerId | None) -> PeerId | None:
+    """Whom to expect as the owner of a UID, if the caller knows or the UID says it.
+
+    Raises:
+        LocalProtocolError: what the caller expects is no peer id, or contradicts the UID.
+    """
+    expected = PeerId.parse(expect) if isinstance(expect, str) else expect
+    if looks_like_peer_id(uid):
+        dialled = PeerId.parse(uid)
+        if expected not in (None, dialled):
+            raise LocalProtocolError(f"{uid} cannot be expected to be {expected}: leave one out")
+        return dialled
+    return expected
 
 
 def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
@@ -42,6 +64,53 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
             raise LocalProtocolError(
                 f"{_shown(techniques)} is no list of techniques: choose from {known}"
             )
+
+
+def parse_path(path: str, techniques: tuple[Technique, ...]) -> tuple[Technique, ...]:
+    """Those of the techniques that lead to such a path, in the same order.
+
+    Raises:
+        LocalProtocolError: there is none, or no such path.
+    """
+    match path:
+        case "any":
+            chosen = techniques
+        case "relay" | "direct":
+            wants_relay = path == "relay"
+            chosen = tuple(t for t in techniques if (t is Technique.RELAY) is wants_relay)
+        case _:
+            raise LocalProtocolError(
+                f"{_shown(path)} is no path: choose from 'any', 'direct', 'relay'"
+            )
+    if not chosen:
+        raise LocalProtocolError(
+            f"none of the techniques {', '.join(techniques)} leads to a {path} path: allow another"
+        )
+    return chosen
+
+
+def parse_window(window: object) -> int:
+    """How many bytes a stream may hold.
+
+    Raises:
+        LocalProtocolError: these are too few.
+    """
+    if not isinstance(window, int) or window < MIN_WINDOW:
+        raise LocalProtocolError(
+            f"{_shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW}"
+        )
+    return window
+
+
+def parse_grace(grace: object) -> float:
+    """How long a stream waits for another path.
+
+    Raises:
+        LocalProtocolError: it is no time.
+    """
+    if not isinstance(grace, (int, float)) or not grace >= 0:
+        raise LocalProtocolError(f"{_shown(grace)} is no time: give seconds, 0 or more")
+    return grace
 
 
 def parse_broker(broker: object) -> tuple[str, int]:

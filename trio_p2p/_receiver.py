@@ -1,24 +1,39 @@
-"""The receiver: accepts connections from whoever asks the broker for its UID."""
+"""The receiver: accepts streams from whoever asks the broker for its UID."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
 import trio
 
+from ._acceptor import Acceptor, Admit, RawAcceptor
+from ._errors import LocalProtocolError
+from ._identity import Identity
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,
     BrokerAddress,
     parse_broker,
+    parse_expected,
+    parse_grace,
+    parse_path,
     parse_techniques,
     parse_uid,
+    parse_window,
 )
+from ._peer_id import PeerId
 from ._registration import Registration
+from ._stream.carrier import DEFAULT_GRACE
+from ._stream.p2p_stream import P2PStream
+from ._stream.session import DEFAULT_WINDOW
+from ._wire.messages import StreamKind
 
-ACCEPT_BACKLOG = 128  # connected streams that wait for accept()
+ACCEPT_BACKLOG = 128  # streams that wait for accept()
+
+S = TypeVar("S", bound=trio.abc.AsyncResource)
 
 
 @attrs.frozen
@@ -27,9 +42,10 @@ class P2PListenerStatistics:
 
     Attributes:
         registrations: how often the UID was registered with the broker.
-        introductions: how many senders the broker has introduced.
-        connected: how many of the introductions led to a stream.
-        failed: how many did not.
+        introductions: how often the broker has introduced a sender; those for the relay count,
+            too, which is asked for at the same time.
+        connected: how many streams came of them.
+        failed: how many introductions led to no connection; those for the relay do not count.
         waiting: how many streams wait for ``accept`` now.
     """
 
@@ -40,37 +56,47 @@ class P2PListenerStatistics:
     waiting: int
 
 
-class P2PListener(trio.abc.Listener[trio.SocketStream]):
+class P2PListener(trio.abc.Listener[S], Generic[S]):
     """Accepts streams from the senders that ask a broker for a UID.
 
-    :func:`open_p2p_listener` makes one. It works with :func:`trio.serve_listeners`: what goes
-    wrong between one sender and us is logged and counted, and never surfaces from
-    :meth:`accept`. While the broker is away, the listener keeps trying to register again;
-    accepted streams are not concerned.
+    :func:`open_p2p_listener` makes one: of :class:`P2PStream`, or of :class:`trio.SocketStream`
+    if they are raw. It works with :func:`trio.serve_listeners`: what goes wrong between one
+    sender and us is logged and counted, and never surfaces from :meth:`accept`. While the broker
+    is away, the listener keeps trying to register again; accepted streams are not concerned.
     """
 
     def __init__(
         self,
         registration: Registration,
-        accepted: trio.MemoryReceiveChannel[trio.SocketStream],
+        peer_id: PeerId,
+        accepted: trio.MemoryReceiveChannel[S],
+        discard: Callable[[S], None],
     ) -> None:
         self._registration = registration
+        self._peer_id = peer_id
         self._accepted = accepted
+        self._discard = discard
 
     @property
     def uid(self) -> str:
         """The UID that senders ask for."""
         return self._registration.uid
 
-    async def accept(self) -> trio.SocketStream:
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this listener is to senders."""
+        return self._peer_id
+
+    async def accept(self) -> S:
         """Wait for the next stream.
 
         Returns:
-            A stream whose other end has proven to be the sender that the broker introduced.
+            A stream whose other end has proven who it is; if it is raw, that it is the sender
+            that the broker introduced.
 
         Raises:
             trio.ClosedResourceError: the listener is closed, perhaps by another task meanwhile.
-            UIDTakenError: the broker was away, and now somebody else is registered.
+            UIDTakenError: somebody else is registered now, or this identity elsewhere.
             P2PError: the broker will not have us any more for another reason.
 
         If cancelled, no stream was taken.
@@ -84,12 +110,13 @@ class P2PListener(trio.abc.Listener[trio.SocketStream]):
     async def aclose(self) -> None:
         """End the registration and close the streams that nobody has accepted.
 
-        Streams that were accepted live on. Works when cancelled, too.
+        Streams that were accepted live on, but cannot get another path from the sender any more;
+        the context that the listener was opened in ends them. Works when cancelled, too.
         """
         self._registration.scope.cancel(reason="the listener was closed")
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
-                self._accepted.receive_nowait().socket.close()
+                self._discard(self._accepted.receive_nowait())
         self._accepted.close()
         await trio.lowlevel.checkpoint()
 
@@ -105,54 +132,158 @@ class P2PListener(trio.abc.Listener[trio.SocketStream]):
         )
 
 
-@asynccontextmanager
-async def open_p2p_listener(
-    uid: str,
+@overload
+def open_p2p_listener(
+    uid: str | PeerId,
     broker: BrokerAddress,
     *,
+    identity: Identity | None = ...,
+    raw: Literal[True],
+    techniques: Sequence[str] = ...,
+) -> AbstractAsyncContextManager[P2PListener[trio.SocketStream]]: ...
+
+
+@overload
+def open_p2p_listener(
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = ...,
+    admit: Admit | None = ...,
+    raw: Literal[False] = ...,
+    techniques: Sequence[str] = ...,
+    window: int = ...,
+    grace: float = ...,
+) -> AbstractAsyncContextManager[P2PListener[P2PStream]]: ...
+
+
+@asynccontextmanager
+async def open_p2p_listener(
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = None,
+    admit: Admit | None = None,
+    raw: bool = False,
     techniques: Sequence[str] = ALL_TECHNIQUES,
-) -> AsyncGenerator[P2PListener]:
+    window: int = DEFAULT_WINDOW,
+    grace: float = DEFAULT_GRACE,
+) -> AsyncGenerator[P2PListener[Any]]:
     """Register a UID with a broker, and accept streams from whoever asks for it.
 
     Use as an async context manager. On leaving it, also when cancelled, the broker is told that
-    the receiver quits, and streams that nobody has accepted are closed.
+    the receiver quits, and every stream that is not raw is closed without waiting: the tasks that
+    keep it alive belong to this context.
 
     Args:
-        uid: what senders ask for; text of 1 to 128 bytes in UTF-8.
+        uid: what senders ask for: text of 1 to 128 bytes in UTF-8, or the peer id of the identity.
         broker: ``"HOST:PORT"`` or a tuple of both.
-        techniques: by which techniques to be introduced: ``"fast"``, ``"classic"``.
+        identity: who we are. Nobody else can take the UID as long as it is registered. If None,
+            one is made that nobody knows.
+        admit: called with the peer id of each sender that has proven to be it; those that it does
+            not return True for are refused, and no byte of theirs reaches the application. Must
+            not raise. If None, everybody is admitted.
+        raw: accept bare TCP connections, to senders that ask for them, and no others. Nothing is
+            encrypted, nobody proves an identity, and nothing is relayed.
+        techniques: by which techniques to be introduced: ``"fast"``, ``"classic"``, ``"relay"``.
+        window: how many bytes each stream may hold, sent and not acknowledged, or received and
+            not read; half of them for each direction.
+        grace: for how many seconds a stream that has lost its path waits for another one.
 
     Yields:
-        The listener, registered.
+        The :class:`P2PListener`, registered.
 
     Raises:
         BrokerUnreachableError: no broker answers there.
         BrokerLostError: it closed the connection at once.
         UIDTakenError: somebody else is registered under the UID.
+        IdentityError: the broker does not believe our identity.
         LocalProtocolError: an argument is wrong.
         ProtocolError: this is not a broker, or not one of this version.
     """
-    connected, accepted = trio.open_memory_channel[trio.SocketStream](ACCEPT_BACKLOG)
-    registration = Registration(
-        parse_uid(uid), parse_broker(broker), parse_techniques(techniques), connected
-    )
-    listener = P2PListener(registration, accepted)
-    async with open_background_nursery() as nursery:
+    me = identity or Identity.generate()
+    checked_uid, address = parse_uid(uid), parse_broker(broker)
+    if parse_expected(checked_uid, None) not in (None, me.peer_id):
+        raise LocalProtocolError(
+            f"{checked_uid} is the peer id of another identity: register {me.peer_id}, or a name"
+        )
+    if raw and admit is not None:
+        raise LocalProtocolError("raw streams prove nobody's identity: leave admit= out")
+    chosen = parse_path("direct" if raw else "any", parse_techniques(techniques))
+    limits = parse_window(window), parse_grace(grace)
+    streams, accepted = trio.open_memory_channel[Any](ACCEPT_BACKLOG)
+    async with streams, open_background_nursery() as nursery:
+        acceptor = RawAcceptor(streams) if raw else Acceptor(me, admit, *limits, nursery, streams)
+        registration = Registration(
+            checked_uid,
+            address,
+            chosen,
+            identity=me,
+            kind=StreamKind.RAW if raw else StreamKind.SESSION,
+            take=acceptor.take,
+        )
+        listener = P2PListener[Any](registration, me.peer_id, accepted, acceptor.discard)
         try:
-            await nursery.start(registration.run)
+            await nursery.start(_keep_registered, registration, streams)
             yield listener
         finally:
             await trio.aclose_forcefully(listener)
 
 
+async def _keep_registered(
+    registration: Registration,
+    streams: trio.MemorySendChannel[Any],
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    with streams:  # whoever accepts has nothing to wait for any more when this ends
+        await registration.run(task_status=task_status)
+
+
+@overload
 async def serve_p2p(
     handler: Callable[[trio.SocketStream], Awaitable[object]],
-    uid: str,
+    uid: str | PeerId,
     broker: BrokerAddress,
     *,
+    identity: Identity | None = ...,
+    raw: Literal[True],
+    techniques: Sequence[str] = ...,
+    handler_nursery: trio.Nursery | None = ...,
+    task_status: trio.TaskStatus[list[P2PListener[trio.SocketStream]]] = ...,
+) -> None: ...
+
+
+@overload
+async def serve_p2p(
+    handler: Callable[[P2PStream], Awaitable[object]],
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = ...,
+    admit: Admit | None = ...,
+    raw: Literal[False] = ...,
+    techniques: Sequence[str] = ...,
+    window: int = ...,
+    grace: float = ...,
+    handler_nursery: trio.Nursery | None = ...,
+    task_status: trio.TaskStatus[list[P2PListener[P2PStream]]] = ...,
+) -> None: ...
+
+
+async def serve_p2p(
+    handler: Callable[[Any], Awaitable[object]],
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = None,
+    admit: Admit | None = None,
+    raw: bool = False,
     techniques: Sequence[str] = ALL_TECHNIQUES,
+    window: int = DEFAULT_WINDOW,
+    grace: float = DEFAULT_GRACE,
     handler_nursery: trio.Nursery | None = None,
-    task_status: trio.TaskStatus[list[P2PListener]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[list[P2PListener[Any]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Register a UID with a broker, and serve whoever asks for it, until cancelled.
 
@@ -161,9 +292,14 @@ async def serve_p2p(
 
     Args:
         handler: called with each stream.
-        uid: as for :func:`open_p2p_listener`, like ``broker`` and ``techniques``.
+        uid: as for :func:`open_p2p_listener`, like all that follow but the last two.
         broker: where to register.
+        identity: who we are.
+        admit: whom to admit.
+        raw: whether the streams are bare TCP connections.
         techniques: by which techniques to be introduced.
+        window: how many bytes each stream may hold.
+        grace: for how many seconds a stream waits for another path.
         handler_nursery: where to run the handlers; in a nursery of its own if None.
         task_status: started when the UID is registered, with a list of the one listener.
 
@@ -171,7 +307,22 @@ async def serve_p2p(
         P2PError: as :func:`open_p2p_listener`, and as :meth:`P2PListener.accept`; in an
             exception group, as Trio's nurseries do it, once serving has begun.
     """
-    async with open_p2p_listener(uid, broker, techniques=techniques) as listener:
+    listening: AbstractAsyncContextManager[P2PListener[Any]]
+    if raw:
+        listening = open_p2p_listener(
+            uid, broker, identity=identity, raw=True, techniques=techniques
+        )
+    else:
+        listening = open_p2p_listener(
+            uid,
+            broker,
+            identity=identity,
+            admit=admit,
+            techniques=techniques,
+            window=window,
+            grace=grace,
+        )
+    async with listening as listener:
         await trio.serve_listeners(
             handler, [listener], handler_nursery=handler_nursery, task_status=task_status
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -21,7 +20,8 @@ from ._errors import (
     RemoteProtocolError,
     Technique,
 )
-from ._introduction import Introduction, connect_introduced
+from ._identity import Identity
+from ._introduction import Introduction, PeerConnection, connect_introduced
 from ._nat.base import Base, start_base
 from ._nat.behaviour import guard_hops
 from ._nat.probe import near_hops
@@ -33,6 +33,7 @@ from ._net.broker_connection import (
     unexpected,
 )
 from ._net.nursery import open_background_nursery
+from ._relaying import join_relay
 from ._wire.messages import (
     Acknowledge,
     ConnectionRequest,
@@ -41,7 +42,9 @@ from ._wire.messages import (
     Message,
     Register,
     Registered,
+    RelayRequest,
     SenderEndpoint,
+    StreamKind,
 )
 
 logger = logging.getLogger("trio_p2p.receiver")
@@ -51,7 +54,10 @@ INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
 MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register again
 
 
-_Connect: TypeAlias = Callable[[trio.CancelScope], Awaitable[None]]
+MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
+
+Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[bool]]
+_Connect: TypeAlias = Callable[[], Awaitable[PeerConnection]]
 
 _JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
 
@@ -73,7 +79,10 @@ class Registration:
         uid: str,
         broker: tuple[str, int],
         techniques: tuple[Technique, ...],
-        connected: trio.MemorySendChannel[trio.SocketStream],
+        *,
+        identity: Identity,
+        kind: StreamKind,
+        take: Take,
     ) -> None:
         self.uid = uid
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -83,9 +92,10 @@ class Registration:
         self.connected: int = 0
         self.failed: int = 0
         self._broker = broker
-        self._techniques = techniques
-        self._streams = connected
-        self._resume: bytes | None = None
+        self._identity = identity
+        self._capabilities = (*techniques, kind)
+        self._take = take
+        self._nonces: dict[bytes, None] = {}
         self._hops: list[IPAddress | None] = []
         self._reflexive: IPAddress
         self._under_way = 0
@@ -96,7 +106,7 @@ class Registration:
         Raises:
             P2PError: the first registration failed.
         """
-        with self.scope, self._streams:
+        with self.scope:
             async with open_background_nursery() as introductions:
                 backoff = MIN_BACKOFF
                 while True:
@@ -124,11 +134,13 @@ class Registration:
         """Register once; returns never, but raises when the registration ends."""
         endpoints = await resolve_broker(self._broker)
         async with (
-            await connect_to_broker(endpoints, self._techniques) as connection,
+            await connect_to_broker(endpoints, self._capabilities) as connection,
             open_background_nursery() as background,
         ):
             background.start_soon(self._learn_hops, connection.remote)
-            await connection.send(Register(self.uid, self._resume))
+            challenge = await connection.receive_challenge()
+            signature = self._identity.sign_registration(challenge, self.uid)
+            await connection.send(Register(self.uid, self._identity.certificate, signature))
             reply = await connection.receive()
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
@@ -136,7 +148,7 @@ class Registration:
             try:
                 base = start_base(background, connection.local, asks=False)
                 background.start_soon(connection.keep_alive)
-                self._resume, self._reflexive = reply.resume, reply.endpoint.address
+                self._reflexive = reply.endpoint.address
                 self.registered += 1
                 if self.registered == 1:
                     task_status.started()
@@ -164,6 +176,8 @@ class Registration:
                 connect = partial(self._connect_fast, message, base)
             case ConnectionRequest():
                 connect = partial(self._connect_classic, message, connection.remote)
+            case RelayRequest():
+                connect = partial(join_relay, connection.remote, message)
             case _:
                 raise unexpected(message)
         self.introduced += 1
@@ -172,53 +186,65 @@ class Registration:
             logger.warning("%r has too many introductions under way; one ignored", self.uid)
             return
         self._under_way += 1
-        introductions.start_soon(self._connect, connect)
+        introductions.start_soon(self._connect, connect, isinstance(message, RelayRequest))
 
-    async def _connect(self, connect: _Connect) -> None:
+    async def _connect(self, connect: _Connect, is_relay: bool) -> None:
         try:
             with trio.move_on_after(INTRODUCTION_TIME) as scope:
-                await connect(scope)
+                self.connected += await self._take(await connect(), scope)
                 return
             logger.info("no connection came of an introduction to %r", self.uid)
         except (P2PError, OSError) as error:
-            logger.warning("an introduction to %r failed: %s", self.uid, error)
+            # A sender that has found a direct path wants no relay any more.
+            level = logging.DEBUG if is_relay else logging.WARNING
+            logger.log(level, "an introduction to %r failed: %s", self.uid, error)
         finally:
             self._under_way -= 1
-        self.failed += 1
+        self.failed += not is_relay
 
-    async def _connect_fast(
-        self, message: SenderEndpoint, base: Base, scope: trio.CancelScope
-    ) -> None:
+    async def _connect_fast(self, message: SenderEndpoint, base: Base) -> PeerConnection:
         """Punch from the registration's port."""
         introduction = Introduction.of(Technique.FAST, message)
         logger.debug("told of the sender at %s: punching, held, and listening", introduction.peer)
-        await self._punch(introduction, base, scope)
+        return await self._punch(introduction, base)
 
     async def _connect_classic(
-        self, request: ConnectionRequest, broker: Endpoint, scope: trio.CancelScope
-    ) -> None:
+        self, request: ConnectionRequest, broker: Endpoint
+    ) -> PeerConnection:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
-        async with open_background_nursery() as nursery:
-            async with await connect_to_broker([broker], self._techniques) as connection:
-                logger.debug("step 3: acknowledging from %s", connection.local)
-                await connection.send(Acknowledge(request.introduction))
-                message = await connection.receive()
-                if not isinstance(message, SenderEndpoint):
-                    raise unexpected(message)
-                # Before step 5: the port must stay ours.
-                base = start_base(nursery, connection.local, asks=False)
-            introduction = Introduction.of(Technique.CLASSIC, message)
-            logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
-            logger.debug("steps 6 to 8: punching, held, and listening")
+        punched = None
+        try:
+            async with open_background_nursery() as nursery:
+                punched = await self._punch_classic(request, broker, nursery)
+        except BaseException:
+            if punched is not None:
+                punched.close()
+            raise
+        return punched
 
-            def report() -> None:
-                nursery.start_soon(self._report_punched, broker, request)
+    async def _punch_classic(
+        self, request: ConnectionRequest, broker: Endpoint, nursery: trio.Nursery
+    ) -> PeerConnection:
+        async with await connect_to_broker([broker], self._capabilities) as connection:
+            logger.debug("step 3: acknowledging from %s", connection.local)
+            await connection.send(Acknowledge(request.introduction))
+            message = await connection.receive()
+            if not isinstance(message, SenderEndpoint):
+                raise unexpected(message)
+            # Before step 5: the port must stay ours.
+            base = start_base(nursery, connection.local, asks=False)
+        introduction = Introduction.of(Technique.CLASSIC, message)
+        logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
+        logger.debug("steps 6 to 8: punching, held, and listening")
 
-            await self._punch(introduction, base, scope, on_punched=report)
+        def report() -> None:
+            nursery.start_soon(self._report_punched, broker, request)
+
+        return await self._punch(introduction, base, on_punched=report)
 
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
         try:
-            async with await connect_to_broker([broker], self._techniques) as connection:
+            async with await connect_to_broker([broker], self._capabilities) as connection:
                 logger.debug("step 9: the hole is punched")
                 await connection.send(HolePunched(request.introduction))
         except P2PError as error:
@@ -228,26 +254,20 @@ class Registration:
         self,
         introduction: Introduction,
         base: Base,
-        scope: trio.CancelScope,
         on_punched: Callable[[], None] = lambda: None,
-    ) -> None:
-        stream = await connect_introduced(
+    ) -> PeerConnection:
+        if introduction.nonce in self._nonces:
+            raise RemoteProtocolError("got the same introduction a second time from the broker")
+        self._nonces[introduction.nonce] = None
+        if len(self._nonces) > MAX_NONCES:
+            del self._nonces[next(iter(self._nonces))]
+        return await connect_introduced(
             base,
             introduction,
             guard_hops=guard_hops(self._hops, self._reflexive),
             on_attempt=_log_attempt,
             on_punched=on_punched,
         )
-        # No checkpoint between here and the delivery: nothing may lose the stream.
-        scope.deadline = math.inf
-        self.connected += 1
-        delivered = False
-        try:
-            await self._streams.send(stream)
-            delivered = True
-        finally:
-            if not delivered:
-                stream.socket.close()
 
 
 def _log_attempt(attempt: Attempt) -> None:

@@ -1,4 +1,4 @@
-"""What a sender tries, round after round, until a stream comes of one."""
+"""What a sender tries, round after round, until a direct connection comes of one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import trio
 
 from ._broker_link import BrokerLink, open_broker_link
 from ._errors import Attempt, AttemptFailedError, IntroductionError, Outcome, Technique
-from ._introduction import OnAttempt, connect_introduced
+from ._introduction import OnAttempt, PeerConnection, connect_introduced
 from ._nat.behaviour import DEFAULT_GUARD_HOPS
+from ._wire.messages import StreamKind
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -24,6 +25,21 @@ MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 
 
 @attrs.frozen
+class Errand:
+    """What a connection is wanted for.
+
+    Attributes:
+        kind: what is to be made of it.
+        certificate: ours.
+        on_attempt: told of each attempt when it has ended, if anybody wants to know.
+    """
+
+    kind: StreamKind
+    certificate: bytes = attrs.field(repr=False)
+    on_attempt: OnAttempt | None
+
+
+@attrs.frozen
 class Round:
     """One introduction, between endpoints that had none before.
 
@@ -31,48 +47,50 @@ class Round:
         uid: the receiver's UID.
         technique: how to be introduced.
         seconds: how long to try, unless the round trip is very long.
+        errand: what else the broker and the caller want to know.
         on_attempt: told of each attempt when it has ended.
     """
 
     uid: str
     technique: Technique
     seconds: float
+    errand: Errand
     on_attempt: OnAttempt
 
 
-OpenInRound: TypeAlias = Callable[[Round], Awaitable[trio.SocketStream | None]]
+OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
 
 
 async def open_in_rounds(
     uid: str,
     techniques: Sequence[Technique],
-    on_attempt: OnAttempt | None,
+    errand: Errand,
     open_in_round: OpenInRound,
-) -> trio.SocketStream:
+) -> PeerConnection:
     """Try one technique after the other, each in rounds.
 
     Args:
         uid: the receiver's UID.
         techniques: what to try, in this order.
-        on_attempt: told of each attempt when it has ended.
-        open_in_round: gives a round's stream, or None if none came of it.
+        errand: what for.
+        open_in_round: gives a round's connection, or None if none came of it.
 
     Raises:
-        IntroductionError: no stream came of any round.
+        IntroductionError: no connection came of any round.
     """
     attempts: list[Attempt] = []
 
     def note(attempt: Attempt) -> None:
         logger.debug("%s", attempt)
         attempts.append(attempt)
-        if on_attempt is not None:
-            on_attempt(attempt)
+        if errand.on_attempt is not None:
+            errand.on_attempt(attempt)
 
     for technique in techniques:
         for seconds in ROUND_TIMES[technique]:
-            stream = await open_in_round(Round(uid, technique, seconds, note))
-            if stream is not None:
-                return stream
+            connection = await open_in_round(Round(uid, technique, seconds, errand, note))
+            if connection is not None:
+                return connection
             if attempts[-1].outcome is Outcome.NOT_INTRODUCED:
                 break
     raise IntroductionError(
@@ -84,24 +102,25 @@ async def open_in_rounds(
     )
 
 
-async def open_over_new_link(broker: tuple[str, int], round_: Round) -> trio.SocketStream | None:
-    """A round's stream, by a connection to the broker that is closed afterwards."""
-    stream = None
+async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConnection | None:
+    """A round's connection, by one to the broker that is closed afterwards."""
+    connection = None
     try:
         async with open_broker_link(broker, (round_.technique,)) as link:
-            stream = await open_over_link(link, round_)
+            connection = await open_over_link(link, round_)
     except BaseException:
-        if stream is not None:
-            stream.socket.close()
+        if connection is not None:
+            connection.close()
         raise
-    return stream
+    return connection
 
 
-async def open_over_link(link: BrokerLink, round_: Round) -> trio.SocketStream | None:
-    """A round's stream, by a link whose port was not used for the UID before."""
+async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
+    """A round's connection, by a link whose port was not used for the UID before."""
     started_at = trio.current_time()
+    errand = round_.errand
     try:
-        introduction = await link.ask(round_.uid, round_.technique)
+        introduction = await link.ask(round_.uid, round_.technique, errand.kind, errand.certificate)
     except IntroductionError as error:
         logger.info("%s", error)
         seconds = trio.current_time() - started_at

@@ -1,178 +1,206 @@
-"""The sender: asks a broker for a UID, and connects to the receiver that registered it."""
+"""The sender: asks a broker for a UID, and opens streams to the receiver that registered it."""
 
 from __future__ import annotations
 
-import logging
+import secrets
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import Any, Literal, overload
 
+import attrs
 import trio
 
-from ._broker_link import BrokerLink, open_broker_link
-from ._errors import BrokerLostError, P2PError, Technique, UnknownUIDError
-from ._introduction import OnAttempt
+from ._errors import LocalProtocolError, Technique
+from ._identity import Identity
+from ._introduction import OnAttempt, PeerConnection
+from ._kept_links import KeptLinks
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,
     BrokerAddress,
     parse_broker,
+    parse_expected,
+    parse_grace,
+    parse_path,
     parse_techniques,
     parse_uid,
+    parse_window,
 )
-from ._rounds import Round, open_in_rounds, open_over_link, open_over_new_link
+from ._pathfinder import Dial, Pathfinder
+from ._peer_id import PeerId
+from ._relaying import ask_for_relay
+from ._rounds import Errand, OpenInRound, open_in_rounds, open_over_new_link
+from ._stream.carrier import DEFAULT_GRACE, Carrier, PathKind
+from ._stream.frames import SESSION_ID_BYTES
+from ._stream.p2p_stream import P2PStream
+from ._stream.session import DEFAULT_WINDOW, Role, Session
+from ._wire.messages import StreamKind
 
-logger = logging.getLogger("trio_p2p.sender")
 
-MAX_KEPT_LINKS = 8  # idle connections to the broker
-MAX_ASKED = 1024  # UIDs that one of them was used for
+@attrs.frozen
+class SenderOptions:
+    """What all streams of a sender have in common.
 
-
-async def open_p2p_stream(
-    uid: str,
-    broker: BrokerAddress,
-    *,
-    techniques: Sequence[str] = ALL_TECHNIQUES,
-    on_attempt: OnAttempt | None = None,
-) -> trio.SocketStream:
-    """Connect to the receiver that is registered with a broker under a UID.
-
-    Args:
-        uid: the receiver's UID; text of 1 to 128 bytes in UTF-8.
-        broker: ``"HOST:PORT"`` or a tuple of both.
-        techniques: by which techniques to be introduced, in this order, until one leads to a
-            stream: ``"fast"``, ``"classic"``.
-        on_attempt: called with each :class:`Attempt` to connect when it has ended, the
-            successful one included. Must not raise.
-
-    Returns:
-        A stream that leads directly to the receiver. The receiver's proof of being the one that
-        the broker introduced is checked when the first bytes are received, because waiting for
-        it would take a round trip: ``receive_some`` raises :exc:`trio.BrokenResourceError`
-        rather than return anything from somebody else.
-
-    Raises:
-        UnknownUIDError: no receiver is registered under the UID.
-        IntroductionError: the broker introduced us, but no connection came of it. The causes
-            are in the exception group that is its ``__cause__``.
-        BrokerUnreachableError: no broker answers there.
-        BrokerLostError: the broker closed the connection.
-        LocalProtocolError: an argument is wrong.
-        ProtocolError: this is not a broker, or not one of this version.
-
-    If cancelled, everything that was under way is closed.
+    Attributes:
+        broker: host and port.
+        techniques: by which techniques to be introduced.
+        identity: who we are.
+        window: how many bytes each stream may hold.
+        grace: for how many seconds a stream waits for another path.
     """
-    address = parse_broker(broker)
-    return await open_in_rounds(
-        parse_uid(uid),
-        parse_techniques(techniques),
-        on_attempt,
-        partial(open_over_new_link, address),
-    )
+
+    broker: tuple[str, int]
+    techniques: tuple[Technique, ...]
+    identity: Identity
+    window: int
+    grace: float
+
+    @classmethod
+    def parse(
+        cls,
+        broker: BrokerAddress,
+        techniques: Sequence[str],
+        identity: Identity | None,
+        window: int,
+        grace: float,
+    ) -> SenderOptions:
+        """The options that a caller has given.
+
+        Raises:
+            LocalProtocolError: one of them is wrong.
+        """
+        return cls(
+            parse_broker(broker),
+            parse_techniques(techniques),
+            identity or Identity.generate(),
+            parse_window(window),
+            parse_grace(grace),
+        )
 
 
 class P2PSender:
-    """Opens streams over connections to the broker that it keeps; see :func:`open_p2p_sender`.
-
-    A second stream to the same receiver needs another local port, therefore another connection
-    to the broker; one is kept ready.
-    """
+    """Opens streams over connections to the broker that it keeps; see :func:`open_p2p_sender`."""
 
     def __init__(
-        self, broker: tuple[str, int], techniques: tuple[Technique, ...], nursery: trio.Nursery
+        self, options: SenderOptions, nursery: trio.Nursery, open_in_round: OpenInRound
     ) -> None:
-        self._broker = broker
-        self._techniques = techniques
+        self._options = options
         self._nursery = nursery
-        self._links: list[BrokerLink] = []
+        self._open_in_round = open_in_round
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who this sender is to receivers."""
+        return self._options.identity.peer_id
+
+    @overload
+    async def open_stream(
+        self,
+        uid: str | PeerId,
+        *,
+        expect: str | PeerId | None = ...,
+        raw: Literal[False] = ...,
+        path: str = ...,
+        on_attempt: OnAttempt | None = ...,
+    ) -> P2PStream: ...
+
+    @overload
+    async def open_stream(
+        self, uid: str | PeerId, *, raw: Literal[True], on_attempt: OnAttempt | None = ...
+    ) -> trio.SocketStream: ...
 
     async def open_stream(
-        self, uid: str, *, on_attempt: OnAttempt | None = None
-    ) -> trio.SocketStream:
+        self,
+        uid: str | PeerId,
+        *,
+        expect: str | PeerId | None = None,
+        raw: bool = False,
+        path: str = "any",
+        on_attempt: OnAttempt | None = None,
+    ) -> P2PStream | trio.SocketStream:
         """Connect to the receiver that is registered under a UID.
 
         Like :func:`open_p2p_stream`, with the same arguments, errors and behaviour when
         cancelled, but without the round trip of connecting to the broker. Any number of tasks
-        may call this at the same time. The streams outlive the sender.
+        may call this at the same time. Raw streams outlive the sender; all others end with it,
+        because the tasks that keep them alive are the sender's.
         """
-        return await open_in_rounds(
-            parse_uid(uid), self._techniques, on_attempt, self._open_in_round
+        checked_uid = parse_uid(uid)
+        expected = parse_expected(checked_uid, expect)
+        if not raw:
+            return await self._open_session(checked_uid, expected, path, on_attempt)
+        if expect is not None or path == "relay":
+            raise LocalProtocolError(
+                "raw streams prove nobody's identity and are never relayed: "
+                "leave expect= and path= out, or raw="
+            )
+        direct = parse_path("direct", self._options.techniques)
+        connection = await self._dial(checked_uid, direct, StreamKind.RAW, on_attempt)
+        return connection.stream
+
+    async def _open_session(
+        self, uid: str, expected: PeerId | None, path: str, on_attempt: OnAttempt | None
+    ) -> P2PStream:
+        options = self._options
+        chosen = parse_path(path, options.techniques)
+        direct = tuple(technique for technique in chosen if technique is not Technique.RELAY)
+        dials: dict[PathKind, Dial] = {}
+        if direct:
+            dials[PathKind.DIRECT] = partial(
+                self._dial, uid, direct, StreamKind.SESSION, on_attempt
+            )
+        if Technique.RELAY in chosen:
+            dials[PathKind.RELAY] = partial(
+                ask_for_relay, options.broker, uid, options.identity.certificate, on_attempt
+            )
+        session = Session(
+            Role.OPENER,
+            secrets.token_bytes(SESSION_ID_BYTES),
+            options.window,
+            trio.current_time(),
         )
-
-    async def _open_in_round(self, round_: Round) -> trio.SocketStream | None:
-        if round_.technique is Technique.CLASSIC:
-            # The broker closes the connection (step 11): not one to keep.
-            return await open_over_new_link(self._broker, round_)
-        for link in self._links:
-            if link.lost is None and round_.uid not in link.asked:
-                try:
-                    return await self._open_over(link, round_)
-                except BrokerLostError:
-                    logger.debug("a kept connection to the broker was stale")
-                    break
-        link = await self._nursery.start(self._keep_link, round_.uid)
-        return await self._open_over(link, round_)
-
-    async def _open_over(self, link: BrokerLink, round_: Round) -> trio.SocketStream | None:
-        link.asked.add(round_.uid)
-        if all(round_.uid in kept.asked for kept in self._links):
-            self._nursery.start_soon(self._keep_spare_link)
-        link.users += 1
+        carrier = Carrier(session, options.grace, self._nursery)
+        pathfinder = Pathfinder(carrier, options.identity, expected, dials)
+        self._nursery.start_soon(pathfinder.run)
         try:
-            return await open_over_link(link, round_)
-        except UnknownUIDError:
-            link.asked.discard(round_.uid)  # there is no stream between our endpoint and another
+            peer_id = await pathfinder.wait_found()
+        except BaseException:
+            carrier.end()
             raise
-        finally:
-            link.users -= 1
-            self._drop_links()
+        return P2PStream(carrier, peer_id)
 
-    async def _keep_link(self, uid: str, *, task_status: trio.TaskStatus[BrokerLink]) -> None:
-        async with open_broker_link(self._broker, self._techniques) as link:
-            link.asked.add(uid)
-            await self._keep(link, task_status)
-
-    async def _keep_spare_link(self) -> None:
-        try:
-            async with open_broker_link(self._broker, self._techniques) as link:
-                await link.greet()
-                await self._keep(link)
-        except (P2PError, OSError) as error:
-            logger.info("no spare connection to the broker: %s", error)
-
-    async def _keep(
+    async def _dial(
         self,
-        link: BrokerLink,
-        task_status: trio.TaskStatus[BrokerLink] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        self._links.append(link)
-        try:
-            task_status.started(link)
-            await link.ended.wait()
-        finally:
-            self._links.remove(link)
-
-    def _drop_links(self) -> None:
-        idle = [link for link in self._links if not link.users]
-        for link in idle[: max(0, len(self._links) - MAX_KEPT_LINKS)]:
-            link.ended.set()
-        for link in idle:
-            if len(link.asked) >= MAX_ASKED:
-                link.ended.set()
+        uid: str,
+        techniques: tuple[Technique, ...],
+        kind: StreamKind,
+        on_attempt: OnAttempt | None,
+    ) -> PeerConnection:
+        errand = Errand(kind, self._options.identity.certificate, on_attempt)
+        return await open_in_rounds(uid, techniques, errand, self._open_in_round)
 
 
 @asynccontextmanager
 async def open_p2p_sender(
-    broker: BrokerAddress, *, techniques: Sequence[str] = ALL_TECHNIQUES
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = None,
+    techniques: Sequence[str] = ALL_TECHNIQUES,
+    window: int = DEFAULT_WINDOW,
+    grace: float = DEFAULT_GRACE,
 ) -> AsyncGenerator[P2PSender]:
     """Keep connections to a broker, for opening many streams without connecting to it each time.
 
-    Use as an async context manager. Leaving it closes the connections to the broker; the streams
-    live on.
+    Use as an async context manager. Leaving it closes the connections to the broker and, at once,
+    all streams that are not raw: leave it when they are closed.
 
     Args:
         broker: ``"HOST:PORT"`` or a tuple of both.
-        techniques: as for :func:`open_p2p_stream`.
+        identity: as for :func:`open_p2p_stream`, like all that follow.
+        techniques: by which techniques to be introduced.
+        window: how many bytes each stream may hold.
+        grace: for how many seconds a stream waits for another path.
 
     Yields:
         The :class:`P2PSender`. The first connection is made when the first stream is opened.
@@ -180,6 +208,105 @@ async def open_p2p_sender(
     Raises:
         LocalProtocolError: an argument is wrong.
     """
-    address, chosen = parse_broker(broker), parse_techniques(techniques)
+    options = SenderOptions.parse(broker, techniques, identity, window, grace)
     async with open_background_nursery() as nursery:
-        yield P2PSender(address, chosen, nursery)
+        links = KeptLinks(options.broker, options.techniques, nursery)
+        yield P2PSender(options, nursery, links.open_in_round)
+
+
+@overload
+def open_p2p_stream(
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = ...,
+    expect: str | PeerId | None = ...,
+    raw: Literal[False] = ...,
+    path: str = ...,
+    techniques: Sequence[str] = ...,
+    window: int = ...,
+    grace: float = ...,
+    on_attempt: OnAttempt | None = ...,
+) -> AbstractAsyncContextManager[P2PStream]: ...
+
+
+@overload
+def open_p2p_stream(
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    raw: Literal[True],
+    techniques: Sequence[str] = ...,
+    on_attempt: OnAttempt | None = ...,
+) -> AbstractAsyncContextManager[trio.SocketStream]: ...
+
+
+@asynccontextmanager
+async def open_p2p_stream(
+    uid: str | PeerId,
+    broker: BrokerAddress,
+    *,
+    identity: Identity | None = None,
+    expect: str | PeerId | None = None,
+    raw: bool = False,
+    path: str = "any",
+    techniques: Sequence[str] = ALL_TECHNIQUES,
+    window: int = DEFAULT_WINDOW,
+    grace: float = DEFAULT_GRACE,
+    on_attempt: OnAttempt | None = None,
+) -> AsyncGenerator[Any]:
+    """Connect to the receiver that is registered with a broker under a UID.
+
+    Use as an async context manager: the tasks that keep the stream alive belong to it. On leaving
+    it the stream is closed, as by :meth:`P2PStream.aclose`; at once if the block fails.
+
+    Args:
+        uid: the receiver's UID, text of 1 to 128 bytes in UTF-8, or its peer id. Whoever answers
+            for a peer id has to prove that it is theirs, so that not even the broker can deceive.
+        broker: ``"HOST:PORT"`` or a tuple of both.
+        identity: who we are. If None, one is made that nobody knows.
+        expect: the peer id that the receiver has to have, if it is not the UID itself.
+        raw: open a bare TCP connection, to a receiver that accepts such. Nothing is encrypted,
+            nobody proves an identity, and nothing is relayed.
+        path: ``"direct"`` and ``"relay"`` allow only such; with ``"any"`` the stream begins on
+            whichever is there first, and moves from the relay to a direct path when there is one.
+        techniques: by which techniques to be introduced, in this order, until one leads to a
+            direct connection: ``"fast"``, ``"classic"``; ``"relay"`` is tried at the same time.
+        window: how many bytes the stream may hold, sent and not acknowledged, or received and
+            not read; half of them for each direction.
+        grace: for how many seconds the stream waits for another path when it has lost one.
+        on_attempt: called with each :class:`Attempt` to connect when it has ended, the
+            successful one included, also when the stream looks for another path. Must not raise.
+
+    Yields:
+        A :class:`P2PStream`, or a :class:`trio.SocketStream` if it is raw. That a raw stream leads
+        to the receiver that the broker introduced is checked when the first bytes are received,
+        because waiting for it would take a round trip: ``receive_some`` raises
+        :exc:`trio.BrokenResourceError` rather than return anything from somebody else.
+
+    Raises:
+        UnknownUIDError: no receiver is registered under the UID.
+        WrongPeerError: who answered is not the peer that was expected.
+        IntroductionError: the broker introduced us, but no connection came of it. The causes
+            are in the exception group that is its ``__cause__``.
+        RelayError: only the relay was allowed, and the broker does not relay.
+        BrokerUnreachableError: no broker answers there.
+        BrokerLostError: the broker closed the connection.
+        LocalProtocolError: an argument is wrong.
+        ProtocolError: this is not a broker, or not one of this version.
+
+    If cancelled, everything that was under way is closed.
+    """
+    options = SenderOptions.parse(broker, techniques, identity, window, grace)
+    open_in_round = partial(open_over_new_link, options.broker)
+    async with open_background_nursery() as nursery:
+        sender = P2PSender(options, nursery, open_in_round)
+        stream: trio.abc.AsyncResource = await sender.open_stream(  # type: ignore[call-overload]
+            uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt
+        )
+        try:
+            yield stream
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        await stream.aclose()

@@ -1,4 +1,7 @@
-"""The broker's Trio shell: one nursery, one task per connection, a scope for its timer."""
+"""The broker's Trio shell: one nursery, one task per connection, a scope for its timer.
+
+A connection that is relayed needs none of that any more but its task.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,14 @@ import attrs
 import trio
 
 from .._endpoint import Endpoint
-from .._errors import RemoteProtocolError
+from .._errors import RemoteProtocolError, Technique
 from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, remote_endpoint, round_trip
-from .._wire.messages import Message
-from .registry import Connection, Outgoing, Registry
+from .._wire.messages import IntroductionRequest, JoinRelay, Message
+from .connection import Connection, Outgoing, State
+from .quota import DEFAULT_LIMITS, RelayLimits
+from .registry import Registry
+from .relay import Circuit, Relay
 
 READING_TIME = 1.0  # seconds that another client's message may wait for a client to read
 
@@ -25,6 +31,7 @@ async def serve_broker(
     port: int,
     *,
     host: str | bytes | None = None,
+    relay: RelayLimits | None = DEFAULT_LIMITS,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a broker, until cancelled.
@@ -35,6 +42,7 @@ async def serve_broker(
     Args:
         port: the TCP port to listen on, 0 for any free one.
         host: the address or name of the interface to listen on; all interfaces if None.
+        relay: how much to relay for peers that find no direct way; None to relay nothing.
         task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
             sockets know the port.
 
@@ -44,7 +52,7 @@ async def serve_broker(
     If cancelled, every connection is closed.
     """
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
-    await trio.serve_listeners(Broker().serve_socket, listeners, task_status=task_status)
+    await Broker(relay).serve_listeners(listeners, task_status=task_status)
 
 
 @attrs.define(eq=False)
@@ -53,17 +61,38 @@ class _Link:
 
     channel: Channel
     scope: trio.CancelScope
+    circuit: Circuit | None = None
 
 
 class Broker:
-    """One registry and the links to its clients."""
+    """One registry, the links to its clients, and the circuits between them.
 
-    def __init__(self) -> None:
+    Args:
+        relay: how much to relay; None for nothing.
+    """
+
+    def __init__(self, relay: RelayLimits | None = DEFAULT_LIMITS) -> None:
         self._links: dict[Connection, _Link] = {}
         self.registry = Registry(
             token_bytes=secrets.token_bytes,
             round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
+            relay=relay,
         )
+        self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
+
+    async def serve_listeners(
+        self,
+        listeners: list[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve all clients that come to some listeners, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._relay is not None:
+                nursery.start_soon(self._relay.watch)
+            await trio.serve_listeners(
+                self.serve_socket, listeners, handler_nursery=nursery, task_status=task_status
+            )
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one client that came over TCP, until it is done."""
@@ -72,25 +101,43 @@ class Broker:
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return
-        await self.serve(stream, endpoint)
+        circuit = await self.serve(stream, endpoint)
+        if circuit is None:
+            return
+        del endpoint  # a relayed connection is to cost little
+        try:
+            await circuit.carry(stream)
+        finally:
+            await trio.aclose_forcefully(stream)
 
-    async def serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
-        """Serve one client at the given reflexive endpoint, until it is done."""
+    async def serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> Circuit | None:
+        """Serve one client at the given reflexive endpoint, until it is done, or to be relayed.
+
+        Returns:
+            What has to carry the stream's bytes from now on; None if the stream is closed.
+        """
         connection = self.registry.connected(endpoint, trio.current_time())
         scope = trio.CancelScope(deadline=connection.deadline)
         link = self._links[connection] = _Link(Channel(stream), scope)
+        circuit = None
         try:
             with scope:
                 await self._converse(connection, link)
-            if scope.cancelled_caught and not connection.is_closed:
+            if connection.state is State.RELAYED and not link.channel.detach()[1]:
+                circuit = link.circuit
+            elif scope.cancelled_caught and not connection.is_closed:
                 logger.info("%s fell silent (%s)", endpoint, connection.state.value)
                 await self._send(self.registry.expired(connection))
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
             orphaned = self.registry.disconnected(connection)
             del self._links[connection]
-            await trio.aclose_forcefully(stream)
+            if circuit is None:
+                if link.circuit is not None:
+                    link.circuit.end()
+                await trio.aclose_forcefully(stream)
         await self._send(orphaned)
+        return circuit
 
     async def _converse(self, connection: Connection, link: _Link) -> None:
         while not connection.is_closed:
@@ -99,6 +146,7 @@ class Broker:
                 message: Message | None = await link.channel.receive()
                 while message is not None and not connection.is_closed:
                     logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
+                    _check_is_last(message, link.channel)
                     outgoing += self.registry.received(connection, message, trio.current_time())
                     message = link.channel.receive_nowait()
             except ChannelClosedError:
@@ -107,7 +155,26 @@ class Broker:
                 logger.info("%s %s", connection.endpoint, error)
                 outgoing += self.registry.violated(connection, error)
             link.scope.deadline = connection.deadline
+            if connection.state is State.RELAYED:
+                await self._open_circuit(connection, link, outgoing)
+                return
             await self._send(outgoing, own=connection)
+
+    async def _open_circuit(self, connection: Connection, link: _Link, outgoing: Outgoing) -> None:
+        """The receiver has joined: the two connections have no more to do with messages."""
+        introduction = connection.introduction
+        assert introduction is not None
+        assert introduction.grant is not None
+        assert self._relay is not None
+        sender = self._links[introduction.sender]
+        streams = sender.channel.stream, link.channel.stream
+        assert isinstance(streams[0], trio.SocketStream)
+        assert isinstance(streams[1], trio.SocketStream)
+        circuit = self._relay.open(introduction.grant, streams[0], streams[1])
+        sender.circuit = link.circuit = circuit
+        await self._send(outgoing, own=connection)
+        # Not before: it would carry what its client says to ours, who has to read the answer first.
+        sender.scope.cancel(reason="it is relayed from here on")
 
     async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
         """Send messages, to each connection all of its own at once; close the closed ones."""
@@ -143,3 +210,15 @@ class Broker:
         elif connection.is_closed:
             logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
             link.scope.cancel(reason="the registry closed this connection")
+
+
+def _check_is_last(message: Message, channel: Channel) -> None:
+    """Nobody may send anything between a request for the relay and the answer."""
+    is_request = isinstance(message, IntroductionRequest) and message.technique == Technique.RELAY
+    if is_request or isinstance(message, JoinRelay):
+        _, rest = channel.detach()
+        if rest:
+            raise RemoteProtocolError(
+                f"got more behind {message.type}: a relay takes bytes only once it has said that "
+                "it is there"
+            )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import trio
 
+from .._errors import P2PError
 from .run import CommandError
 from .standard_streams import (
     CHUNK_BYTES,
@@ -16,8 +17,10 @@ from .standard_streams import (
 )
 
 
-async def bridge_standard_streams(stream: trio.SocketStream) -> None:
-    """Copy both ways until both have ended; the end of one way is passed on.
+async def bridge_standard_streams(stream: trio.abc.HalfCloseableStream) -> None:
+    """Copy both ways until both have ended, then close the stream.
+
+    The end of one way is passed on while the other one goes on.
 
     Raises:
         CommandError: one of the ways broke.
@@ -25,9 +28,11 @@ async def bridge_standard_streams(stream: trio.SocketStream) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_send_standard_input, stream)
         nursery.start_soon(_write_standard_output, stream)
+    with _broken_explained():
+        await stream.aclose()
 
 
-async def _send_standard_input(stream: trio.SocketStream) -> None:
+async def _send_standard_input(stream: trio.abc.HalfCloseableStream) -> None:
     while data := await read_standard_input():
         with _broken_explained():
             await stream.send_all(data)
@@ -35,7 +40,7 @@ async def _send_standard_input(stream: trio.SocketStream) -> None:
         await stream.send_eof()
 
 
-async def _write_standard_output(stream: trio.SocketStream) -> None:
+async def _write_standard_output(stream: trio.abc.HalfCloseableStream) -> None:
     while True:
         with _broken_explained():
             data = await stream.receive_some(CHUNK_BYTES)
@@ -50,6 +55,12 @@ def _broken_explained() -> Generator[None]:
     try:
         yield
     except trio.BrokenResourceError as error:
-        cause = error.__cause__
-        reason = cause.strerror if isinstance(cause, OSError) else error
+        reason: object
+        match error.__cause__:
+            case OSError() as cause:
+                reason = cause.strerror
+            case P2PError() as cause:
+                reason = cause
+            case _:
+                reason = error
         raise CommandError(f"the connection to the peer broke: {reason}") from error

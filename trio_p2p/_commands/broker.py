@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from functools import partial
 
 import trio
 
+from .._broker.quota import DEFAULT_LIMITS, RelayLimits
 from .._broker.server import serve_broker
 from .._endpoint import endpoint_of
+from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
 
 
@@ -18,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a broker until it is told to stop; the exit code."""
     parser = argparse.ArgumentParser(
         prog="trio-p2p-broker",
-        description="Introduces trio_p2p peers to each other. Run it where the internet reaches "
-        "it without a NAT in between.",
+        description="Introduces trio_p2p peers to each other, and relays what they say where "
+        "there is no direct way. Run it where the internet reaches it without a NAT in between.",
     )
     parser.add_argument("--host", help="the interface to listen on (default: all)")
     parser.add_argument(
@@ -28,16 +31,72 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=4433,
         help="the TCP port to listen on, 0 for any free one (default: %(default)s)",
     )
+    _add_relay_options(parser)
     add_verbose_option(parser)
     options = parser.parse_args(arguments)
-    code = run_command(partial(_serve, options.host, options.port), verbose=options.verbose)
+    relay = _relay_limits(options)
+    code = run_command(partial(_serve, options.host, options.port, relay), verbose=options.verbose)
     return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
 
 
-async def _serve(host: str | None, port: int) -> None:
+def _add_relay_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "relay",
+        "Peers that find no direct way to each other are relayed, within limits. What is relayed "
+        "is encrypted between the peers.",
+    )
+    group.add_argument("--no-relay", action="store_true", help="relay nothing")
+    group.add_argument(
+        "--relay-rate",
+        type=_count,
+        metavar="BYTES",
+        help="bytes per second for each circuit, both directions together (default: no limit)",
+    )
+    group.add_argument(
+        "--relay-bytes",
+        type=_count,
+        metavar="BYTES",
+        help="cut a circuit that has carried so many bytes (default: no limit)",
+    )
+    group.add_argument(
+        "--relay-circuits-per-ip",
+        type=_count,
+        metavar="N",
+        default=DEFAULT_LIMITS.circuits_per_ip,
+        help="circuits at a time for one IP address (default: %(default)s)",
+    )
+    group.add_argument(
+        "--relay-circuits-per-identity",
+        type=_count,
+        metavar="N",
+        default=DEFAULT_LIMITS.circuits_per_identity,
+        help="circuits at a time for one receiver (default: %(default)s)",
+    )
+    group.add_argument(
+        "--relay-idle",
+        type=_seconds,
+        metavar="SECONDS",
+        default=DEFAULT_LIMITS.idle_time,
+        help="cut a circuit on which nothing was said for so long (default: %(default)g)",
+    )
+
+
+def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
+    if options.no_relay:
+        return None
+    return RelayLimits(
+        bytes_per_second=options.relay_rate,
+        max_bytes=options.relay_bytes,
+        circuits_per_ip=options.relay_circuits_per_ip,
+        circuits_per_identity=options.relay_circuits_per_identity,
+        idle_time=options.relay_idle,
+    )
+
+
+async def _serve(host: str | None, port: int, relay: RelayLimits | None) -> None:
     async with trio.open_nursery() as nursery:
         try:
-            listeners = await nursery.start(partial(serve_broker, port, host=host))
+            listeners = await nursery.start(partial(serve_broker, port, host=host, relay=relay))
         except OSError as error:
             raise CommandError(
                 f"cannot listen on port {port} of {host or 'this host'} ({error.strerror}): "
@@ -52,3 +111,19 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) >= 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_COUNT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds

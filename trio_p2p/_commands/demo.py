@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -24,9 +24,11 @@ from .._lab.namespaces import (
 )
 from .._lab.networks import KernelNetwork, Nat
 from .._lab.programs import Place, run, running
-from .._net.sockets import local_endpoint, remote_endpoint
+from .._net.sockets import local_endpoint
 from .._receiver import serve_p2p
 from .._sender import open_p2p_stream
+from .._stream.carrier import PathKind
+from .._stream.p2p_stream import P2PStream
 from .run import EXIT_FAILED
 from .standard_streams import end_standard_output
 
@@ -35,6 +37,12 @@ Ts = TypeVarTuple("Ts")
 
 UID = "demo"
 GREETING = b"hello through the NATs"
+ACTS = {
+    "fast introduction": [Technique.FAST],
+    "classic introduction": [Technique.CLASSIC],
+    # The relay is there sooner than a classic introduction, so that there is something to see.
+    "relay, and from there to a direct path": [Technique.CLASSIC, Technique.RELAY],
+}
 
 
 @attrs.frozen
@@ -61,14 +69,14 @@ _HERE = _Scene(
 
 
 def demonstrate(*, with_nats: bool) -> int:
-    """Connect two peers by each technique, and show how; the exit code."""
+    """Connect two peers in each way, and show how; the exit code."""
     with ExitStack() as stack:
         scene = _scene(stack) if with_nats else _HERE
         _show(scene.caption)
         try:
-            for technique in Technique:
-                _show(f"\n{technique} introduction")
-                _show(_introduce(scene, technique))
+            for title, techniques in ACTS.items():
+                _show(f"\n{title}")
+                _show(_perform(scene, techniques))
         except P2PError as error:
             print(f"trio-p2p: {error}", file=sys.stderr)
             return EXIT_FAILED
@@ -101,14 +109,14 @@ def _scene(stack: ExitStack) -> _Scene:
     )
 
 
-def _introduce(scene: _Scene, technique: Technique) -> str:
+def _perform(scene: _Scene, techniques: Sequence[Technique]) -> str:
     """Show how a receiver and a sender connect, and what came of it."""
     with (
         _steps_shown(),
         running(scene.broker, _broker, scene.address) as broker,
-        running(scene.receiver, _receive, broker, technique),
+        running(scene.receiver, _receive, broker, techniques),
     ):
-        return run(scene.sender, _send, broker, technique)
+        return run(scene.sender, _send, broker, techniques)
 
 
 async def _broker(host: str, *, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
@@ -119,29 +127,39 @@ async def _broker(host: str, *, task_status: trio.TaskStatus[tuple[str, int]]) -
 
 async def _receive(
     broker: tuple[str, int],
-    technique: Technique,
+    techniques: Sequence[Technique],
     *,
     task_status: trio.TaskStatus[object],
 ) -> None:
-    async def echo(stream: trio.SocketStream) -> None:
+    async def echo(stream: P2PStream) -> None:
         async for data in stream:
             await stream.send_all(data)
 
-    await serve_p2p(echo, UID, broker, techniques=[technique], task_status=task_status)
+    await serve_p2p(echo, UID, broker, techniques=techniques, task_status=task_status)
 
 
-async def _send(broker: tuple[str, int], technique: Technique) -> str:
+async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str:
     started_at = trio.current_time()
-    stream = await open_p2p_stream(UID, broker, techniques=[technique])
-    milliseconds = 1000 * (trio.current_time() - started_at)
-    async with stream:
-        ends = f"{local_endpoint(stream.socket)} → {remote_endpoint(stream.socket)}"
+
+    def elapsed() -> str:
+        return f"{1000 * (trio.current_time() - started_at):.1f} ms"
+
+    async with open_p2p_stream(UID, broker, techniques=techniques) as stream:
+        began = path = stream.path
+        lines = [f"connected in {elapsed()}: {began}"]
         await stream.send_all(GREETING)
+        if Technique.RELAY in techniques:
+            while path is None or path.kind is PathKind.RELAY:
+                path = await stream.wait_path_changed()
+            if path is not began:
+                lines.append(f"moved after {elapsed()} to {path}")
+            await stream.send_all(GREETING)
         await stream.send_eof()
         echoed = b"".join([data async for data in stream])
-    if echoed != GREETING:
+    if not echoed or echoed.replace(GREETING, b""):
         raise P2PError(f"the receiver echoed {echoed!r}: please report this")
-    return f"connected directly in {milliseconds:.1f} ms, {ends}; {len(echoed)} bytes came back"
+    lines.append(f"{len(echoed)} bytes came back, encrypted, from {stream.peer_id}")
+    return "\n".join(lines)
 
 
 @contextmanager

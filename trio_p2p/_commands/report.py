@@ -1,18 +1,35 @@
-"""The report of ``trio-p2p connect``: how a stream came about, or why not."""
+"""The report of ``trio-p2p connect``: how a stream came about, or why not, and what carried it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
 
 from .._errors import Attempt
+from .._peer_id import PeerId
+from .._stream.carrier import PathKind, StreamPath
+from .._stream.p2p_stream import P2PStream
 from .run import CommandError
+
+
+@attrs.frozen
+class _PathChange:
+    """A path that a stream was on, or None if it had none, and since when."""
+
+    seconds: float
+    path: StreamPath | None
 
 
 class Report:
     """A file that the report goes to, opened before there is anything to tell, as that may fail.
+
+    Its clock starts now.
 
     Attributes:
         attempts: the attempts to connect, in the order in which they ended.
@@ -24,32 +41,68 @@ class Report:
     def __init__(self, path: str) -> None:
         self.attempts: list[Attempt] = []
         self._path = path
+        self._started_at = trio.current_time()
+        self._seconds: float | None = None
+        self._peer_id: PeerId | None = None
+        self._changes: list[_PathChange] = []
         with self._explained():
             self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - until write()
 
-    def write(self, *, seconds: float | None) -> None:
-        """Write how a stream was opened; ``seconds`` is None if it was not.
+    def note_opened(self, stream: P2PStream) -> None:
+        """A stream is there."""
+        self._seconds = self._elapsed()
+        self._peer_id = stream.peer_id
+        self._note_path(stream.path)
+
+    def note_opened_raw(self) -> None:
+        """A raw stream is there, which the last attempt has led to."""
+        self._seconds = self._elapsed()
+        last = self.attempts[-1]
+        assert last.local is not None
+        assert last.remote is not None
+        self._note_path(StreamPath(PathKind.DIRECT, last.technique, last.local, last.remote))
+
+    async def watch(self, stream: P2PStream) -> None:
+        """Note each path that a stream changes to, until it has ended."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                self._note_path(stream.path)
+                await stream.wait_path_changed()
+
+    def write(self) -> None:
+        """Write what was noted.
 
         Raises:
             CommandError: the file cannot be written.
         """
+        began = next((change.path for change in self._changes if change.path is not None), None)
         report = {
-            "path": None if seconds is None else "direct",
-            "technique": None if seconds is None else self.attempts[-1].technique,
-            "seconds": seconds,
-            "attempts": [
+            "path": began and began.kind,
+            "technique": began and began.technique,
+            "seconds": self._seconds,
+            "peer_id": self._peer_id and str(self._peer_id),
+            "path_changes": [
                 {
-                    "technique": attempt.technique,
-                    "local": attempt.local and str(attempt.local),
-                    "remote": attempt.remote and str(attempt.remote),
-                    "outcome": attempt.outcome,
-                    "seconds": attempt.seconds,
+                    "seconds": change.seconds,
+                    "path": change.path and change.path.kind,
+                    **_way(change.path),
                 }
+                for change in self._changes
+            ],
+            "attempts": [
+                {**_way(attempt), "outcome": attempt.outcome, "seconds": attempt.seconds}
                 for attempt in self.attempts
             ],
         }
         with self._explained(), self._file:
             self._file.write(json.dumps(report, indent=2) + "\n")
+
+    def _note_path(self, path: StreamPath | None) -> None:
+        if not self._changes or self._changes[-1].path != path:
+            self._changes.append(_PathChange(self._elapsed(), path))
+
+    def _elapsed(self) -> float:
+        return trio.current_time() - self._started_at
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -59,3 +112,13 @@ class Report:
             raise CommandError(
                 f"the report {self._path} cannot be written: {error.strerror}"
             ) from error
+
+
+def _way(end: Attempt | StreamPath | None) -> dict[str, Any]:
+    if end is None:
+        return {"technique": None, "local": None, "remote": None}
+    return {
+        "technique": end.technique,
+        "local": end.local and str(end.local),
+        "remote": end.remote and str(end.remote),
+    }

@@ -46,7 +46,7 @@ async def read_standard_input() -> bytes:
         raise CommandError(f"standard input cannot be read: {error.strerror}") from error
 
 
-async def write_standard_output(data: bytes) -> None:
+async def write_standard_output(data: bytes | bytearray) -> None:
     """Write all of it.
 
     Raises:
@@ -73,7 +73,7 @@ def _read() -> bytes:
     return os.read(_INPUT, CHUNK_BYTES)
 
 
-def _write(data: bytes) -> None:
+def _write(data: bytes | bytearray) -> None:
     rest = memoryview(data)
     while rest:
         select.select([], [_OUTPUT], [])

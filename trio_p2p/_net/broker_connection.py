@@ -12,9 +12,11 @@ from .._endpoint import Endpoint, endpoint_of
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,
+    IdentityError,
     IntroductionError,
     LocalProtocolError,
     P2PError,
+    RelayError,
     RemoteProtocolError,
     UIDTakenError,
     UnknownUIDError,
@@ -117,7 +119,28 @@ class BrokerConnection(trio.abc.AsyncResource):
         detect_dead_peer(sock, KEEPALIVE_TIME)
         self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
         self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
+        self._challenge: bytes | None = None
         self._is_greeted = False
+
+    async def receive_challenge(self) -> bytes:
+        """Greet the broker, and wait for the challenge that its greeting brings.
+
+        Raises:
+            BrokerLostError: the connection broke.
+            P2PError: as :meth:`receive`.
+        """
+        await self.send()
+        while not self._is_greeted:
+            self._take_greeting(await self._receive_message())
+        if self._challenge is None:
+            raise RemoteProtocolError("got a greeting without a challenge from the broker")
+        return self._challenge
+
+    def detach(self) -> tuple[trio.SocketStream, bytes]:
+        """The stream, and what has come over it already behind the last message."""
+        stream, received = self._channel.detach()
+        assert isinstance(stream, trio.SocketStream)
+        return stream, received
 
     async def send(self, *messages: Message) -> None:
         """Send messages; before the first one, our greeting.
@@ -139,25 +162,29 @@ class BrokerConnection(trio.abc.AsyncResource):
             RemoteProtocolError: what came is not a message.
             P2PError: the broker refuses everything; see :func:`error_of`.
         """
-        while True:
-            try:
-                message = await self._channel.receive()
-            except ChannelClosedError as error:
-                raise self._lost(error) from error
-            match message:
-                case Refused(number=None):
-                    raise error_of(message)
-                case Hello(version=version) if not self._is_greeted:
-                    if version != VERSION:
-                        raise UnsupportedVersionError(
-                            f"the broker at {self.remote} speaks version {version} of the "
-                            f"protocol, this program {VERSION}: update the older one"
-                        )
-                    self._is_greeted = True
-                case _ if self._is_greeted:
-                    return message
-                case _:
-                    raise unexpected(message)
+        while not self._is_greeted:
+            self._take_greeting(await self._receive_message())
+        return await self._receive_message()
+
+    async def _receive_message(self) -> Message:
+        try:
+            message = await self._channel.receive()
+        except ChannelClosedError as error:
+            raise self._lost(error) from error
+        if isinstance(message, Refused) and message.number is None:
+            raise error_of(message)
+        return message
+
+    def _take_greeting(self, message: Message) -> None:
+        if not isinstance(message, Hello):
+            raise unexpected(message)
+        if message.version != VERSION:
+            raise UnsupportedVersionError(
+                f"the broker at {self.remote} speaks version {message.version} of the protocol, "
+                f"this program {VERSION}: update the older one"
+            )
+        self._challenge = message.challenge
+        self._is_greeted = True
 
     async def keep_alive(self) -> None:
         """Send a keepalive now and then, until the connection is lost."""
@@ -196,8 +223,13 @@ def error_of(refused: Refused) -> P2PError:
             )
         case RefusalCode.PROTOCOL_VIOLATION:
             return LocalProtocolError(f"the broker refused what it was sent: {refused.reason}")
+        case RefusalCode.IDENTITY_NOT_PROVEN:
+            return IdentityError(f"the broker does not believe our identity: {refused.reason}")
+        case RefusalCode.RELAY_REFUSED:
+            return RelayError(f"the broker does not relay this: {refused.reason}")
         case (
             RefusalCode.UNSUPPORTED_TECHNIQUE
+            | RefusalCode.UNSUPPORTED_STREAM
             | RefusalCode.RECEIVER_LOST
             | RefusalCode.RECEIVER_SILENT
         ):

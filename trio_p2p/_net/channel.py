@@ -125,6 +125,10 @@ class Channel:
         payload = self._frames.next_untrusted()
         return None if payload is None else decode_untrusted(payload)
 
+    def detach(self) -> tuple[trio.abc.Stream, bytes]:
+        """The stream, and what has been read from it and is no message any more."""
+        return self.stream, self._frames.take_rest()
+
     async def aclose(self) -> None:
         """Close the stream, also when cancelled."""
         await self.stream.aclose()

@@ -103,6 +103,12 @@ class FrameReader:
         """Whether the stream stands between two frames."""
         return not self._buffer
 
+    def take_rest(self) -> bytes:
+        """Remove and return what has come behind the frames that were taken."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     def next_untrusted(self) -> bytes | None:
         """The next whole frame's payload, or None while there is none.
 

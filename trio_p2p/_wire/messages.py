@@ -17,13 +17,17 @@ import attrs
 from .._endpoint import Endpoint
 
 VERSION = 1
-CAPABILITIES = ("classic", "fast")
+CAPABILITIES = ("classic", "fast", "raw", "relay", "session")
 
 MAX_UID_BYTES = 128
 ID_BYTES = 16  # unguessable: 128 random bits
 NONCE_BYTES = 32  # the key of HMAC-SHA-256
+CHALLENGE_BYTES = 32
+SIGNATURE_BYTES = 64  # Ed25519's
+MAX_CERTIFICATE_BYTES = 1024
 MAX_REASON_BYTES = 512
 MAX_ROUND_TRIP = 60_000_000  # microseconds
+MAX_COUNT = 2**63 - 1
 
 Check: TypeAlias = Callable[[Any], Any]
 
@@ -38,8 +42,21 @@ class RefusalCode(enum.StrEnum):
     PROTOCOL_VIOLATION = "protocol-violation"
     RECEIVER_LOST = "receiver-lost"
     RECEIVER_SILENT = "receiver-silent"
+    UNSUPPORTED_STREAM = "unsupported-stream"
+    IDENTITY_NOT_PROVEN = "identity-not-proven"
+    RELAY_REFUSED = "relay-refused"
 
 
+class StreamKind(enum.StrEnum):
+    """What the sender makes of a connection; the receiver must make the same."""
+
+    SESSION = "session"
+    """TLS 1.3 between the peers, and a session above it."""
+    RAW = "raw"
+    """The bare TCP connection."""
+
+
+_STREAM_KINDS = frozenset(kind.value for kind in StreamKind)
 _REFUSAL_CODES = frozenset(code.value for code in RefusalCode)
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96: an IPv4 address has one form here
 
@@ -73,6 +90,18 @@ def _check_bytes(length: int) -> Check:
         return value
 
     return check
+
+
+def _check_certificate(value: Any) -> bytes:
+    if type(value) is not bytes or not 0 < len(value) <= MAX_CERTIFICATE_BYTES:
+        raise ValueError(f"not a certificate of up to {MAX_CERTIFICATE_BYTES} bytes")
+    return value
+
+
+def _check_stream_kind(value: Any) -> StreamKind:
+    if type(value) is not str or value not in _STREAM_KINDS:
+        raise ValueError("not a kind of stream of this version")
+    return StreamKind(value)
 
 
 def _check_reason(value: Any) -> str:
@@ -116,29 +145,35 @@ def _field(check: Check, default: Any = attrs.NOTHING) -> Any:
 
 _check_id = _check_bytes(ID_BYTES)
 _check_nonce = _check_bytes(NONCE_BYTES)
+_check_challenge = _check_bytes(CHALLENGE_BYTES)
+_check_signature = _check_bytes(SIGNATURE_BYTES)
 _check_number = _check_integer(0, 2**32 - 1)
 _check_round_trip = _check_integer(0, MAX_ROUND_TRIP)
-_SECRETS = (_check_id, _check_nonce)
+_check_count = _check_integer(1, MAX_COUNT)
+# Not shown: secrets, and what would fill the log.
+_SECRETS = (_check_id, _check_nonce, _check_challenge, _check_signature, _check_certificate)
 
 
 @attrs.frozen
 class Hello:
-    """The first message of either side: what it speaks."""
+    """The first message of either side: what it speaks; the broker's brings a fresh challenge."""
 
     type: ClassVar = "hello"
     step: ClassVar = "greeting"
     version: int = _field(_check_integer(0, 2**16 - 1), VERSION)
     capabilities: tuple[str, ...] = _field(_check_capabilities, CAPABILITIES)
+    challenge: bytes | None = _field(_check_challenge, None)
 
 
 @attrs.frozen
 class Register:
-    """The receiver asks for its UID; ``resume`` proves that it was its own."""
+    """The receiver asks for its UID, and signs the challenge with its certificate's key."""
 
     type: ClassVar = "register"
     step: ClassVar = "initiation 1"
     uid: str = _field(check_uid)
-    resume: bytes | None = _field(_check_id, None)
+    certificate: bytes = _field(_check_certificate)
+    signature: bytes = _field(_check_signature)
 
 
 @attrs.frozen
@@ -148,7 +183,6 @@ class Registered:
     type: ClassVar = "registered"
     step: ClassVar = "initiation 2"
     endpoint: Endpoint = _field(_check_endpoint)
-    resume: bytes = _field(_check_id)
 
 
 @attrs.frozen
@@ -176,6 +210,8 @@ class IntroductionRequest:
     number: int = _field(_check_number)
     uid: str = _field(check_uid)
     technique: str = _field(_check_reason)
+    stream: StreamKind = _field(_check_stream_kind)
+    certificate: bytes = _field(_check_certificate)
 
 
 @attrs.frozen
@@ -204,6 +240,7 @@ class SenderEndpoint:
     step: ClassVar = "step 4"
     endpoint: Endpoint = _field(_check_endpoint)
     nonce: bytes = _field(_check_nonce)
+    certificate: bytes = _field(_check_certificate)
     round_trip: int = _field(_check_round_trip, 0)
 
 
@@ -225,7 +262,42 @@ class ReceiverEndpoint:
     number: int = _field(_check_number)
     endpoint: Endpoint = _field(_check_endpoint)
     nonce: bytes = _field(_check_nonce)
+    certificate: bytes = _field(_check_certificate)
     round_trip: int = _field(_check_round_trip, 0)
+
+
+@attrs.frozen
+class RelayRequest:
+    """Somebody asks to be relayed to the receiver, who then joins on a connection of its own."""
+
+    type: ClassVar = "relay_request"
+    step: ClassVar = "relay 2"
+    introduction: bytes = _field(_check_id)
+    certificate: bytes = _field(_check_certificate)
+
+
+@attrs.frozen
+class JoinRelay:
+    """The receiver's connection for the relay."""
+
+    type: ClassVar = "join_relay"
+    step: ClassVar = "relay 3"
+    introduction: bytes = _field(_check_id)
+
+
+@attrs.frozen
+class Relayed:
+    """From here on the connection carries what the peers say; both get one, the last message.
+
+    Should the broker end the circuit, then behind the circuit's id comes a last ``refused``.
+    """
+
+    type: ClassVar = "relayed"
+    step: ClassVar = "relay 4"
+    circuit: bytes = _field(_check_id)
+    certificate: bytes | None = _field(_check_certificate, None)
+    bytes_per_second: int | None = _field(_check_count, None)
+    max_bytes: int | None = _field(_check_count, None)
 
 
 @attrs.frozen
@@ -251,6 +323,9 @@ Message: TypeAlias = (
     | SenderEndpoint
     | HolePunched
     | ReceiverEndpoint
+    | RelayRequest
+    | JoinRelay
+    | Relayed
     | Refused
 )
 MESSAGE_TYPES: tuple[type[Message], ...] = get_args(Message)

@@ -1,0 +1,166 @@
+"""The ways of sending bytes that are measured, each in two processes of its own."""
+
+import socket
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import TypeAlias
+
+import attrs
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from trio_p2p._identity import Identity
+from trio_p2p._stream.path import Path
+from trio_p2p._stream.tls import make_context
+
+ROUND_BYTES = 2**28
+KIB = 2**10
+
+_HOST = "127.0.0.1"
+
+Send: TypeAlias = Callable[[bytes], Awaitable[None]]
+Receive: TypeAlias = Callable[[], Awaitable[bytes | bytearray | memoryview]]
+Announce: TypeAlias = Callable[[int], None]
+
+
+@attrs.frozen
+class Way:
+    """A way to send bytes.
+
+    Attributes:
+        open_sender: connects to a port, and gives what sends.
+        open_receiver: announces a port, waits for the sender, and gives what receives.
+        piece_bytes: how much is sent at once.
+    """
+
+    open_sender: Callable[[int], AbstractAsyncContextManager[Send]]
+    open_receiver: Callable[[Announce], AbstractAsyncContextManager[Receive]]
+    piece_bytes: int = 256 * KIB
+
+
+@asynccontextmanager
+async def _open_tcp_sender(port: int) -> AsyncGenerator[Send]:
+    async with await _connect(port) as stream:
+        yield stream.send_all
+
+
+@asynccontextmanager
+async def _open_tcp_receiver(max_bytes: int, announce: Announce) -> AsyncGenerator[Receive]:
+    async with await _accept(announce) as stream:
+        yield partial(stream.receive_some, max_bytes)
+
+
+@asynccontextmanager
+async def _open_ssl_sender(port: int) -> AsyncGenerator[Send]:
+    stream = await _connect(port)
+    context = make_context(_SENDER, _RECEIVER.certificate, server_side=False)
+    async with trio.SSLStream(stream, context) as ssl_stream:
+        yield ssl_stream.send_all
+
+
+@asynccontextmanager
+async def _open_ssl_receiver(announce: Announce) -> AsyncGenerator[Receive]:
+    stream = await _accept(announce)
+    context = make_context(_RECEIVER, _SENDER.certificate, server_side=True)
+    async with trio.SSLStream(stream, context, server_side=True) as ssl_stream:
+        await ssl_stream.do_handshake()
+        yield partial(ssl_stream.receive_some, None)
+
+
+@asynccontextmanager
+async def _open_path_sender(port: int) -> AsyncGenerator[Send]:
+    stream = await _connect(port)
+    path = _make_path(stream, _SENDER, _RECEIVER, server_side=False)
+    await path.do_handshake()
+    yield path.send
+    path.close()
+
+
+@asynccontextmanager
+async def _open_path_receiver(announce: Announce) -> AsyncGenerator[Receive]:
+    path = _make_path(await _accept(announce), _RECEIVER, _SENDER, server_side=True)
+    await path.do_handshake()
+    yield path.receive
+    path.close()
+
+
+def _make_path(
+    stream: trio.SocketStream, identity: Identity, peer: Identity, *, server_side: bool
+) -> Path:
+    certificate = peer.certificate
+    context = make_context(identity, certificate, server_side=server_side)
+    return Path(stream, context, server_side=server_side, peer_certificate=certificate)
+
+
+async def _accept(announce: Announce) -> trio.SocketStream:
+    [listener] = await trio.open_tcp_listeners(0, host=_HOST)
+    async with listener:
+        announce(listener.socket.getsockname()[1])
+        return without_pacing(await listener.accept())
+
+
+async def _connect(port: int) -> trio.SocketStream:
+    return without_pacing(await trio.open_tcp_stream(_HOST, port))
+
+
+def without_pacing(stream: trio.SocketStream) -> trio.SocketStream:
+    """The same stream, with a congestion control that leaves the loopback interface alone.
+
+    BBR, some machines' default, paces what it sends, and misjudges a connection without a delay:
+    the same processes then are fast or slow, as it happens.
+    """
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+    return stream
+
+
+def _tcp(piece_bytes: int) -> Way:
+    return Way(_open_tcp_sender, partial(_open_tcp_receiver, piece_bytes), piece_bytes)
+
+
+# Both processes have to know both; nothing is protected by them.
+_SENDER, _RECEIVER = (
+    Identity(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)) for number in (1, 2)
+)
+
+TCP, TCP_SMALL, SSL, PATH = (
+    "trio.SocketStream",
+    "trio.SocketStream, 64 KiB",
+    "trio.SSLStream",
+    "path alone",
+)
+WAYS = {
+    TCP_SMALL: _tcp(64 * KIB),
+    TCP: _tcp(256 * KIB),
+    SSL: Way(_open_ssl_sender, _open_ssl_receiver),
+    PATH: Way(_open_path_sender, _open_path_receiver),
+}
+
+
+async def _receive(name: str) -> None:
+    """Print the port, and then a line for each round; until the sender has ended."""
+    async with WAYS[name].open_receiver(partial(print, flush=True)) as receive:
+        missing = ROUND_BYTES
+        while data := await receive():
+            missing -= len(data)
+            if not missing:
+                print(flush=True)
+                missing = ROUND_BYTES
+
+
+async def _send(name: str, port: int) -> None:
+    """Send a round for each line that comes; until no more come."""
+    way = WAYS[name]
+    piece = bytes(way.piece_bytes)
+    async with way.open_sender(port) as send:
+        while await trio.to_thread.run_sync(sys.stdin.readline):
+            for _ in range(ROUND_BYTES // way.piece_bytes):
+                await send(piece)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "receiver":
+        trio.run(_receive, sys.argv[2])
+    else:
+        trio.run(_send, sys.argv[2], int(sys.argv[3]))

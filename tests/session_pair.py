@@ -1,0 +1,235 @@
+"""Two sessions and the connections between them, treated as the carriers on both sides would."""
+
+import random
+
+import attrs
+
+from trio_p2p._errors import StreamAbortedError
+from trio_p2p._stream.frames import SESSION_ID_BYTES, AbortCode, Hello, abort
+from trio_p2p._stream.session import Role, Session, State
+
+IDENTIFIER = bytes(SESSION_ID_BYTES)
+SOCKET_BYTES = 300_000  # in flight, until whoever sends has to wait
+MOST = 1 << 30
+
+_PATTERN = random.Random(1).randbytes(65_521) * 20
+
+
+def stream_bytes(offset: int, count: int) -> bytes:
+    """What every stream here consists of."""
+    start = offset % 65_521
+    return _PATTERN[start : start + count]
+
+
+@attrs.define(eq=False)
+class Wire:
+    """A connection: what is on its way to each side, and what became of it."""
+
+    in_flight: dict[Role, bytearray] = attrs.field(
+        factory=lambda: {role: bytearray() for role in Role}
+    )
+    closed_by: set[Role] = attrs.field(factory=set)
+    is_broken: bool = False
+    is_black_hole: bool = False
+    beginning: bytes = b""  # what the acceptor has got before it knew what this is
+
+
+class End:
+    """One side: a session, the connection that carries it, and the application."""
+
+    def __init__(self, role: Role, window: int) -> None:
+        self.role = role
+        self.session = Session(role, IDENTIFIER, window, 0.0)
+        self.wire: Wire | None = None
+        self.written = self.read = 0
+        self.has_ended = self.is_closed = self.has_read_end = False
+
+    @property
+    def other(self) -> Role:
+        return Role.ACCEPTOR if self.role is Role.OPENER else Role.OPENER
+
+    def say(self, data: bytes | bytearray) -> None:
+        assert self.wire is not None
+        self.wire.in_flight[self.other] += data
+
+    def leave(self) -> None:
+        if self.wire is not None:
+            self.wire.closed_by.add(self.role)
+            self.wire = None
+
+    def lose(self, now: float) -> None:
+        self.leave()
+        self.session.lose_path(now)
+
+
+class Pair:
+    """Both sides, the connections that were ever made between them, and the time."""
+
+    def __init__(self, window: int = 1 << 19) -> None:
+        self.now = 1000.0
+        self.ends = {role: End(role, window) for role in Role}
+        self.opener, self.acceptor = self.ends.values()
+        self.wires: list[Wire] = []
+        self.is_begun = False  # whether the acceptor has heard of the session
+
+    # The applications.
+
+    def write(self, end: End, count: int) -> int:
+        session = end.session
+        taken = min(count, session.room, 1_000_000)
+        if taken:
+            session.write(stream_bytes(end.written, taken), self.now)
+        session.is_blocked = taken < count
+        end.written += taken
+        return taken
+
+    def read(self, end: End, count: int) -> int:
+        data = end.session.read(count)
+        if data is None:
+            return 0
+        other = self.ends[end.other]
+        if data:
+            assert data == stream_bytes(end.read, len(data))
+            assert not end.has_read_end
+        else:
+            assert other.has_ended
+            assert end.read == other.written or other.is_closed
+            end.has_read_end = True
+        end.read += len(data)
+        assert end.read <= other.written
+        return len(data)
+
+    def write_eof(self, end: End) -> None:
+        end.has_ended = True
+        end.session.write_eof(self.now)
+
+    def close(self, end: End) -> None:
+        end.is_closed = end.has_ended = True
+        end.session.is_blocked = False
+        if not end.session.is_over:
+            end.session.close(self.now)
+        self._end_if_over(end)
+
+    # The connections.
+
+    def open(self) -> Wire:
+        wire = Wire()
+        self.wires.append(wire)
+        self.opener.session.open_path(self.now)
+        self.opener.leave()
+        self.opener.wire = wire
+        return wire
+
+    def pump(self, end: End) -> bool:
+        """Send what an end has to say, as far as the connection takes it; whether it took any."""
+        is_changed = False
+        while end.wire is not None and len(end.wire.in_flight[end.other]) < SOCKET_BYTES:
+            pieces = end.session.pieces_to_send(self.now)
+            if not pieces:
+                break
+            end.say(b"".join(pieces))
+            is_changed = True
+        self._end_if_over(end)
+        return is_changed
+
+    def deliver(self, wire: Wire, to: Role, count: int = MOST) -> bool:
+        """Let so many bytes arrive, or the end of the connection; whether anything did."""
+        end = self.ends[to]
+        if wire.is_black_hole:
+            return False
+        if wire.is_broken:
+            return self._end_wire(wire, end)
+        data = bytes(wire.in_flight[to][:count])
+        del wire.in_flight[to][:count]
+        if data:
+            if end.wire is wire:
+                end.session.received_untrusted(data, self.now)
+                self._end_if_over(end)
+            elif to is Role.ACCEPTOR and to not in wire.closed_by:
+                self._greet(wire, data)
+            return True
+        return end.other in wire.closed_by and self._end_wire(wire, end)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, while nothing arrives."""
+        until = self.now + seconds
+        while self.now < until:
+            events = [until]
+            for end in self.ends.values():
+                if end.wire is not None:
+                    events += [end.session.dead_at(), end.session.heartbeat_at()]
+            self.now = min((time for time in events if time > self.now), default=until)
+            for end in self.ends.values():
+                self.pump(end)
+                if end.wire is not None and self.now >= end.session.dead_at():
+                    end.lose(self.now)
+
+    def run(self) -> None:
+        """Let everything arrive until nobody has anything to say; everybody reads."""
+        is_changed = True
+        while is_changed:
+            is_changed = False
+            if self.is_path_wanted:
+                self.open()
+            for end in self.ends.values():
+                is_changed |= self.pump(end)
+            for wire in self.wires:
+                for role in Role:
+                    is_changed |= self.deliver(wire, role)
+            for end in self.ends.values():
+                if not end.is_closed:
+                    is_changed |= self.read(end, MOST) > 0
+
+    @property
+    def is_path_wanted(self) -> bool:
+        session = self.opener.session
+        return self.opener.wire is None and not session.is_over and not session.peer_is_closed
+
+    def _greet(self, wire: Wire, data: bytes) -> None:
+        acceptor = self.acceptor
+        wire.beginning += data
+        split = Hello.split_untrusted(wire.beginning)
+        if split is None:
+            return
+        hello, rest = split
+        if acceptor.session.is_over:
+            wire.in_flight[Role.OPENER] += abort(AbortCode.NOT_ADMITTED, "this stream is over")
+        elif acceptor.session.accept_path(hello, self.now):
+            self.is_begun = True
+            acceptor.leave()
+            acceptor.wire = wire
+            acceptor.session.received_untrusted(rest, self.now)
+            self._end_if_over(acceptor)
+            return
+        wire.closed_by.add(Role.ACCEPTOR)
+
+    def _end_wire(self, wire: Wire, end: End) -> bool:
+        if end.wire is not wire:
+            return False
+        end.lose(self.now)
+        return True
+
+    def _end_if_over(self, end: End) -> None:
+        if end.session.is_over and end.wire is not None:
+            if not isinstance(end.session.error, StreamAbortedError):
+                end.say(end.session.farewell())
+            end.leave()
+
+    # What always holds.
+
+    def check(self) -> None:
+        for end in self.ends.values():
+            session, other = end.session, self.ends[end.other]
+            half = session._capacity
+            assert len(session._unsent) + len(session._unacked) <= half
+            assert len(session._inbox) <= session._window <= half
+            assert 0 <= session.room <= half
+            assert session._sent <= session._limit <= other.session._given
+            assert session._received <= other.written
+            assert session.error is None or self.is_excused(end)
+            if session.state is State.FINISHED and not session.peer_is_closed:
+                assert other.session._received == end.written
+
+    def is_excused(self, end: End) -> bool:
+        """Whether an end cannot know better: the other one was done, and its farewell is lost."""
+        return self.ends[end.other].session.is_over

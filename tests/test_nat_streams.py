@@ -1,0 +1,280 @@
+"""Streams behind real NATs: they move to better paths, and survive whatever kills one."""
+
+import itertools
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from trio_p2p import (
+    P2PStream,
+    PathKind,
+    StreamPath,
+    open_p2p_stream,
+    serve_broker,
+    serve_p2p,
+)
+from trio_p2p._stream import session
+
+from .lab import Host, KernelNetwork, Nat, Network, Site, UserspaceNetwork, run, running, start
+from .streams import Content, exchange_content
+
+PATIENCE = 60.0  # seconds until something that hangs fails its test
+TRIES = 3
+
+# Everything once, or for hours: with TRIO_P2P_SOAK=1 as much as the documentation speaks of.
+IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))
+KILLS = 30 if IS_SOAK else 5
+BYTES_EACH_WAY = 2**28 if IS_SOAK else 2**24
+
+
+class Lab:
+    """A broker, a receiver and a sender, the latter two behind NATs."""
+
+    def __init__(self, network: Network, stack: ExitStack, nat: Nat) -> None:
+        self.host = network.add_host()
+        self.receiver, self.sender = network.add_site(nat), network.add_site(nat)
+        self._stack = stack
+        self._numbers = itertools.count()
+        self._broker = ExitStack()
+        self._port = 0
+        self.start_broker()
+
+    @property
+    def broker(self) -> tuple[str, int]:
+        return str(self.host.host_address), self._port
+
+    def start_broker(self) -> None:
+        self._broker = self._stack.enter_context(ExitStack())
+        listeners = self._broker.enter_context(running(self.host.host, serve_broker, self._port))
+        self._port = listeners[0].socket.getsockname()[1]
+
+    def stop_broker(self) -> None:
+        self._broker.close()
+
+    @contextmanager
+    def serving(self, handler: Callable[[P2PStream], Any]) -> Iterator[None]:
+        with running(self.receiver.host, serve_p2p, handler, "receiver", self.broker):
+            yield
+
+    @contextmanager
+    def direct_paths_blocked(self, verdict: str = "drop") -> Iterator[None]:
+        """Let nothing pass between the two sites but through the broker."""
+        peer = self.receiver.public_address
+        with self._filtered(f"ip daddr {peer} {verdict}", f"ip saddr {peer} {verdict}"):
+            yield
+
+    def kill(self, path: StreamPath, verdict: str) -> None:
+        """Let nothing pass any more of one connection of the sender."""
+        host, port = path.local.address, path.local.port
+        self._stack.enter_context(
+            self._filtered(
+                f"ip saddr {host} tcp sport {port} {verdict}",
+                f"ip daddr {host} tcp dport {port} {verdict}",
+            )
+        )
+
+    def forget(self) -> None:
+        """Let the sender's NAT forget all its mappings, as if it had been switched off."""
+        router = self.sender.router
+        routes = router.command("ip", "route", "show", "dev", "wan").splitlines()
+        routes.sort(key=lambda route: "via" in route)  # what leads to a gateway comes first
+        router.ip(
+            "link set wan down",
+            "link set wan up",
+            *(f"route replace {route} dev wan" for route in routes),
+        )
+
+    @contextmanager
+    def _filtered(self, *rules: str) -> Iterator[None]:
+        table = f"filtered{next(self._numbers)}"
+        body = "\n".join(rules)
+        hook = "type filter hook forward priority filter - 1"
+        router = self.sender.router
+        router.command(
+            "nft", "-f", "-", stdin=f"table ip {table} {{\nchain c {{\n{hook}\n{body}\n}}\n}}\n"
+        )
+        try:
+            yield
+        finally:
+            router.command("nft", "delete", "table", "ip", table)
+
+
+RESET = "meta l4proto tcp reject with tcp reset"
+
+
+@contextmanager
+def open_lab(network: Network, nat: Nat | None = None) -> Iterator[Lab]:
+    with ExitStack() as stack:
+        yield Lab(network, stack, nat or Nat())
+
+
+# From the relay to a direct path, and back
+
+ROUND_TRIP = 0.100
+PIECE = bytes(1000)
+PERIOD = 0.002
+
+
+@attrs.frozen
+class Transfer:
+    """What came of one: the kinds of its paths, and the pause while it moved to the direct one."""
+
+    kinds: list[PathKind | None]
+    pause: float
+
+
+def test_transfer_moves_to_a_direct_path_in_less_than_two_round_trips_and_back_to_the_relay(
+    userspace_network: UserspaceNetwork,
+) -> None:
+    with open_lab(userspace_network) as lab:
+        for pair in itertools.combinations([lab.host, lab.receiver, lab.sender], 2):
+            userspace_network.set_round_trip(*pair, ROUND_TRIP)
+        with lab.serving(_report_longest_pause):
+            transfers = (_move(lab) for _ in range(TRIES))
+            assert any(transfer.pause < 2 * ROUND_TRIP for transfer in transfers)
+
+
+async def _report_longest_pause(stream: P2PStream) -> None:
+    """Receive; at each blank tell the longest pause since the last one, and all that has come."""
+    total, longest, before = 0, 0.0, math.inf
+    async for data in stream:
+        now = trio.current_time()
+        total += len(data)
+        longest = max(longest, now - before)
+        before = now
+        if b" " in data:
+            await stream.send_all(f"{total} {longest}\n".encode())
+            longest, before = 0.0, math.inf
+
+
+def _move(lab: Lab) -> Transfer:
+    """Begin a transfer on the relay, let a direct path come and go; nothing may be lost."""
+    kinds: list[PathKind | None] = []
+
+    async def until(stream: P2PStream, kind: PathKind) -> None:
+        while (stream.path and stream.path.kind) is not kind:
+            await stream.wait_path_changed()
+            kinds.append(stream.path and stream.path.kind)
+        await trio.sleep(3 * ROUND_TRIP)
+
+    async def send() -> float:
+        sent = 0
+
+        async def ask(stream: P2PStream) -> float:
+            nonlocal sent
+            await stream.send_all(b" ")
+            sent += 1
+            answer = b""
+            while not answer.endswith(b"\n"):
+                answer += await stream.receive_some()
+            total, longest = answer.split()
+            assert int(total) == sent
+            return float(longest)
+
+        async def send_until(stream: P2PStream, kind: PathKind) -> float:
+            """Send all the time, until there is such a path; the longest pause on the way."""
+            nonlocal sent
+            async with trio.open_nursery() as nursery:
+                is_there = trio.Event()
+
+                async def watch() -> None:
+                    await until(stream, kind)
+                    is_there.set()
+
+                nursery.start_soon(watch)
+                while not is_there.is_set():
+                    await stream.send_all(PIECE)
+                    sent += len(PIECE)
+                    await trio.sleep(PERIOD)
+            return await ask(stream)
+
+        with trio.fail_after(PATIENCE):
+            async with open_p2p_stream("receiver", lab.broker) as stream:
+                kinds.append(stream.path and stream.path.kind)
+                await ask(stream)
+                blockade.close()
+                pause = await send_until(stream, PathKind.DIRECT)
+                blockade.enter_context(lab.direct_paths_blocked(RESET))
+                await send_until(stream, PathKind.RELAY)
+                return pause
+
+    with ExitStack() as blockade:
+        blockade.enter_context(lab.direct_paths_blocked())
+        transfer = Transfer(kinds, run(lab.sender.host, send))
+    assert kinds == [PathKind.RELAY, PathKind.DIRECT, None, PathKind.RELAY]
+    return transfer
+
+
+# Killed paths
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notice dead paths ten times as fast, so that a test can afford some."""
+    if not IS_SOAK:
+        for name in ("BUSY_HEARTBEAT", "BUSY_SILENCE", "IDLE_HEARTBEAT", "IDLE_SILENCE"):
+            monkeypatch.setattr(session, f"{name}_TIME", getattr(session, f"{name}_TIME") / 10)
+
+
+def killers(lab: Lab) -> list[Callable[[StreamPath], None]]:
+    """The ways in which paths die."""
+
+    def reset(path: StreamPath) -> None:
+        lab.kill(path, RESET)
+
+    def silence(path: StreamPath) -> None:
+        lab.kill(path, "drop")
+
+    def forget(_path: StreamPath) -> None:
+        lab.forget()
+
+    def restart_broker(_path: StreamPath) -> None:
+        lab.stop_broker()
+        lab.start_broker()
+
+    return [reset, silence, forget, restart_broker]
+
+
+def test_256_mib_each_way_arrive_although_the_path_is_killed_again_and_again(
+    kernel_network: KernelNetwork, impatient: None
+) -> None:
+    senders, receivers = Content(1, BYTES_EACH_WAY), Content(2, BYTES_EACH_WAY)
+    source = random.Random(3)
+    shares = sorted(source.random() for _ in range(KILLS))
+    current: list[P2PStream] = []
+
+    async def receive(stream: P2PStream) -> None:
+        await exchange_content(stream, receivers, senders)
+
+    async def send() -> None:
+        with trio.fail_after(PATIENCE * KILLS):
+            async with open_p2p_stream("receiver", lab.broker) as stream:
+                current.append(stream)
+                await exchange_content(stream, senders, receivers)
+
+    with open_lab(kernel_network, Nat(drops_invalid=True)) as lab:
+        # A NAT that has forgotten a connection shall not learn of it again from its packets.
+        for site in (lab.sender, lab.receiver):
+            site.router.sysctl({"netfilter/nf_conntrack_tcp_loose": 0})
+        with lab.serving(receive):
+            sending = start(lab.sender.host, send)
+            for killer, share in zip(itertools.cycle(killers(lab)), shares, strict=False):
+                while senders.share_given < share or not (current and current[0].path):
+                    if sending.done():
+                        sending.result()
+                    time.sleep(0.001)
+                path = current[0].path
+                if path is not None:
+                    killer(path)
+            sending.result()

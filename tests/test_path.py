@@ -1,0 +1,459 @@
+"""Paths: TLS over TCP connections on the loopback interface."""
+
+import os
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+import pytest
+import trio
+
+from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerError
+from trio_p2p._identity import Identity
+from trio_p2p._net.checked_socket import CheckedSocket
+from trio_p2p._stream.path import TAIL_BYTES, Path
+from trio_p2p._stream.tls import make_context
+
+from .loopback import HOST, held
+
+CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
+PATIENCE = 20.0  # seconds until something that hangs fails its test
+PROOF = b"p" * 32
+
+Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
+
+
+@asynccontextmanager
+async def open_streams() -> AsyncGenerator[Streams]:
+    """The two ends of a TCP connection, the client's first; also the time limit of a test."""
+    with trio.fail_after(PATIENCE):
+        [listener] = await trio.open_tcp_listeners(0, host=HOST)
+        async with listener:
+            client = await trio.open_tcp_stream(HOST, listener.socket.getsockname()[1])
+            server = await listener.accept()
+        async with client, server:
+            yield client, server
+
+
+def client_path(
+    stream: trio.SocketStream, identity: Identity = CLIENT, expected: Identity = SERVER
+) -> Path:
+    context = make_context(identity, expected.certificate, server_side=False)
+    return Path(stream, context, server_side=False, peer_certificate=expected.certificate)
+
+
+def server_path(
+    stream: trio.SocketStream,
+    identity: Identity = SERVER,
+    expected: Identity = CLIENT,
+    received: bytes = b"",
+) -> Path:
+    context = make_context(identity, expected.certificate, server_side=True)
+    return Path(
+        stream,
+        context,
+        server_side=True,
+        peer_certificate=expected.certificate,
+        received=received,
+    )
+
+
+async def together(*functions: Callable[[], Awaitable[object]]) -> None:
+    async with trio.open_nursery() as nursery:
+        for function in functions:
+            nursery.start_soon(function)
+
+
+async def begin(client: Path, server: Path) -> None:
+    """Shake hands as sessions do: the client goes on at once with its first words."""
+
+    async def greet() -> None:
+        await client.do_handshake()
+        await client.send(b"hello")
+
+    await together(greet, server.do_handshake)
+    assert await receive(server, 5) == b"hello"
+
+
+@asynccontextmanager
+async def open_paths() -> AsyncGenerator[tuple[Path, Path]]:
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other)
+        await begin(client, server)
+        yield client, server
+
+
+async def receive(path: Path, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        piece = await path.receive()
+        assert piece, f"the end after {len(data)} bytes"
+        data += piece
+    return bytes(data)
+
+
+async def fill(path: Path) -> None:
+    """Send more than a connection takes that nobody reads from."""
+    while True:
+        await path.send(bytes(2**18))
+
+
+async def test_both_sides_get_what_the_other_one_sends() -> None:
+    async with open_paths() as (client, server):
+        await server.send(b"to the ", memoryview(b"client"), b"")
+        assert await receive(client, 13) == b"to the client"
+        await client.send(b"")
+        await client.send(b"to the server")
+        assert await receive(server, 13) == b"to the server"
+
+
+async def test_a_client_that_only_receives_ends_its_handshake_too() -> None:
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other)
+
+        async def serve() -> None:
+            await server.do_handshake()
+            await server.send(b"welcome")
+
+        async def listen() -> None:
+            await client.do_handshake()
+            assert await receive(client, 7) == b"welcome"
+
+        await together(serve, listen)
+
+
+async def test_much_goes_both_ways_at_once_and_arrives_as_it_was() -> None:
+    lengths = [1, 16_384, 16_385, 2**17, 2**17 + 1, 2**18 + 13, 3_000_001, 0, 5]
+    data = os.urandom(sum(lengths))
+
+    async def send(path: Path) -> None:
+        position = 0
+        for length in lengths:
+            await path.send(b"head", memoryview(data)[position : position + length], b"")
+            position += length
+
+    expected, position = b"", 0
+    for length in lengths:
+        expected += b"head" + data[position : position + length]
+        position += length
+
+    async def check(path: Path) -> None:
+        assert await receive(path, len(expected)) == expected
+
+    async with open_paths() as paths, trio.open_nursery() as nursery:
+        for path in paths:
+            nursery.start_soon(send, path)
+            nursery.start_soon(check, path)
+
+
+async def test_many_paths_share_the_buffers_and_nobody_gets_anothers_bytes() -> None:
+    async def talk(number: int) -> None:
+        word = bytes([number]) * 100_000
+        async with open_paths() as (client, server):
+
+            async def check() -> None:
+                assert await receive(server, 20 * len(word)) == 20 * word
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(check)
+                for _ in range(20):
+                    await client.send(word)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(talk, number)
+
+
+async def test_a_client_finds_another_server_and_both_learn_of_it() -> None:
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other, STRANGER)
+
+        async def refuse() -> None:
+            with pytest.raises(WrongPeerError):
+                await client.do_handshake()
+            client.close()
+
+        async def be_refused() -> None:
+            with pytest.raises(NotAdmittedError):
+                await server.do_handshake()
+
+        await together(refuse, be_refused)
+
+
+async def test_a_server_finds_another_client_and_both_learn_of_it() -> None:
+    async with open_streams() as (one, other):
+        client, server = client_path(one, STRANGER), server_path(other)
+
+        async def refuse() -> None:
+            with pytest.raises(WrongPeerError):
+                await server.do_handshake()
+            server.close()
+
+        async def be_refused() -> None:
+            await client.do_handshake()
+            await client.send(b"nobody is to get this")
+            with pytest.raises(trio.BrokenResourceError) as caught:
+                await client.receive()
+            assert isinstance(caught.value.__cause__, NotAdmittedError)
+
+        await together(refuse, be_refused)
+
+
+@pytest.mark.parametrize("server_side", [False, True])
+async def test_garbage_is_no_handshake(server_side: bool) -> None:
+    async with open_streams() as (one, other):
+        path = server_path(one) if server_side else client_path(one)
+        await other.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with pytest.raises(RemoteProtocolError):
+            await path.do_handshake()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03"])
+async def test_the_end_during_the_handshake_is_a_broken_connection(sent: bytes) -> None:
+    async with open_streams() as (one, other):
+        await other.send_all(sent)
+        await other.send_eof()
+        with pytest.raises(trio.BrokenResourceError, match="during the handshake"):
+            await server_path(one).do_handshake()
+
+
+async def test_what_somebody_else_received_before_counts() -> None:
+    async with open_streams() as (one, other):
+        client = client_path(one)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(begin_with, client, b"first words")
+            first = await other.receive_some()
+            server = server_path(other, received=first)
+            await server.do_handshake()
+            assert await receive(server, 11) == b"first words"
+
+
+async def begin_with(client: Path, words: bytes) -> None:
+    await client.do_handshake()
+    await client.send(words)
+
+
+async def test_proofs_go_before_the_handshake() -> None:
+    async with open_streams() as (one, other):
+        proving = CheckedSocket(one.socket, says=PROOF)
+        checking = CheckedSocket(other.socket, expects=PROOF)
+        client, server = (
+            client_path(trio.SocketStream(proving)),
+            server_path(trio.SocketStream(checking)),
+        )
+        await begin(client, server)
+
+
+async def test_a_wrong_proof_is_no_handshake() -> None:
+    async with open_streams() as (one, other):
+        checking = CheckedSocket(other.socket, expects=PROOF)
+        server = server_path(trio.SocketStream(checking))
+
+        async def serve() -> None:
+            with pytest.raises(trio.BrokenResourceError):
+                await server.do_handshake()
+            server.close()
+
+        async def connect() -> None:
+            with pytest.raises(trio.BrokenResourceError):
+                await client_path(one).do_handshake()
+
+        await together(serve, connect)
+
+
+async def test_the_end_of_the_connection_is_the_end_wherever_it_comes() -> None:
+    async with open_paths() as (client, server):
+        await server.send(b"some")
+        server.close()
+        assert await receive(client, 4) == b"some"
+        for _ in range(2):
+            assert not await client.receive()
+
+
+async def test_a_reset_breaks_the_path() -> None:
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other)
+        await begin(client, server)
+        reset(other)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await client.receive()
+        assert isinstance(caught.value.__cause__, OSError)
+        with pytest.raises(trio.BrokenResourceError):
+            await client.send(b"to nobody")
+        with pytest.raises(trio.ClosedResourceError):
+            await client.send(b"to nobody")
+
+
+def reset(stream: trio.SocketStream) -> None:
+    linger = b"\x01\0\0\0" + bytes(4)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    stream.socket.close()
+
+
+async def test_the_last_words_in_clear_are_kept_behind_what_is_good() -> None:
+    words = b"the relay has carried enough"
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other)
+        await begin(client, server)
+        await server.send(b"good")
+        await other.send_all(words)
+        assert await receive(client, 4) == b"good"
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await client.receive()
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        assert client.tail.endswith(words)
+        with pytest.raises(trio.BrokenResourceError) as caught:  # the alert got there
+            await server.receive()
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await server.send(b"into the void")
+        assert isinstance(caught.value.__cause__, RemoteProtocolError)
+        client.send_at_once(b"nor that")
+
+
+async def test_the_tail_is_made_of_pieces_and_never_longer_than_it_may_be() -> None:
+    async with open_streams() as (one, other):
+        client, server = client_path(one), server_path(other)
+        await begin(client, server)
+        for piece in (bytes(3 * TAIL_BYTES), b"some ", b"last"):
+            await server.send(piece)
+            await receive(client, len(piece))
+        assert len(client.tail) == TAIL_BYTES
+        await other.send_all(b"words")
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive()
+        assert client.tail.endswith(b"words")
+        assert len(client.tail) == TAIL_BYTES
+
+
+async def test_a_farewell_is_the_last_that_is_sent() -> None:
+    async with open_paths() as (client, server):
+        server.send_at_once(b"farewell")
+        server.send_at_once(b"and again")
+        with pytest.raises(trio.ClosedResourceError):
+            await server.send(b"one more thing")
+        await server.aclose()
+        assert await receive(client, 8) == b"farewell"
+        assert not await client.receive()
+
+
+async def test_a_farewell_is_not_said_before_the_handshake_nor_on_a_closed_path() -> None:
+    async with open_streams() as (one, _):
+        path = client_path(one)
+        path.send_at_once(b"farewell")
+        path.close()
+        path.close()
+        path.send_at_once(b"farewell")
+
+
+async def test_a_farewell_does_not_get_into_the_midst_of_something() -> None:
+    async with open_paths() as (client, server), trio.open_nursery() as nursery:
+        nursery.start_soon(fill, client)
+        await trio.testing.wait_all_tasks_blocked()
+        client.send_at_once(b"farewell")
+        with pytest.raises(trio.BusyResourceError):
+            await client.send(b"me too")
+        nursery.cancel_scope.cancel(reason="enough is sent")
+        while data := await server.receive():
+            assert not any(data)
+
+
+async def test_who_waits_learns_that_the_path_is_closed() -> None:
+    async def wait_for(function: Callable[[], Awaitable[object]]) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await function()
+
+    async with open_paths() as (client, _), trio.open_nursery() as nursery:
+        nursery.start_soon(wait_for, client.receive)
+        nursery.start_soon(wait_for, lambda: fill(client))
+        await trio.testing.wait_all_tasks_blocked()
+        await client.aclose()
+        await wait_for(client.receive)
+
+
+async def test_cancelled_before_anything_is_sent_a_path_is_as_good_as_before() -> None:
+    async with open_paths() as (client, server):
+        with trio.CancelScope() as scope:
+            scope.cancel(reason="the test does")
+            await client.send(b"not this")
+        with trio.CancelScope() as scope:
+            scope.cancel(reason="the test does")
+            await client.receive()
+        await client.send(b"but this")
+        assert await receive(server, 8) == b"but this"
+
+
+async def test_cancelled_while_it_receives_a_path_loses_nothing() -> None:
+    async with open_paths() as (client, server):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.receive)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel(reason="the test does")
+        await server.send(b"still here")
+        assert await receive(client, 10) == b"still here"
+
+
+async def test_cancelled_in_the_midst_of_something_a_path_is_closed() -> None:
+    async with open_paths() as (client, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fill, client)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel(reason="the test does")
+        with pytest.raises(trio.ClosedResourceError):
+            await client.send(b"more")
+        with pytest.raises(trio.ClosedResourceError):
+            await client.receive()
+
+
+class Canceller(trio.abc.Instrument):
+    """Cancels a scope at the k-th step of the task that runs in it."""
+
+    def __init__(self, steps_left: int) -> None:
+        self.steps_left = steps_left
+        self.scope = trio.CancelScope()
+        self._task = trio.lowlevel.current_task()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self.steps_left -= 1
+            if self.steps_left == 0:
+                self.scope.cancel(reason="this is the step")
+
+
+async def talk_as(path: Path, *, is_client: bool) -> None:
+    try:
+        await path.do_handshake()
+        if is_client:
+            await path.send(b"ping", bytes(2**18))
+        await receive(path, 2**18 + 4)
+        if not is_client:
+            await path.send(b"pong", bytes(2**18))
+    finally:
+        path.close()
+
+
+@pytest.mark.parametrize("is_client", [False, True])
+async def test_cancellation_at_any_step_leaks_nothing(is_client: bool) -> None:
+    async def talk(path: Path) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, AssertionError):
+            await talk_as(path, is_client=not is_client)
+
+    before = held()
+    step = 0
+    while True:
+        step += 1
+        canceller = Canceller(step)
+        async with open_streams() as (one, other), trio.open_nursery() as nursery:
+            client, server = client_path(one), server_path(other)
+            mine, others = (client, server) if is_client else (server, client)
+            nursery.start_soon(talk, others)
+            trio.lowlevel.add_instrument(canceller)
+            with canceller.scope:
+                await talk_as(mine, is_client=is_client)
+            trio.lowlevel.remove_instrument(canceller)
+            assert mine._stream.socket.fileno() == -1
+        assert held() == before
+        if canceller.steps_left > 0:
+            break
+    assert step > 5  # steps were counted, that is

@@ -1,0 +1,272 @@
+"""TLS between two identities, without a socket: each engine gets what the other one gives."""
+
+import datetime as dt
+import os
+import ssl
+
+import attrs
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerError
+from trio_p2p._identity import Identity
+from trio_p2p._stream.tls import RECORD_BYTES, TLSEngine, make_context
+
+CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
+
+
+def engine(identity: Identity, expected: Identity, *, server_side: bool) -> TLSEngine:
+    context = make_context(identity, expected.certificate, server_side=server_side)
+    return TLSEngine(context, server_side=server_side, peer_certificate=expected.certificate)
+
+
+@attrs.define
+class Pair:
+    """A client and a server in the midst of their handshake."""
+
+    client: TLSEngine = attrs.field(factory=lambda: engine(CLIENT, SERVER, server_side=False))
+    server: TLSEngine = attrs.field(factory=lambda: engine(SERVER, CLIENT, server_side=True))
+
+    def shake_hands(self) -> None:
+        """All of it; the first failure raises, with the alert yet to be delivered."""
+        assert not self.client.handshake()
+        self.to_server()
+        assert not self.server.handshake()
+        self.to_client()
+        assert self.client.handshake()
+        self.to_server()
+        assert self.server.handshake()
+
+    def to_server(self) -> None:
+        self.server.feed(self.client.take_outgoing())
+
+    def to_client(self) -> None:
+        self.client.feed(self.server.take_outgoing())
+
+
+def decrypt(receiver: TLSEngine, room: int = 4 * RECORD_BYTES) -> bytes:
+    buffer = memoryview(bytearray(room))
+    return bytes(buffer[: receiver.decrypt_into(buffer)])
+
+
+def connected() -> Pair:
+    pair = Pair()
+    pair.shake_hands()
+    return pair
+
+
+def test_both_sides_get_what_the_other_one_encrypts() -> None:
+    pair = connected()
+    pair.server.feed(pair.client.encrypt([b"to the ", memoryview(b"server")]))
+    pair.client.feed(pair.server.encrypt([b"to the client"]))
+    assert decrypt(pair.server) == b"to the server"
+    assert decrypt(pair.client) == b"to the client"
+
+
+def test_a_client_sends_data_along_with_the_end_of_its_handshake() -> None:
+    pair = Pair()
+    pair.client.handshake()
+    pair.to_server()
+    pair.server.handshake()
+    pair.to_client()
+    assert pair.client.handshake()
+    pair.server.feed(pair.client.encrypt([b"early"]))
+    assert pair.server.handshake()
+    assert decrypt(pair.server) == b"early"
+
+
+def test_small_pieces_share_a_record() -> None:
+    pair = connected()
+    together = pair.client.encrypt([b"x" * 10, b"y" * 10])
+    assert len(together) == len(pair.client.encrypt([b"z" * 20]))
+
+
+def test_large_pieces_arrive_in_as_many_goes_as_the_buffer_allows() -> None:
+    pair = connected()
+    data = os.urandom(10 * RECORD_BYTES)
+    pair.server.feed(pair.client.encrypt([b"header", data]))
+    received = b""
+    while pair.server.has_incoming:
+        received += decrypt(pair.server, 2 * RECORD_BYTES)
+    assert received == b"header" + data
+
+
+def test_bytes_may_come_one_at_a_time() -> None:
+    pair = connected()
+    ciphertext = pair.client.encrypt([b"slow"])
+    received = []
+    for byte in ciphertext:
+        pair.server.feed(bytes([byte]))
+        received.append(decrypt(pair.server))
+    assert b"".join(received) == b"slow" == received[-1]
+
+
+def test_only_tls_1_3_is_spoken_and_no_tickets_are_given() -> None:
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    pair = Pair(client=TLSEngine(old, server_side=False, peer_certificate=SERVER.certificate))
+    pair.client.handshake()
+    pair.to_server()
+    with pytest.raises(RemoteProtocolError, match="UNSUPPORTED_PROTOCOL"):
+        pair.server.handshake()
+    assert not connected().server.has_outgoing
+
+
+def test_a_client_refuses_another_server_and_the_server_learns_of_it() -> None:
+    pair = Pair(server=engine(STRANGER, CLIENT, server_side=True))
+    with pytest.raises(WrongPeerError, match="could not prove"):
+        pair.shake_hands()
+    pair.to_server()
+    with pytest.raises(NotAdmittedError, match="expects somebody else"):
+        pair.server.handshake()
+
+
+def test_a_server_refuses_another_client_and_the_client_learns_of_it() -> None:
+    pair = Pair(client=engine(STRANGER, SERVER, server_side=False))
+    with pytest.raises(WrongPeerError, match="could not prove"):
+        pair.shake_hands()
+    pair.to_client()
+    for _ in range(2):  # it stays so
+        with pytest.raises(NotAdmittedError, match="expects somebody else"):
+            decrypt(pair.client)
+
+
+def test_a_client_without_a_certificate_is_refused() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    pair = Pair(client=TLSEngine(context, server_side=False, peer_certificate=SERVER.certificate))
+    with pytest.raises(WrongPeerError):
+        pair.shake_hands()
+    pair.to_client()
+    with pytest.raises(NotAdmittedError):
+        decrypt(pair.client)
+
+
+@attrs.frozen
+class Impostor:
+    """Shows a certificate without having its key, or any other one."""
+
+    certificate: bytes
+    key: Ed25519PrivateKey
+
+    def certificate_pem(self) -> bytes:
+        return ssl.DER_cert_to_PEM_cert(self.certificate).encode()
+
+    def private_key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def issue(
+    subject: Ed25519PrivateKey, issuer: Ed25519PrivateKey, *, name: str = "p", year: int = 2000
+) -> Impostor:
+    """A certificate, whose key can vouch for others, unlike an identity's."""
+    start = dt.datetime(year, 1, 1, tzinfo=dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "p")]))
+        .public_key(subject.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(issuer, None)
+    )
+    return Impostor(certificate.public_bytes(Encoding.DER), subject)
+
+
+def impostor_engine(impostor: Impostor) -> TLSEngine:
+    context = make_context(impostor, CLIENT.certificate, server_side=True)  # type: ignore[arg-type]
+    return TLSEngine(context, server_side=True, peer_certificate=CLIENT.certificate)
+
+
+def expecting(certificate: bytes) -> TLSEngine:
+    context = make_context(CLIENT, certificate, server_side=False)
+    return TLSEngine(context, server_side=False, peer_certificate=certificate)
+
+
+def test_a_certificate_that_the_expected_one_vouches_for_is_not_the_expected_one() -> None:
+    expected, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    root = issue(expected, expected)
+    pair = Pair(expecting(root.certificate), impostor_engine(issue(other, expected, name="q")))
+    with pytest.raises(WrongPeerError, match="another one than was introduced"):
+        pair.shake_hands()
+
+
+@pytest.mark.parametrize("year", [1971, 2001, 2100])
+def test_a_wrong_clock_refuses_nobody(year: int) -> None:
+    key = Ed25519PrivateKey.generate()
+    peer = issue(key, key, year=year)
+    pair = Pair(expecting(peer.certificate), impostor_engine(peer))
+    pair.shake_hands()
+
+
+GARBAGE = {
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "zeros": bytes(100),
+    "a record of something": b"\x16\x03\x01\x00\x05hello",
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize("server_side", [False, True])
+def test_garbage_is_no_handshake(data: bytes, server_side: bool) -> None:
+    one = engine(SERVER, CLIENT, server_side=server_side)
+    one.feed(data)
+    with pytest.raises(RemoteProtocolError):
+        one.handshake()
+
+
+def test_what_comes_before_garbage_is_good() -> None:
+    pair = connected()
+    pair.server.feed(pair.client.encrypt([b"good"]) + b"words in clear, or others'")
+    assert decrypt(pair.server) == b"good"
+    for _ in range(2):  # it stays so
+        assert pair.server.has_incoming
+        with pytest.raises(RemoteProtocolError):
+            decrypt(pair.server)
+
+
+def test_what_was_changed_on_the_way_is_refused() -> None:
+    pair = connected()
+    ciphertext = bytearray(pair.client.encrypt([b"data"]))
+    ciphertext[-1] ^= 1
+    pair.server.feed(bytes(ciphertext))
+    with pytest.raises(RemoteProtocolError):
+        decrypt(pair.server)
+    assert pair.server.has_outgoing  # an alert
+
+
+def test_the_peer_can_end_what_it_sends() -> None:
+    context = make_context(CLIENT, SERVER.certificate, server_side=False)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(incoming, outgoing)
+    server = engine(SERVER, CLIENT, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    server.feed(outgoing.read())
+    server.handshake()
+    incoming.write(server.take_outgoing())
+    client.do_handshake()
+    client.write(b"the last")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.unwrap()
+    server.feed(outgoing.read())
+    assert server.handshake()
+    assert decrypt(server) == b"the last"
+    assert server.is_ended
+
+
+def test_a_certificate_must_be_one() -> None:
+    with pytest.raises(RemoteProtocolError, match="certificate"):
+        make_context(CLIENT, b"no certificate", server_side=True)
+
+
+def test_a_context_leaves_no_descriptor_behind() -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    make_context(CLIENT, SERVER.certificate, server_side=True)
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208

@@ -1,0 +1,85 @@
+"""What the broker remembers of a client's connection, and of an introduction in progress. Pure."""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeAlias
+
+import attrs
+
+from .._endpoint import Endpoint
+from .._errors import Technique
+from .._wire.messages import Message, StreamKind
+from .quota import Grant
+
+
+class State(enum.Enum):
+    """Where a connection stands."""
+
+    GREETING = "connected, no hello yet"
+    READY = "greeted, no request yet"
+    RECEIVER = "registered"
+    SENDER = "asking for receivers"
+    ACKNOWLEDGED = "to be closed by the receiver (step 5)"
+    WAITING = "waiting for the receiver to answer"
+    RELAYED = "relayed to the other peer"
+    CLOSED = "to be closed"
+
+
+# There is one for each idle receiver, of thousands: it holds little.
+@attrs.define(eq=False, weakref_slot=False)
+class Connection:
+    """One client's connection, as the registry sees it.
+
+    Attributes:
+        endpoint: the client's reflexive endpoint.
+        deadline: when to call :meth:`Registry.expired`; moves with every message.
+        state: where it stands.
+        techniques: what the client can be introduced by.
+        streams: the kinds of stream that the client takes.
+        challenge: what the client has to sign to register, while it still may.
+        uid: the UID that it holds.
+        certificate: of the identity that it has registered with, or asked as.
+        introduction: what it waits for; of a relayed one, what it was relayed by.
+    """
+
+    endpoint: Endpoint
+    deadline: float
+    state: State = State.GREETING
+    techniques: tuple[Technique, ...] = ()
+    streams: tuple[StreamKind, ...] = ()
+    challenge: bytes = attrs.field(default=b"", repr=False)
+    uid: str = ""
+    certificate: bytes = attrs.field(default=b"", repr=False)
+    introduction: Introduction | None = attrs.field(default=None, repr=False)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the registry is done with it."""
+        return self.state is State.CLOSED
+
+
+@attrs.define(eq=False)
+class Introduction:
+    """An introduction that takes several steps: a classic one, or a relayed one.
+
+    Attributes:
+        identifier: what the receiver answers with.
+        sender: who asked; it waits.
+        receiver: the registration that was asked for.
+        number: of the sender's request.
+        nonce: of a classic one, for the peers.
+        receiver_endpoint: of a classic one, from step 3 on.
+        grant: of a relayed one, the right to its circuit.
+    """
+
+    identifier: bytes = attrs.field(repr=False)
+    sender: Connection
+    receiver: Connection
+    number: int
+    nonce: bytes = attrs.field(default=b"", repr=False)
+    receiver_endpoint: Endpoint | None = None
+    grant: Grant | None = None
+
+
+Outgoing: TypeAlias = list[tuple[Connection, Message]]

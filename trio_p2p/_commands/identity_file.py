@@ -1,0 +1,56 @@
+"""Which identity the shell tools use: one per user, made when it is first needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import platformdirs
+
+from .._errors import IdentityError
+from .._identity import Identity
+from .run import CommandError
+
+
+def configuration_directory() -> Path:
+    """Where the shell tools keep what they remember; it is made if need be.
+
+    Raises:
+        CommandError: it cannot be made.
+    """
+    directory = platformdirs.user_config_path("trio_p2p", appauthor=False)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"the directory {directory} cannot be made ({error.strerror}): set XDG_CONFIG_HOME to "
+            "one that you may write to"
+        ) from error
+    return directory
+
+
+def load_or_create_identity(path: str | None) -> Identity:
+    """The identity in a file, which is created if it does not exist.
+
+    Args:
+        path: the file that the user named, or None for the user's own. If it is created, a line
+            on standard error says so, as the name may have had a typo.
+
+    Raises:
+        CommandError: the directory of the user's own file cannot be made.
+        IdentityError: the file cannot be used.
+    """
+    file = configuration_directory() / "identity.pem" if path is None else Path(path)
+    if os.path.lexists(file):
+        return Identity.load(file)
+    identity = Identity.generate()
+    try:
+        identity.save(file)
+    except IdentityError as error:
+        if isinstance(error.__cause__, FileExistsError):  # another process was faster
+            return Identity.load(file)
+        raise
+    if path is not None:
+        print(f"trio-p2p: made a new identity, {identity.peer_id}, in {file}", file=sys.stderr)
+    return identity

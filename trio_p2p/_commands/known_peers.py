@@ -1,0 +1,162 @@
+"""Trust on first use, as SSH has it: who answered to a UID once must be who answers the next time.
+
+The file has one line per receiver, a JSON list of the broker, the UID and the peer id. Every
+change replaces the file as a whole, so that who reads it needs no lock; who changes it holds the
+lock of a file beside it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from .._errors import WrongPeerError
+from .._peer_id import PeerId, looks_like_peer_id
+from .identity_file import configuration_directory
+from .run import CommandError
+
+_Receiver: TypeAlias = tuple[str, str]  # the broker, as HOST:PORT, and the UID there
+
+
+class KnownPeers:
+    """The peers that have answered to this user.
+
+    Args:
+        path: the file, or None for ``known_peers`` in the user's configuration directory. It need
+            not exist.
+
+    Raises:
+        CommandError: the configuration directory cannot be made.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = configuration_directory() / "known_peers" if path is None else path
+
+    def lookup(self, broker: tuple[str, int], uid: str) -> PeerId | None:
+        """Who answered to a UID the first time, or None if nobody has yet.
+
+        Raises:
+            CommandError: the file cannot be read, or has a corrupt line.
+        """
+        return self._peers_in(self._read()).get(_receiver(broker, uid))
+
+    def remember(self, broker: tuple[str, int], uid: str, peer_id: PeerId) -> None:
+        """Keep who answered to a UID; a UID that is a peer id says so itself and is not kept.
+
+        Raises:
+            CommandError: the file cannot be read or written, or has a corrupt line.
+            WrongPeerError: another peer has been remembered, maybe by another process just now.
+        """
+        if looks_like_peer_id(uid):
+            return
+        with self._explained("written"), self._locked():
+            text = self._read()
+            receiver = _receiver(broker, uid)
+            known = self._peers_in(text).get(receiver)
+            if known is None:
+                end = "\n" if text and not text.endswith("\n") else ""
+                line = json.dumps([*receiver, str(peer_id)])
+                self._replace(f"{text}{end}{line}\n")
+            elif known != peer_id:
+                finding = f"{peer_id} answers, and it used to be {known}"
+                raise self.changed_peer_error(broker, uid, known=known, finding=finding)
+
+    def changed_peer_error(
+        self, broker: tuple[str, int], uid: str, *, known: PeerId, finding: str
+    ) -> WrongPeerError:
+        """The error to raise when another peer answers to a UID than the first time.
+
+        Args:
+            broker: host and port.
+            uid: the UID.
+            known: who answered the first time.
+            finding: what happened now, as a clause.
+        """
+        host_and_port, _ = _receiver(broker, uid)
+        return WrongPeerError(
+            f"the peer behind {uid!r} at {host_and_port} is not the one it was: {finding}. "
+            "Somebody may be impersonating it. If you know why it changed, remove the line with "
+            f"{json.dumps(uid)} and {known} from {self._path} and connect again"
+        )
+
+    def _peers_in(self, text: str) -> dict[_Receiver, PeerId]:
+        peers: dict[_Receiver, PeerId] = {}
+        for number, line in enumerate(text.split("\n"), 1):
+            if not line:
+                continue
+            try:
+                receiver, peer_id = _parse(line)
+            except (ValueError, RecursionError) as error:
+                raise CommandError(
+                    f"line {number} of {self._path} is corrupt: remove it, then the peer in it is "
+                    "trusted again when it next answers"
+                ) from error
+            if peers.setdefault(receiver, peer_id) != peer_id:
+                raise CommandError(
+                    f"line {number} of {self._path} contradicts an earlier line about the same "
+                    "UID: remove one of them"
+                )
+        return peers
+
+    def _read(self) -> str:
+        with self._explained("read"):
+            try:
+                data = self._path.read_bytes()
+            except FileNotFoundError:
+                return ""
+        # What is not UTF-8 makes its line corrupt, and no other.
+        return data.decode("utf-8", "surrogateescape")
+
+    def _replace(self, text: str) -> None:
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - replacing moves it away
+            dir=self._path.parent, prefix=".known_peers-", delete=False
+        )
+        try:
+            with file:  # others may not read it: its mode is 0600
+                file.write(text.encode("utf-8", "surrogateescape"))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(self._path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """Hold the lock, which lasts until the descriptor is closed, or this process ends."""
+        lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def _explained(self, done: str) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CommandError(
+                f"the known peers in {self._path} cannot be {done}: {error.strerror}"
+            ) from error
+
+
+def _receiver(broker: tuple[str, int], uid: str) -> _Receiver:
+    host, port = broker
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown.lower()}:{port}", uid
+
+
+def _parse(line: str) -> tuple[_Receiver, PeerId]:
+    """The entry in a line; ValueError if there is none."""
+    match json.loads(line.encode()):  # encoded, so that what was no UTF-8 is an error
+        case [str(broker), str(uid), str(peer_id)]:
+            return (broker, uid), PeerId.parse(peer_id)
+        case _:
+            raise ValueError("not a list of three texts")

@@ -1,0 +1,183 @@
+"""Finds paths for a sender's stream: the first one, another one for it, and a better one."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import trio
+
+from ._errors import IntroductionError, P2PError, RelayError
+from ._identity import Identity
+from ._introduction import PeerConnection
+from ._net.network_changes import wait_network_changed
+from ._peer_id import PeerId
+from ._securing import secure
+from ._stream.carrier import Carrier, PathKind
+
+# Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
+# better path than the relay is looked for at once, and again when the network has changed.
+MIN_PAUSE = 0.1
+MAX_PAUSE = 60.0
+MAX_URGENT_PAUSE = 1.0
+PAUSE_GROWTH = 2.0
+STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+
+Dial: TypeAlias = Callable[[], Awaitable[PeerConnection]]
+
+logger = logging.getLogger("trio_p2p.sender")
+_JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
+
+
+class Pathfinder:
+    """Keeps a session supplied with paths.
+
+    Args:
+        carrier: carries the session.
+        identity: ours.
+        expected: who the peer has to be; whoever proves to be it first if None.
+        dials: how to come by a connection, for each kind of path that is wanted.
+
+    Attributes:
+        peer_id: who the peer is, once it is known.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        identity: Identity,
+        expected: PeerId | None,
+        dials: Mapping[PathKind, Dial],
+    ) -> None:
+        self.peer_id = expected
+        self._carrier = carrier
+        self._identity = identity
+        self._dials = dials
+        self._failures: dict[PathKind, P2PError] = {}
+        self._news = trio.Event()
+        self._has_found = False
+
+    async def run(self) -> None:
+        """Find paths until the session is over."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for kind, dial in self._dials.items():
+                    nursery.start_soon(self._keep_finding, kind, dial)
+                await self._carrier.run()
+                nursery.cancel_scope.cancel(reason="the session is over")
+        finally:
+            self._tell()
+
+    async def wait_found(self) -> PeerId:
+        """Wait for the first path; who it leads to.
+
+        Raises:
+            P2PError: no way leads to the peer.
+            trio.ClosedResourceError: whoever owns the stream does not want it any more.
+        """
+        while self.peer_id is None or not self._has_found:
+            if self._carrier.session.is_over:
+                raise trio.ClosedResourceError("the sender was closed")
+            if len(self._failures) == len(self._dials):
+                raise self._failure()
+            await self._news.wait()
+        return self.peer_id
+
+    async def _keep_finding(self, kind: PathKind, dial: Dial) -> None:
+        pause = 0.0
+        steady_at = math.inf
+        while True:
+            while not self._is_wanted(kind):
+                await self._carrier.path_changed.park()
+            if trio.current_time() >= steady_at:
+                pause = 0.0
+            await self._rest(pause)
+            pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
+            is_found = self._is_wanted(kind) and await self._find(kind, dial)
+            steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
+
+    async def _find(self, kind: PathKind, dial: Dial) -> bool:
+        """Try once to find a path, as long as it is wanted; whether there is one now."""
+        is_found = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_when_unwanted, kind, nursery.cancel_scope)
+            try:
+                connection = await dial()
+                path, described, peer_id = await secure(
+                    connection, self._identity, server_side=False, expected=self.peer_id
+                )
+            except (P2PError, OSError) as error:
+                logger.info("no %s path was found: %s", kind, error)
+                self._failures[kind] = error if isinstance(error, P2PError) else _explained(error)
+            else:
+                is_found = self._is_wanted(kind) and self._carrier.attach(
+                    path, described, circuit=connection.circuit
+                )
+                if is_found:
+                    self.peer_id = peer_id
+                    self._has_found = True
+                else:
+                    path.close()
+            self._tell()
+            nursery.cancel_scope.cancel(reason="the search is over")
+        return is_found
+
+    async def _cancel_when_unwanted(self, kind: PathKind, scope: trio.CancelScope) -> None:
+        while self._is_wanted(kind):
+            await self._carrier.path_changed.park()
+        scope.cancel(reason="a path as good has been found")
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long; less if the stream has no path, or the network changes."""
+        if not seconds:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_rest_on_change, nursery.cancel_scope)
+            if self._carrier.path is not None:
+                with trio.move_on_after(seconds * _JITTER.uniform(0.5, 1.5)):
+                    while self._carrier.path is not None:
+                        await self._carrier.path_changed.park()
+            else:
+                await trio.sleep(min(seconds, MAX_URGENT_PAUSE) * _JITTER.uniform(0.5, 1.5))
+            nursery.cancel_scope.cancel(reason="rested enough")
+
+    async def _end_rest_on_change(self, scope: trio.CancelScope) -> None:
+        await wait_network_changed()
+        scope.cancel(reason="the network has changed")
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+    def _failure(self) -> P2PError:
+        """What went wrong, if everything did: the causes of both ways, or what explains both."""
+        errors = list(self._failures.values())
+        for error in errors:
+            if not isinstance(error, (IntroductionError, RelayError)):
+                return error
+        if len(errors) == 1:
+            return errors[0]
+        causes: list[P2PError] = []
+        for error in errors:
+            group = error.__cause__
+            if isinstance(group, ExceptionGroup):
+                causes += [cause for cause in group.exceptions if isinstance(cause, P2PError)]
+            else:
+                causes.append(error)
+        failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
+        failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
+        return failure
+
+    def _is_wanted(self, kind: PathKind) -> bool:
+        """Whether a path of a kind would be better than what there is."""
+        session, path = self._carrier.session, self._carrier.path
+        if session.is_over or session.peer_is_closed:
+            return False
+        return path is None or (path.kind is PathKind.RELAY and kind is PathKind.DIRECT)
+
+
+def _explained(error: OSError) -> P2PError:
+    return P2PError(f"this host cannot connect ({error.strerror}): see its limits of open files")

@@ -1,0 +1,110 @@
+"""The peers' way to a connection that the broker relays."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+import trio
+
+from ._endpoint import Endpoint
+from ._errors import Attempt, Outcome, Technique
+from ._introduction import OnAttempt, PeerConnection
+from ._net.broker_connection import (
+    connect_to_broker,
+    error_of,
+    resolve_broker,
+    unexpected,
+)
+from ._net.sockets import local_endpoint, remote_endpoint
+from ._wire.messages import (
+    IntroductionRequest,
+    JoinRelay,
+    Refused,
+    Relayed,
+    RelayRequest,
+    StreamKind,
+)
+
+logger = logging.getLogger("trio_p2p.relay")
+
+
+async def ask_for_relay(
+    broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt | None
+) -> PeerConnection:
+    """The sender's end of a relayed connection to the receiver of a UID.
+
+    Args:
+        broker: host and port of the broker that relays.
+        uid: the receiver's.
+        certificate: ours.
+        on_attempt: told of the attempt when it has ended, if anybody wants to know.
+
+    Raises:
+        UnknownUIDError: no receiver is registered under the UID.
+        IntroductionError: the receiver cannot be relayed to, or does not answer.
+        RelayError: the broker does not relay, or not that much.
+        BrokerUnreachableError: no broker answers there.
+        BrokerLostError: it closed the connection.
+
+    If cancelled, the connection is closed.
+    """
+    request = IntroductionRequest(0, uid, Technique.RELAY, StreamKind.SESSION, certificate)
+    started_at = trio.current_time()
+    local = remote = None
+    outcome = Outcome.NOT_INTRODUCED
+    try:
+        connection = await _request_relay(await resolve_broker(broker), request, None)
+        with suppress(OSError):  # the connection is gone already
+            local = local_endpoint(connection.stream.socket)
+            remote = remote_endpoint(connection.stream.socket)
+        outcome = Outcome.CONNECTED
+    finally:
+        if on_attempt is not None:
+            seconds = trio.current_time() - started_at
+            on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
+    return connection
+
+
+async def join_relay(broker: Endpoint, request: RelayRequest) -> PeerConnection:
+    """The receiver's end of a relayed connection to a sender.
+
+    Args:
+        broker: where the registration's broker is.
+        request: what it sent.
+
+    Raises:
+        P2PError: the sender does not wait any more, or the broker is lost.
+
+    If cancelled, the connection is closed.
+    """
+    return await _request_relay([broker], JoinRelay(request.introduction), request.certificate)
+
+
+async def _request_relay(
+    endpoints: Sequence[Endpoint],
+    request: IntroductionRequest | JoinRelay,
+    certificate: bytes | None,
+) -> PeerConnection:
+    connection = await connect_to_broker(endpoints, (Technique.RELAY, StreamKind.SESSION))
+    try:
+        await connection.send(request)
+        match await connection.receive():
+            case Relayed() as relayed:
+                certificate = certificate or relayed.certificate
+                if certificate is None:
+                    raise unexpected(relayed)
+            case Refused() as refused:
+                raise error_of(refused)
+            case message:
+                raise unexpected(message)
+    except BaseException:
+        await trio.aclose_forcefully(connection)
+        raise
+    if relayed.bytes_per_second is not None:
+        logger.info("the broker relays %d bytes a second at most", relayed.bytes_per_second)
+    if relayed.max_bytes is not None:
+        logger.info("the broker relays %d bytes at most", relayed.max_bytes)
+    stream, received = connection.detach()
+    return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)

@@ -1,0 +1,238 @@
+"""Carries a session: moves its bytes over the current path, and notices when that is dead."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+
+import attrs
+import trio
+
+from .._endpoint import Endpoint
+from .._errors import (
+    NotAdmittedError,
+    P2PError,
+    PathLostError,
+    RemoteProtocolError,
+    StreamAbortedError,
+    Technique,
+)
+from .frames import Hello
+from .last_words import last_words_untrusted
+from .path import Path
+from .session import Session
+
+DEFAULT_GRACE = 60.0  # seconds without a path until a stream is given up
+
+logger = logging.getLogger("trio_p2p.stream")
+
+
+class PathKind(enum.StrEnum):
+    """How the bytes of a stream travel."""
+
+    DIRECT = "direct"
+    """From peer to peer."""
+    RELAY = "relay"
+    """Through the broker, which cannot read them."""
+
+
+@attrs.frozen
+class StreamPath:
+    """The connection that carries a stream at a time.
+
+    Attributes:
+        kind: whether it leads to the peer directly.
+        technique: how the peers were introduced for it.
+        local: the local endpoint.
+        remote: the peer's endpoint, or the broker's if that relays.
+    """
+
+    kind: PathKind
+    technique: Technique
+    local: Endpoint
+    remote: Endpoint
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.technique}), {self.local} → {self.remote}"
+
+
+class Carrier:
+    """One session and its current path.
+
+    Args:
+        session: the session.
+        grace: for how many seconds to wait for another path when one is lost.
+        nursery: the owner's; :meth:`run` is to be started in it, too.
+
+    Attributes:
+        session: the session. Whoever changes it wakes the writer.
+        path: what carries it now, if anything does.
+        readable, roomy, path_changed: where to park until there may be something to read, or
+            room to write, or another path or none or the end.
+    """
+
+    def __init__(self, session: Session, grace: float, nursery: trio.Nursery) -> None:
+        self.session = session
+        self.path: StreamPath | None = None
+        self.readable = trio.lowlevel.ParkingLot()
+        self.roomy = trio.lowlevel.ParkingLot()
+        self.path_changed = trio.lowlevel.ParkingLot()
+        self._grace = grace
+        self._loss: P2PError | None = None
+        self._writer = trio.lowlevel.ParkingLot()
+        self._connection: Path | None = None
+        self._circuit = b""
+        self._scope: trio.CancelScope
+        self._nursery = nursery
+
+    async def run(self) -> None:
+        """Carry the session until it is over; break it if cancelled."""
+        try:
+            while not self.session.is_over:
+                await self._wait_for_change()
+        finally:
+            self.session.fail(
+                StreamAbortedError("the context that the stream was opened in has been left")
+            )
+            logger.info("a stream is over: %s", self.session.error or "all is said")
+            self.end()
+
+    def attach(
+        self,
+        connection: Path,
+        path: StreamPath,
+        *,
+        circuit: bytes = b"",
+        hello: Hello | None = None,
+    ) -> bool:
+        """Carry the session over a path from now on; whatever carried it before is closed.
+
+        Args:
+            connection: the path, which is ours if we take it.
+            path: what the path is.
+            circuit: the id of the relay's circuit, if it is one.
+            hello: the other side's, if it opened the path.
+
+        Returns:
+            False if there is a newer one already, or the session is over.
+
+        Raises:
+            RemoteProtocolError: the hello claims what cannot be.
+        """
+        now = trio.current_time()
+        if hello is not None:
+            if not self.session.accept_path(hello, now):
+                return False
+        elif self.session.is_over:
+            return False
+        else:
+            self.session.open_path(now)
+        self._leave_path()
+        self._connection, self.path, self._circuit = connection, path, circuit
+        self._scope = trio.CancelScope(deadline=self.session.dead_at())
+        self._nursery.start_soon(self._carry, connection, self._scope)
+        logger.info("a stream's path is %s", path)
+        self.path_changed.unpark_all()
+        return True
+
+    def wake_writer(self) -> None:
+        """The session may have something to send."""
+        self._writer.unpark_all()
+
+    def received_untrusted(self, data: bytes | memoryview) -> None:
+        """Give the session what came over the current path."""
+        try:
+            self.session.received_untrusted(data, trio.current_time())
+        except RemoteProtocolError as error:
+            logger.warning("a stream is broken by the other side: %s", error)
+            self.session.fail(error)
+        self.readable.unpark_all()
+        if self.session.is_over or self.session.peer_is_closed or self.session.room:
+            self.roomy.unpark_all()
+        if self.session.is_over or self.session.peer_is_closed:
+            self.path_changed.unpark_all()
+        self._writer.unpark_all()
+
+    def end(self) -> None:
+        """End everything: say farewell, close the path, and wake all who wait."""
+        if self._connection is not None:
+            if not isinstance(self.session.error, StreamAbortedError):
+                self._connection.send_at_once(self.session.farewell())
+            self._leave_path()
+        self.session.fail(StreamAbortedError("the stream was closed without waiting"))
+        for lot in (self.readable, self.roomy, self.path_changed):
+            lot.unpark_all()
+
+    async def _wait_for_change(self) -> None:
+        session = self.session
+        is_waiting = not session.peer_is_closed
+        give_up_at = session.waiting_since + self._grace if is_waiting else math.inf
+        with trio.CancelScope(deadline=give_up_at) as patience:
+            await self.path_changed.park()
+        if patience.cancelled_caught and session.waiting_since + self._grace <= give_up_at:
+            reason = f"; the last one: {self._loss}" if self._loss is not None else ""
+            session.fail(
+                PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")
+            )
+
+    def _leave_path(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = self.path = None
+            self._scope.cancel(reason="the path is left")
+
+    def _lose(self, connection: Path, error: P2PError) -> None:
+        """A path is gone; matters only if it is the current one."""
+        if connection is not self._connection:
+            return
+        if self._circuit:
+            error = last_words_untrusted(connection.tail, self._circuit) or error
+        logger.info("a stream has lost its path: %s", error)
+        self._loss = error
+        self._leave_path()
+        if isinstance(error, NotAdmittedError):
+            self.session.fail(error)
+        self.session.lose_path(trio.current_time())
+        self.path_changed.unpark_all()
+
+    async def _carry(self, connection: Path, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, connection, scope)
+                    await self._read(connection, scope)
+            if scope.cancelled_caught:
+                self._lose(connection, PathLostError("nothing has come from the other side"))
+        finally:
+            connection.close()
+
+    async def _read(self, connection: Path, scope: trio.CancelScope) -> None:
+        try:
+            while data := await connection.receive():
+                if connection is not self._connection:
+                    return
+                self.received_untrusted(data)
+                scope.deadline = self.session.dead_at()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._lose(connection, _loss_of(error))
+        else:
+            self._lose(connection, PathLostError("the other side has closed the connection"))
+
+    async def _write(self, connection: Path, scope: trio.CancelScope) -> None:
+        session = self.session
+        try:
+            while connection is self._connection:
+                if pieces := session.pieces_to_send(trio.current_time()):
+                    scope.deadline = session.dead_at()
+                    await connection.send(*pieces)
+                else:
+                    with trio.CancelScope(deadline=session.heartbeat_at()):
+                        await self._writer.park()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._lose(connection, _loss_of(error))
+
+
+def _loss_of(error: Exception) -> P2PError:
+    cause = error.__cause__
+    return cause if isinstance(cause, P2PError) else PathLostError(str(error))

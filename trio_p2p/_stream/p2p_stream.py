@@ -1,0 +1,231 @@
+"""The stream that applications get: a session, looked at from above."""
+
+from __future__ import annotations
+
+import operator
+
+import trio
+
+from .._peer_id import PeerId
+from .carrier import Carrier, StreamPath
+from .frames import MAX_PAYLOAD_BYTES
+from .session import State
+
+
+class P2PStream(trio.abc.HalfCloseableStream):
+    """A stream to a peer: encrypted, authenticated, and not bound to one connection.
+
+    It is carried by one path at a time, a TCP connection that leads directly to the peer or
+    through the broker's relay. When a path breaks, or a better one is found, the stream goes on
+    over another one: nothing is lost, repeated or reordered. The tasks that do this belong to
+    the context that the stream was opened in, and the stream ends with that.
+
+    What :meth:`send_all` has taken is kept until the peer's side has it. When no path was found
+    for the grace time, the methods raise :exc:`trio.BrokenResourceError`; its cause says why.
+
+    Each direction may be used by one task at a time, else :exc:`trio.BusyResourceError`.
+    """
+
+    def __init__(self, carrier: Carrier, peer_id: PeerId) -> None:
+        self._carrier = carrier
+        self._session = carrier.session
+        self._peer_id = peer_id
+        self._is_closed = False
+        self._eof_is_sent = False
+        self._sending = _Turn("another task is sending on this stream")
+        self._receiving = _Turn("another task is receiving on this stream")
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Who the other side has proven to be."""
+        return self._peer_id
+
+    @property
+    def path(self) -> StreamPath | None:
+        """What carries the stream now; None while it waits for another path, and at the end."""
+        return self._carrier.path
+
+    async def wait_path_changed(self) -> StreamPath | None:
+        """Wait until :attr:`path` is another one than now.
+
+        Returns:
+            The new one; None if there is none for the time being.
+
+        Raises:
+            trio.ClosedResourceError: the stream is closed, perhaps by another task meanwhile.
+            trio.BrokenResourceError: the stream is broken, or the peer has closed it.
+        """
+        before = self.path
+        await trio.lowlevel.checkpoint()
+        while self.path == before:
+            self._check()
+            if self._session.peer_is_closed:
+                raise trio.BrokenResourceError("the peer has closed the stream")
+            await self._carrier.path_changed.park()
+        return self.path
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes.
+
+        Returns as soon as all of them are taken: they reach the peer, if only any path does
+        before the grace time is over. There is room for as many as the window allows.
+
+        Raises:
+            trio.BrokenResourceError: the stream is broken, or the peer has closed it.
+            trio.ClosedResourceError: the stream is closed, or :meth:`send_eof` was called.
+            trio.BusyResourceError: another task is sending.
+
+        If cancelled, some of the bytes may have been taken; the stream is of use nevertheless.
+        """
+        with self._sending, memoryview(data).cast("B") as view:
+            await trio.lowlevel.checkpoint()
+            position = 0
+            while True:
+                self._check_sending()
+                if position == len(view):
+                    return
+                count = min(len(view) - position, MAX_PAYLOAD_BYTES, self._session.room)
+                if not count:
+                    await self._wait_for_room()
+                    continue
+                if isinstance(data, bytes) and count == len(data):
+                    piece = data  # nobody can change it
+                else:
+                    piece = bytes(view[position : position + count])
+                self._session.write(piece, trio.current_time())
+                self._carrier.wake_writer()
+                position += count
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room to send; like :meth:`send_all`."""
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            self._check_sending()
+            while not self._session.room:
+                await self._wait_for_room()
+                self._check_sending()
+
+    async def send_eof(self) -> None:
+        """End this direction; the other one goes on. Once is enough, more do no harm.
+
+        Raises:
+            trio.BrokenResourceError: the stream is broken, or the peer has closed it.
+            trio.ClosedResourceError: the stream is closed.
+            trio.BusyResourceError: another task is sending.
+        """
+        with self._sending:
+            await trio.lowlevel.checkpoint()
+            self._check()
+            if not self._eof_is_sent:
+                self._eof_is_sent = True
+                self._session.write_eof(trio.current_time())
+                self._carrier.wake_writer()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive some bytes.
+
+        Args:
+            max_bytes: how many at most; as many as came at once if None.
+
+        Returns:
+            At least one byte; none if the peer has ended its direction.
+
+        Raises:
+            trio.BrokenResourceError: the stream is broken, and all that came before is read.
+            trio.ClosedResourceError: the stream is closed, perhaps by another task meanwhile.
+            trio.BusyResourceError: another task is receiving.
+
+        If cancelled, nothing is lost.
+        """
+        limit = MAX_PAYLOAD_BYTES if max_bytes is None else operator.index(max_bytes)
+        if limit < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiving:
+            await trio.lowlevel.checkpoint()
+            while True:
+                self._check_open()
+                data = self._session.read(limit)
+                if data is not None:
+                    self._carrier.wake_writer()
+                    return data
+                self._check()
+                await self._carrier.readable.park()
+
+    async def aclose(self) -> None:
+        """Close the stream, after the peer's side has got all that was sent.
+
+        That takes a round trip, or none if both directions have ended already. It waits for
+        another path if need be, as long as the grace time allows. If cancelled, the stream is
+        closed at once, and the peer is told so.
+
+        Raises:
+            trio.BrokenResourceError: the stream broke while this waited; the peer may lack some.
+        """
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._is_closed = True
+        self._carrier.readable.unpark_all()
+        self._carrier.roomy.unpark_all()
+        was_over = self._session.is_over
+        try:
+            if not was_over:
+                self._session.close(trio.current_time())
+                self._carrier.wake_writer()
+                self._carrier.path_changed.unpark_all()
+            await trio.lowlevel.checkpoint()
+            while not self._session.is_over:
+                await self._carrier.path_changed.park()
+        finally:
+            self._carrier.end()
+        if not was_over and self._session.state is State.BROKEN:
+            self._raise_broken()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this stream is closed")
+
+    def _check(self) -> None:
+        self._check_open()
+        if self._session.state is State.BROKEN:
+            self._raise_broken()
+
+    def _check_sending(self) -> None:
+        self._check()
+        if self._session.peer_is_closed:
+            raise trio.BrokenResourceError("the peer has closed the stream")
+        if self._eof_is_sent:
+            raise trio.ClosedResourceError("send_eof() was called on this stream")
+
+    def _raise_broken(self) -> None:
+        error = self._session.error
+        raise trio.BrokenResourceError(f"the stream is broken: {error}") from error
+
+    async def _wait_for_room(self) -> None:
+        self._session.is_blocked = True
+        self._carrier.wake_writer()
+        try:
+            await self._carrier.roomy.park()
+        finally:
+            self._session.is_blocked = False
+
+
+def close_at_once(stream: P2PStream) -> None:
+    """Close a stream without waiting, like :meth:`P2PStream.aclose` if that is cancelled."""
+    stream._carrier.end()
+
+
+class _Turn:
+    """What one task at a time may do."""
+
+    def __init__(self, complaint: str) -> None:
+        self._complaint = complaint
+        self._is_taken = False
+
+    def __enter__(self) -> None:
+        if self._is_taken:
+            raise trio.BusyResourceError(self._complaint)
+        self._is_taken = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._is_taken = False

@@ -1,0 +1,246 @@
+"""One TCP connection that carries TLS: a way for a session's bytes to get to the peer.
+
+:class:`trio.SSLStream` would do, but receives 16 KiB at a time and decrypts one record per call,
+each with a checkpoint: its bytes cost twice as much.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import trio
+
+from .._errors import P2PError
+from .._net.sockets import send_at_once
+from .scratch import RECEIVE_BYTES, Scratch
+from .tls import TLSEngine, steps_of
+
+TAIL_BYTES: Final = 2**10
+
+
+class Path:
+    """A TCP connection between two peers, encrypted.
+
+    Args:
+        stream: the connection, which from now on is the path's own.
+        context: from :func:`~trio_p2p._stream.tls.make_context`.
+        server_side: as for the context.
+        peer_certificate: as for the context.
+        received: what the peer sent and somebody else has read already.
+    """
+
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        peer_certificate: bytes,
+        received: bytes = b"",
+    ) -> None:
+        self._stream = stream
+        self._engine = TLSEngine(
+            context, server_side=server_side, peer_certificate=peer_certificate
+        )
+        self._scratch = Scratch.of_this_run()
+        self._is_sending = False
+        self._has_sent_last = False
+        self._tail = b""
+        self._take(memoryview(received))
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes received, as they came: a relay ends with words that are in clear."""
+        return self._tail
+
+    async def do_handshake(self) -> None:
+        """Shake hands with the peer.
+
+        A client's last flight leaves with the first bytes sent, in one segment, or else when the
+        client starts to receive. If cancelled, the path is of no use any more: close it.
+
+        Raises:
+            WrongPeerError: the peer is not the certificate's.
+            NotAdmittedError: the peer refuses our certificate. A client may learn of that only
+                when it receives.
+            RemoteProtocolError: what came is not this handshake.
+            trio.BrokenResourceError: the connection broke or ended.
+            trio.ClosedResourceError: the path is closed.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            while not self._engine.handshake():
+                if self._engine.has_outgoing:
+                    await self._stream.send_all(self._engine.take_outgoing())
+                data = await self._stream.receive_some(RECEIVE_BYTES)
+                if not data:
+                    raise trio.BrokenResourceError("the connection ended during the handshake")
+                self._take(memoryview(data))
+        except P2PError:
+            self._send_outgoing()  # the alert
+            raise
+
+    async def send(self, *pieces: bytes | bytearray | memoryview) -> None:
+        """Send some bytes; one task at a time.
+
+        If cancelled before anything is sent, nothing has happened. If cancelled later, or if it
+        fails, the path is closed.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: the path is closed, or has said farewell.
+            trio.BusyResourceError: another task is sending.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with self._sending():
+            has_yielded = False
+            for step in steps_of(pieces):
+                try:
+                    ciphertext = self._engine.encrypt(step)
+                except P2PError as error:
+                    raise _broken(error) from error
+                has_yielded |= await self._write(ciphertext)
+            if not has_yielded:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def receive(self) -> memoryview:
+        """Receive some bytes.
+
+        Cancellation loses nothing.
+
+        Returns:
+            What came: to be used or copied before the next checkpoint, whoever's it is, because
+            all paths share the memory it is in. Nothing if the connection has ended.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke, or else its cause says what is wrong
+                with the peer, as for :meth:`do_handshake`.
+            trio.ClosedResourceError: the path is closed, perhaps while this waited.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._send_outgoing()
+        may_be_more = self._engine.has_incoming
+        if may_be_more:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            may_be_more = await self._receive_more()
+        while may_be_more:
+            if count := self._decrypt():
+                return self._scratch.plaintext[:count]
+            may_be_more = not self._engine.is_ended and await self._receive_more()
+        return self._scratch.plaintext[:0]
+
+    def send_at_once(self, data: bytes) -> None:
+        """Say farewell: send what the connection takes without waiting, if it takes any.
+
+        Nothing can be sent any more.
+        """
+        if self._is_sending or self._has_sent_last:
+            return  # it would get into the midst of something
+        self._has_sent_last = True
+        with suppress(ssl.SSLError, P2PError):  # before the handshake, or after TLS broke
+            self._write_at_once(self._engine.encrypt((data,)))
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._stream.socket.close()
+
+    async def aclose(self) -> None:
+        """Close the connection. A checkpoint; if cancelled, it is closed all the same."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    @property
+    def _descriptor(self) -> int:
+        descriptor = self._stream.socket.fileno()
+        if descriptor < 0:
+            raise trio.ClosedResourceError("this path is closed: open another stream")
+        return descriptor
+
+    @contextmanager
+    def _sending(self) -> Generator[None]:
+        if self._is_sending:
+            raise trio.BusyResourceError("another task is sending on this path")
+        if self._has_sent_last:
+            raise trio.ClosedResourceError("nothing more can be sent on this path")
+        self._is_sending = True
+        try:
+            yield
+        except BaseException:
+            self._has_sent_last = True  # nobody knows how much of it has left
+            self.close()
+            raise
+        finally:
+            self._is_sending = False
+
+    # Instead of the stream's own methods: those give way after each call even if it need not wait,
+    # when what they have received is in the buffer already.
+
+    async def _write(self, ciphertext: bytes) -> bool:
+        """Send all of it; whether that took a checkpoint."""
+        has_yielded = False
+        rest = memoryview(ciphertext)
+        while rest := rest[self._send_at_once(rest) :]:
+            # Even if it took some: once there is room, there is much of it. Bits and pieces as the
+            # peer makes room for them would double the CPU time of both.
+            await trio.lowlevel.wait_writable(self._descriptor)
+            has_yielded = True
+        return has_yielded
+
+    async def _receive_more(self) -> bool:
+        """Take what came, with a checkpoint; whether the connection goes on."""
+        has_yielded = False
+        while (count := self._receive_at_once()) is None:
+            await trio.lowlevel.wait_readable(self._descriptor)
+            has_yielded = True
+        self._take(self._scratch.ciphertext[:count])
+        if not has_yielded:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return count > 0
+
+    def _send_at_once(self, ciphertext: memoryview) -> int:
+        """How many bytes the connection takes now."""
+        try:
+            return os.write(self._descriptor, ciphertext)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise _broken(error) from error
+
+    def _receive_at_once(self) -> int | None:
+        """How many bytes are in the buffer now; None if there are none yet."""
+        try:
+            return os.readv(self._descriptor, (self._scratch.ciphertext,))
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise _broken(error) from error
+
+    def _take(self, data: memoryview) -> None:
+        self._engine.feed(data)
+        last = bytes(data[-TAIL_BYTES:])
+        self._tail = last if len(last) == TAIL_BYTES else (self._tail + last)[-TAIL_BYTES:]
+
+    def _decrypt(self) -> int:
+        try:
+            return self._engine.decrypt_into(self._scratch.plaintext)
+        except P2PError as error:
+            self._send_outgoing()  # the alert
+            raise _broken(error) from error
+
+    def _send_outgoing(self) -> None:
+        """Send what TLS itself has to say, which is too little not to fit."""
+        if self._engine.has_outgoing and not self._is_sending:
+            self._write_at_once(self._engine.take_outgoing())
+
+    def _write_at_once(self, data: bytes) -> None:
+        with suppress(OSError):  # whoever receives next learns of it
+            send_at_once(self._stream.socket, data)
+
+
+def _broken(error: Exception) -> trio.BrokenResourceError:
+    return trio.BrokenResourceError(f"the connection broke: {error}")
