@@ -1,16 +1,16 @@
 """The ways of sending bytes that are measured, each in two processes of its own."""
 
-import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from trio_p2p import open_p2p_listener, open_p2p_stream, serve_broker
 from trio_p2p._identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
@@ -98,21 +98,31 @@ async def _accept(announce: Announce) -> trio.SocketStream:
     [listener] = await trio.open_tcp_listeners(0, host=_HOST)
     async with listener:
         announce(listener.socket.getsockname()[1])
-        return without_pacing(await listener.accept())
+        return await listener.accept()
 
 
 async def _connect(port: int) -> trio.SocketStream:
-    return without_pacing(await trio.open_tcp_stream(_HOST, port))
+    return await trio.open_tcp_stream(_HOST, port)
 
 
-def without_pacing(stream: trio.SocketStream) -> trio.SocketStream:
-    """The same stream, with a congestion control that leaves the loopback interface alone.
+@asynccontextmanager
+async def _open_p2p_sender(raw: bool, port: int) -> AsyncGenerator[Send]:
+    options: dict[str, Any] = {"raw": True} if raw else {"path": "direct"}
+    async with open_p2p_stream(_UID, (_HOST, port), **options) as stream:
+        yield stream.send_all
 
-    BBR, some machines' default, paces what it sends, and misjudges a connection without a delay:
-    the same processes then are fast or slow, as it happens.
-    """
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
-    return stream
+
+@asynccontextmanager
+async def _open_p2p_receiver(raw: bool, announce: Announce) -> AsyncGenerator[Receive]:
+    options: dict[str, Any] = {"raw": raw}
+    async with trio.open_nursery() as nursery:
+        [broker] = await nursery.start(partial(serve_broker, 0, host=_HOST))
+        port = broker.socket.getsockname()[1]
+        async with open_p2p_listener(_UID, (_HOST, port), **options) as listener:
+            announce(port)
+            async with await listener.accept() as stream:
+                yield stream.receive_some
+        nursery.cancel_scope.cancel(reason="the sender has ended")
 
 
 def _tcp(piece_bytes: int) -> Way:
@@ -124,17 +134,26 @@ _SENDER, _RECEIVER = (
     Identity(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)) for number in (1, 2)
 )
 
-TCP, TCP_SMALL, SSL, PATH = (
-    "trio.SocketStream",
-    "trio.SocketStream, 64 KiB",
-    "trio.SSLStream",
+_UID = "throughput"
+TCP, TCP_SMALL, SSL, PATH, RAW, SESSION, SESSION_SMALL = (
+    "SocketStream",
+    "SocketStream, 64 KiB",
+    "SSLStream",
     "path alone",
+    "raw stream",
+    "session",
+    "session, 64 KiB",
 )
 WAYS = {
     TCP_SMALL: _tcp(64 * KIB),
     TCP: _tcp(256 * KIB),
     SSL: Way(_open_ssl_sender, _open_ssl_receiver),
     PATH: Way(_open_path_sender, _open_path_receiver),
+    RAW: Way(partial(_open_p2p_sender, True), partial(_open_p2p_receiver, True)),
+    SESSION: Way(partial(_open_p2p_sender, False), partial(_open_p2p_receiver, False)),
+    SESSION_SMALL: Way(
+        partial(_open_p2p_sender, False), partial(_open_p2p_receiver, False), 64 * KIB
+    ),
 }
 
 

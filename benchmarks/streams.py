@@ -18,11 +18,23 @@ from typing import TypeAlias
 
 import attrs
 
+from trio_p2p._lab.namespaces import Namespace, NamespacesUnavailableError
+
 from . import stream_ways
+from .places import open_loopback_without_pacing
 from .servers import ServerProcess
-from .stream_ways import PATH, ROUND_BYTES, SSL, TCP, WAYS
+from .stream_ways import RAW, ROUND_BYTES, SESSION, SSL, TCP, WAYS
 from .tables import Bars, Chart, Table
 
+TITLE = "Throughput on the loopback interface, and CPU time, user and system"
+COLUMNS = (
+    "stream",
+    "GiB/s",
+    "ratio",
+    "sender's CPU, s/GiB",
+    "receiver's CPU, s/GiB",
+    "ratio of both",
+)
 ROUNDS = 15
 GIB = 2**30
 
@@ -42,7 +54,7 @@ class Limit:
     cpu: float | None = None
 
 
-LIMITS: dict[str, Limit] = {PATH: Limit(SSL, speed=1.8, cpu=0.6)}
+LIMITS = {SESSION: Limit(SSL, speed=1.8, cpu=0.6), RAW: Limit(TCP, speed=0.95)}
 
 
 @attrs.frozen
@@ -66,10 +78,10 @@ SENDER, RECEIVER = attrgetter("sender"), attrgetter("receiver")
 class Pair:
     """The two processes of one way."""
 
-    def __init__(self, stack: ExitStack, name: str) -> None:
-        self._receiving = _start(stack, "receiver", name)
+    def __init__(self, stack: ExitStack, place: Namespace, name: str) -> None:
+        self._receiving = _start(stack, place, "receiver", name)
         port = int(_read_line(self._receiving))
-        self._sending = _start(stack, "sender", name, str(port))
+        self._sending = _start(stack, place, "sender", name, str(port))
         self._receiver = ServerProcess(self._receiving.pid, port)
         self._sender = ServerProcess(self._sending.pid, port)
 
@@ -86,8 +98,13 @@ class Pair:
 
 
 def measure() -> Table:
+    try:
+        place = open_loopback_without_pacing()
+    except NamespacesUnavailableError as error:
+        return Table(TITLE, COLUMNS, (), (f"Not measured: {error}",))
     with ExitStack() as stack:
-        pairs = {name: Pair(stack, name) for name in WAYS}
+        stack.enter_context(place)
+        pairs = {name: Pair(stack, place, name) for name in WAYS}
         for pair in pairs.values():
             pair.run()  # until windows and buffers have grown
         rounds = [{name: pair.run() for name, pair in pairs.items()} for _ in range(ROUNDS)]
@@ -106,17 +123,9 @@ def measure() -> Table:
         "Sent in pieces of 256 KiB, if nothing else is said.",
         *(_describe(name, limit) for name, limit in LIMITS.items()),
     )
-    columns = (
-        "stream",
-        "GiB/s",
-        "ratio",
-        "sender's CPU, s/GiB",
-        "receiver's CPU, s/GiB",
-        "ratio of both",
-    )
     return Table(
-        "Throughput on the loopback interface, and CPU time, user and system",
-        columns,
+        TITLE,
+        COLUMNS,
         tuple(rows),
         notes,
         tuple(exceeded),
@@ -165,13 +174,16 @@ def _chart(costs: dict[str, list[Cost]]) -> Chart:
     return Chart(tuple(costs), "stream", "CPU time, s/GiB", tuple(bars))
 
 
-def _start(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", stream_ways.__name__, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def _start(stack: ExitStack, place: Namespace, *arguments: str) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", stream_ways.__name__, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    process = place.call(start)
     return stack.enter_context(process)  # which closes its input, and waits for it
 
 

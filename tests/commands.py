@@ -130,8 +130,8 @@ class BrokerTool:
 
 
 @contextmanager
-def open_broker(host: str = "127.0.0.1", port: str = "0") -> Generator[BrokerTool]:
-    argv = command("trio-p2p-broker", "-v", "--host", host, "--port", port)
+def open_broker(*options: str, host: str = "127.0.0.1", port: str = "0") -> Generator[BrokerTool]:
+    argv = command("trio-p2p-broker", "-v", "--host", host, "--port", port, *options)
     with Tool(*argv) as tool:
         broker = BrokerTool(tool)
         try:

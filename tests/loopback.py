@@ -1,7 +1,7 @@
 """Brokers and peers on the loopback interface, and what they hold: descriptors, tasks."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,8 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._broker.server import Broker
+from trio_p2p._parameters import ALL_TECHNIQUES
+from trio_p2p._stream.carrier import DEFAULT_GRACE
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0  # seconds until something that hangs fails its test
@@ -31,47 +33,58 @@ DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
 
 @attrs.frozen
 class Way:
-    """One way from a sender to a receiver, and the same API for all of them."""
+    """One way from a sender to a receiver, and the same API for all of them.
 
-    technique: Technique
+    Attributes:
+        technique: the one that is allowed; all if None.
+        is_raw: whether the streams are.
+        grace: for how many seconds a session waits for another path.
+    """
+
+    technique: Technique | None = None
     is_raw: bool = False
+    grace: float = DEFAULT_GRACE
 
     def __str__(self) -> str:
-        return f"{self.technique}{', raw' * self.is_raw}"
+        return f"{self.technique or 'any'}{', raw' * self.is_raw}"
+
+    @property
+    def _techniques(self) -> Sequence[Technique]:
+        return ALL_TECHNIQUES if self.technique is None else [self.technique]
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        options = {"raw": True} if self.is_raw else {"grace": self.grace}
+        return {"techniques": self._techniques, **options}
 
     def open_listener(
         self, uid: str, broker: tuple[str, int]
     ) -> AbstractAsyncContextManager[P2PListener[Any]]:
-        techniques = [self.technique]
-        if self.is_raw:
-            return open_p2p_listener(uid, broker, raw=True, techniques=techniques)
-        return open_p2p_listener(uid, broker, techniques=techniques)
+        return open_p2p_listener(uid, broker, **self._options)
 
     def serve(
         self, handler: Callable[[Any], Awaitable[object]], uid: str, broker: tuple[str, int]
     ) -> Callable[..., Awaitable[None]]:
         """What to start in a nursery."""
-        if self.is_raw:
-            return partial(serve_p2p, handler, uid, broker, raw=True)
-        return partial(serve_p2p, handler, uid, broker)
+        return partial(serve_p2p, handler, uid, broker, **self._options)
 
     def open_stream(
         self, uid: str, broker: tuple[str, int]
     ) -> AbstractAsyncContextManager[HalfCloseableStream]:
-        if self.is_raw:
-            return open_p2p_stream(uid, broker, raw=True, techniques=[self.technique])
-        return open_p2p_stream(uid, broker, techniques=[self.technique])
+        return open_p2p_stream(uid, broker, **self._options)
 
     def open_sender(self, broker: tuple[str, int]) -> AbstractAsyncContextManager[P2PSender]:
-        return open_p2p_sender(broker, techniques=[self.technique])
+        return open_p2p_sender(broker, techniques=self._techniques, grace=self.grace)
 
     async def open_stream_of(self, sender: P2PSender, uid: str) -> HalfCloseableStream:
+        """A stream of a sender that :meth:`open_sender` has opened."""
         return await (sender.open_stream(uid, raw=True) if self.is_raw else sender.open_stream(uid))
 
 
 RAW_WAYS = [Way(technique, is_raw=True) for technique in DIRECT_TECHNIQUES]
 SESSION_WAYS = [Way(technique) for technique in Technique]
 WAYS = [*RAW_WAYS, *SESSION_WAYS]
+ANY_WAY = Way()
 
 
 class LoopbackBroker:
@@ -162,7 +175,7 @@ async def open_session_peers(
     uid: str, *techniques: str
 ) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[P2PStream], P2PSender]]:
     """A broker, a listener of sessions' streams, and a sender."""
-    chosen = techniques or tuple(Technique)
+    chosen = techniques or ALL_TECHNIQUES
     async with (
         open_broker() as broker,
         open_p2p_listener(uid, broker.address, techniques=chosen) as listener,

@@ -1,6 +1,7 @@
 """Two sessions and the connections between them, treated as the carriers on both sides would."""
 
 import random
+from collections import deque
 
 import attrs
 
@@ -10,6 +11,7 @@ from trio_p2p._stream.session import Role, Session, State
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
 SOCKET_BYTES = 300_000  # in flight, until whoever sends has to wait
+RECORD_BYTES = 16_384  # that arrive at once
 MOST = 1 << 30
 
 _PATTERN = random.Random(1).randbytes(65_521) * 20
@@ -48,9 +50,13 @@ class End:
     def other(self) -> Role:
         return Role.ACCEPTOR if self.role is Role.OPENER else Role.OPENER
 
-    def say(self, data: bytes | bytearray) -> None:
+    @property
+    def wire_to_other(self) -> bytearray:
         assert self.wire is not None
-        self.wire.in_flight[self.other] += data
+        return self.wire.in_flight[self.other]
+
+    def say(self, data: bytes | bytearray) -> None:
+        self.wire_to_other.extend(data)
 
     def leave(self) -> None:
         if self.wire is not None:
@@ -233,3 +239,56 @@ class Pair:
     def is_excused(self, end: End) -> bool:
         """Whether an end cannot know better: the other one was done, and its farewell is lost."""
         return self.ends[end.other].session.is_over
+
+
+class LiveLink:
+    """Brings what a pair sends to the other side, after a while but always.
+
+    Args:
+        pair: the pair.
+        latency: in seconds.
+        bandwidth: in bytes per second, for each connection and direction.
+    """
+
+    def __init__(self, pair: Pair, latency: float, bandwidth: float) -> None:
+        self._pair = pair
+        self._latency = latency
+        self._bandwidth = bandwidth
+        self._arrivals: dict[tuple[Wire, Role], deque[tuple[float, int]]] = {}
+
+    def run(self, seconds: float) -> None:
+        """Let time pass; fails if a side gives a path up."""
+        pair = self._pair
+        until = pair.now + seconds
+        while True:
+            for end in pair.ends.values():
+                pair.pump(end)
+            self._depart()
+            events = [arrivals[0][0] for arrivals in self._arrivals.values() if arrivals]
+            carried = [end for end in pair.ends.values() if end.wire is not None]
+            for end in carried:
+                if len(end.wire_to_other) < SOCKET_BYTES:
+                    events.append(end.session.heartbeat_at())
+            event = min([until, *events])
+            assert all(event < end.session.dead_at() for end in carried)
+            pair.now = max(pair.now, event)
+            if event == until:
+                return
+            self._arrive()
+
+    def _depart(self) -> None:
+        for wire in self._pair.wires:
+            for role in Role:
+                arrivals = self._arrivals.setdefault((wire, role), deque())
+                new = len(wire.in_flight[role]) - sum(count for _, count in arrivals)
+                time = max(arrivals[-1][0] if arrivals else 0.0, self._pair.now + self._latency)
+                while new:
+                    count = min(new, RECORD_BYTES)
+                    time += count / self._bandwidth
+                    arrivals.append((time, count))
+                    new -= count
+
+    def _arrive(self) -> None:
+        for (wire, role), arrivals in self._arrivals.items():
+            while arrivals and arrivals[0][0] <= self._pair.now:
+                self._pair.deliver(wire, role, arrivals.popleft()[1])

@@ -1,31 +1,57 @@
 """Cancellation at every step of receiver, sender and broker: nothing leaks, nobody else is hurt.
 
 A scenario is run again and again. In the k-th run the party under test is cancelled when one of its
-tasks is about to take the k-th step, until the scenario gets through without being cancelled.
+tasks is about to take the k-th step, until the scenario gets through without being cancelled. What
+is left of a stream is of use or broken, but never tells half of the truth.
 """
 
 import itertools
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import attrs
 import pytest
 import trio
+from trio.abc import HalfCloseableStream
 
-from trio_p2p import (
-    P2PError,
-    P2PListener,
-    Technique,
-    open_p2p_listener,
-    open_p2p_sender,
-    open_p2p_stream,
-)
+from trio_p2p import P2PError, P2PStream, PathKind
 from trio_p2p._broker.server import Broker
+from trio_p2p._introduction import PeerConnection
+from trio_p2p._net.nursery import open_background_nursery
+from trio_p2p._parameters import ALL_TECHNIQUES
+from trio_p2p._rounds import Round, open_over_new_link
+from trio_p2p._sender import P2PSender, SenderOptions
+from trio_p2p._stream.session import DEFAULT_WINDOW
 
-from .loopback import HOST, LoopbackBroker, echo, held, open_broker, until
+from .loopback import (
+    ANY_WAY,
+    HOST,
+    RAW_WAYS,
+    SESSION_WAYS,
+    LoopbackBroker,
+    Way,
+    held,
+    open_broker,
+    until,
+)
 
 PATIENCE = 5.0  # seconds until something that hangs fails its test
 MIN_STEPS = 10  # that each scenario has, to see that they are counted
+NEVER = 1_000_000  # steps
+# A session has ten times as many steps as a raw stream, and each run takes longer. So these
+# scenarios are cancelled at so many steps, spread over all of them.
+SESSION_RUNS = 40
+GRACE = 0.2  # seconds that a session waits, if who was cancelled could not say farewell
+
+SWITCHING = attrs.evolve(ANY_WAY, grace=GRACE)
+WAYS = [*RAW_WAYS, *(attrs.evolve(way, grace=GRACE) for way in SESSION_WAYS), SWITCHING]
+EVERY_WAY = pytest.mark.parametrize("way", WAYS, ids=str)
+
+# More than what may be sent before the other side has been heard of, and than kernels hold.
+MUCH = random.Random("much").randbytes(3_000_000)
+DATA = MUCH[:50_000]
 
 
 @attrs.define(eq=False)
@@ -62,169 +88,201 @@ class Canceller(trio.abc.Instrument):
             self.ended.set()
 
 
-async def at_every_step(scenario: Callable[[Canceller], Awaitable[None]]) -> None:
-    await run_and_check(scenario, Canceller(1_000_000), held)  # whatever is made only once
+Scenario = Callable[[Canceller], Awaitable[None]]
+
+
+async def at_every_step(
+    scenario: Scenario, max_runs: int = NEVER, min_steps: int = MIN_STEPS
+) -> None:
+    """Run a scenario, cancelled at each of its steps, or at so many of them."""
+    first = Canceller(NEVER)
+    await run_and_check(scenario, first, held)  # whatever is made only once
+    stride = 1 + (NEVER - first.steps_left) // max_runs
     before = held()
-    for step in itertools.count(1):
+    for step in itertools.count(1, stride):
         canceller = Canceller(step)
         await run_and_check(scenario, canceller, lambda: before)
         if not canceller.has_struck:
-            assert step > MIN_STEPS
+            assert step > min_steps
             return
 
 
 async def run_and_check(
-    scenario: Callable[[Canceller], Awaitable[None]],
-    canceller: Canceller,
-    expected: Callable[[], object],
+    scenario: Scenario, canceller: Canceller, expected: Callable[[], object]
 ) -> None:
     with trio.fail_after(PATIENCE):
         await scenario(canceller)
     await until(lambda: held() == expected())
 
 
-def assert_nothing_left(broker: Broker) -> None:
-    assert broker.registry.uids == frozenset()
-    assert broker.registry.pending_introductions == 0
-    assert broker._links == {}
-
-
-async def use(stream: trio.SocketStream) -> None:
-    """Send something, and wait for all that comes: nobody may leave us waiting for ever."""
-    async with stream:
-        with suppress(trio.BrokenResourceError):
-            await stream.send_all(b"data")
-            await stream.send_eof()
-            received = b"".join([piece async for piece in stream])
-            assert received in (b"", b"data")
-
-
-async def send(broker: tuple[str, int], technique: Technique) -> None:
-    """A sender, to whom it may happen that its receiver or broker goes away."""
-    with suppress(P2PError):
-        await use(await open_p2p_stream("receiver", broker, techniques=[technique]))
+def runs_of(way: Way) -> int:
+    return NEVER if way.is_raw else SESSION_RUNS
 
 
 @asynccontextmanager
-async def open_receiver(
-    broker: LoopbackBroker, technique: Technique
-) -> AsyncGenerator[P2PListener]:
-    """A receiver whose handlers have to end by themselves when it has gone."""
+async def open_broker_with_nothing_left() -> AsyncGenerator[LoopbackBroker]:
+    """A broker of which nothing is asked any more in the end, and that then holds nothing."""
+    async with open_broker() as broker:
+        yield broker
+        await until(lambda: not broker.broker._links)
+        assert_nothing_left(broker.broker)
 
-    async def handle(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError):
-            await echo(stream)
-        await stream.aclose()
+
+def assert_nothing_left(broker: Broker) -> None:
+    assert broker.registry.uids == frozenset()
+    assert broker.registry.pending_introductions == 0
+    assert broker.registry.circuits == 0
+    assert broker._links == {}
+
+
+def assert_all_is_told(received: bytes, sent: bytes, *, is_raw: bool) -> None:
+    """The end of what came, and nobody said that anything is wrong."""
+    assert received == sent or (is_raw and sent.startswith(received))
+
+
+async def use(stream: HalfCloseableStream, *, is_raw: bool) -> None:
+    """Send something, and wait for all that comes: nobody may leave us waiting for ever."""
+    with suppress(trio.BrokenResourceError):
+        async with stream:
+            await stream.send_all(DATA)
+            await stream.send_eof()
+            received = b"".join([piece async for piece in stream])
+            assert_all_is_told(received, DATA, is_raw=is_raw)
+
+
+async def reply(stream: HalfCloseableStream, *, is_raw: bool) -> None:
+    """What :func:`use` expects of the other end."""
+    received = b""
+    with suppress(trio.BrokenResourceError):
+        async with stream:
+            async for piece in stream:
+                received += piece
+                assert DATA.startswith(received)
+                await stream.send_all(piece)
+            assert_all_is_told(received, DATA, is_raw=is_raw)
+            await stream.send_eof()
+
+
+async def send(broker: tuple[str, int], way: Way) -> None:
+    """A sender, to whom it may happen that its receiver or broker goes away."""
+    with suppress(P2PError):
+        async with way.open_stream("receiver", broker) as stream:
+            await use(stream, is_raw=way.is_raw)
+
+
+@asynccontextmanager
+async def open_receiver(broker: LoopbackBroker, way: Way) -> AsyncGenerator[None]:
+    """A receiver whose handlers have to end by themselves when the senders have gone."""
 
     async def accept() -> None:
         with suppress(trio.ClosedResourceError):
             while True:
-                handlers.start_soon(handle, await listener.accept())
+                handlers.start_soon(partial(reply, is_raw=way.is_raw), await listener.accept())
 
     async with (
+        way.open_listener("receiver", broker.address) as listener,
         trio.open_nursery() as handlers,
-        open_p2p_listener("receiver", broker.address, techniques=[technique]) as listener,
     ):
         handlers.start_soon(accept)
-        yield listener
+        yield
         await listener.aclose()
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_receiver(technique: Technique) -> None:
+@EVERY_WAY
+async def test_receiver(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
         async def receive() -> None:
-            async with AsyncExitStack() as stack:
-                async with open_p2p_listener(
-                    "receiver", broker.address, techniques=[technique]
-                ) as listener:
-                    registered.set()
-                    stream = await stack.enter_async_context(await listener.accept())
-                with suppress(trio.BrokenResourceError):
-                    await echo(stream)
+            async with way.open_listener("receiver", broker.address) as listener:
+                registered.set()
+                stream = await listener.accept()
+                await listener.aclose()
+                await reply(stream, is_raw=way.is_raw)
 
         async def send_while_there_is_a_receiver() -> None:
             await registered.wait()
             with suppress(P2PError):
-                stream = await open_p2p_stream("receiver", broker.address, techniques=[technique])
-                streams.start_soon(use, stream)  # without a checkpoint, so we are not cancelled
+                stream = await way.open_stream_of(sender, "receiver")
+                # Without a checkpoint, so that we are not cancelled.
+                streams.start_soon(partial(use, is_raw=way.is_raw), stream)
 
         registered = trio.Event()
-        async with trio.open_nursery() as streams, trio.open_nursery() as nursery:
+        async with (
+            open_broker_with_nothing_left() as broker,
+            way.open_sender(broker.address) as sender,
+            trio.open_nursery() as streams,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(canceller.run, receive)
             nursery.start_soon(send_while_there_is_a_receiver)
             await canceller.ended.wait()
             nursery.cancel_scope.cancel(reason="the receiver has gone")
-        await until(lambda: not broker.broker._links)
-        assert_nothing_left(broker.broker)
 
-    async with open_broker() as broker:
-        await at_every_step(scenario)
+    await at_every_step(scenario, runs_of(way))
 
 
-async def test_accept_loses_no_stream() -> None:
+@EVERY_WAY
+async def test_accept_loses_no_stream(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
-        async with open_p2p_listener("receiver", broker.address) as listener:
-            accepted: list[trio.SocketStream] = []
+        async with (
+            open_broker_with_nothing_left() as broker,
+            way.open_listener("receiver", broker.address) as listener,
+        ):
+            accepted: list[HalfCloseableStream] = []
 
             async def accept() -> None:
                 accepted.append(await listener.accept())
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(canceller.run, accept)
-                nursery.start_soon(send, broker.address, Technique.FAST)
+                nursery.start_soon(send, broker.address, way)
                 await canceller.ended.wait()
                 stream = accepted[0] if accepted else await listener.accept()
-                await echo(stream)
-                await stream.aclose()
+                await reply(stream, is_raw=False)
         assert canceller.scope.cancelled_caught is not bool(accepted)
 
-    async with open_broker() as broker:
-        canceller = Canceller(1)
-        for step in itertools.count(1):
-            canceller = Canceller(step)
-            with trio.fail_after(PATIENCE):
-                await scenario(canceller)
-            if not canceller.has_struck:
-                break
+    await at_every_step(scenario, min_steps=1)
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_open_p2p_stream(technique: Technique) -> None:
+@EVERY_WAY
+async def test_open_p2p_stream(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
         async def open_and_use() -> None:
-            await use(await open_p2p_stream("receiver", broker.address, techniques=[technique]))
+            async with way.open_stream("receiver", broker.address) as stream:
+                await use(stream, is_raw=way.is_raw)
 
         # A task of its own, so that its steps can be told from ours.
-        async with open_receiver(broker, technique), trio.open_nursery() as nursery:  # noqa: ASYNC112
+        async with (
+            open_broker_with_nothing_left() as broker,
+            open_receiver(broker, way),
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(canceller.run, open_and_use)
-        await until(lambda: not broker.broker._links)
-        assert_nothing_left(broker.broker)
 
-    async with open_broker() as broker:
-        await at_every_step(scenario)
+    await at_every_step(scenario, runs_of(way))
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_open_p2p_sender(technique: Technique) -> None:
+@EVERY_WAY
+async def test_open_p2p_sender(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
         async def open_and_use() -> None:
-            async with open_p2p_sender(broker.address, techniques=[technique]) as sender:
+            async with way.open_sender(broker.address) as sender:
                 for _ in range(2):
-                    await use(await sender.open_stream("receiver"))
+                    stream = await way.open_stream_of(sender, "receiver")
+                    await use(stream, is_raw=way.is_raw)
 
         # A task of its own, so that its steps can be told from ours.
-        async with open_receiver(broker, technique), trio.open_nursery() as nursery:  # noqa: ASYNC112
+        async with (
+            open_broker_with_nothing_left() as broker,
+            open_receiver(broker, way),
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(canceller.run, open_and_use)
-        await until(lambda: not broker.broker._links)
-        assert_nothing_left(broker.broker)
 
-    async with open_broker() as broker:
-        await at_every_step(scenario)
+    await at_every_step(scenario, runs_of(way))
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_broker(technique: Technique) -> None:
+@EVERY_WAY
+async def test_broker(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
         broker = Broker()
 
@@ -234,21 +292,16 @@ async def test_broker(technique: Technique) -> None:
             listening.set()
             with trio.CancelScope() as scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(trio.serve_listeners, broker.serve_socket, listeners)
+                    nursery.start_soon(broker.serve_listeners, listeners)
                     await exchanged.wait()
                     await until(lambda: not broker._links)
                     scope.cancel(reason="the clients have gone")
 
         async def receive(*, task_status: trio.TaskStatus[None]) -> None:
             with suppress(P2PError):
-                async with open_p2p_listener(
-                    "receiver", address[0], techniques=[technique]
-                ) as listener:
+                async with way.open_listener("receiver", address[0]) as listener:
                     task_status.started()
-                    stream = await listener.accept()
-                    async with stream:
-                        with suppress(trio.BrokenResourceError):
-                            await echo(stream)
+                    await reply(await listener.accept(), is_raw=way.is_raw)
                     return
             task_status.started()
 
@@ -256,7 +309,7 @@ async def test_broker(technique: Technique) -> None:
             await listening.wait()
             async with trio.open_nursery() as nursery:
                 await nursery.start(receive)
-                await send(address[0], technique)
+                await send(address[0], way)
             exchanged.set()
 
         address: list[tuple[str, int]] = []
@@ -268,4 +321,188 @@ async def test_broker(technique: Technique) -> None:
             nursery.cancel_scope.cancel(reason="the broker has gone")
         assert_nothing_left(broker)
 
-    await at_every_step(scenario)
+    await at_every_step(scenario, runs_of(way))
+
+
+# While a stream moves from the relay to a direct path
+
+
+@asynccontextmanager
+async def open_switching_sender(
+    broker: tuple[str, int],
+) -> AsyncGenerator[tuple[P2PSender, trio.Event]]:
+    """A sender that finds a direct path only when an event says so, and not before."""
+
+    async def open_in_round(round_: Round) -> PeerConnection | None:
+        await may_be_direct.wait()
+        return await open_over_new_link(broker, round_)
+
+    may_be_direct = trio.Event()
+    options = SenderOptions.parse(broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE)
+    async with open_background_nursery() as nursery:
+        yield P2PSender(options, nursery, open_in_round), may_be_direct
+
+
+async def wait_direct(stream: P2PStream) -> None:
+    while stream.path is None or stream.path.kind is not PathKind.DIRECT:
+        await stream.wait_path_changed()
+
+
+async def use_and_switch(stream: P2PStream, may_be_direct: trio.Event) -> None:
+    """Like :func:`use`, with the switch in between."""
+
+    async def send() -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(DATA[:10_000])
+            may_be_direct.set()
+            await stream.send_all(DATA[10_000:])
+            await wait_direct(stream)
+            await stream.send_eof()
+
+    async def receive() -> None:
+        with suppress(trio.BrokenResourceError):
+            assert b"".join([piece async for piece in stream]) == DATA
+
+    with suppress(trio.BrokenResourceError):
+        async with stream, trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            nursery.start_soon(receive)
+
+
+async def test_sender_during_a_switch() -> None:
+    async def scenario(canceller: Canceller) -> None:
+        async def open_and_use() -> None:
+            async with open_switching_sender(broker.address) as (sender, may_be_direct):
+                stream = await sender.open_stream("receiver")
+                await use_and_switch(stream, may_be_direct)
+
+        async with (
+            open_broker_with_nothing_left() as broker,
+            open_receiver(broker, SWITCHING),
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(canceller.run, open_and_use)
+
+    await at_every_step(scenario, 2 * SESSION_RUNS)
+
+
+async def test_receiver_during_a_switch() -> None:
+    async def scenario(canceller: Canceller) -> None:
+        async def receive() -> None:
+            async with SWITCHING.open_listener("receiver", broker.address) as listener:
+                registered.set()
+                await reply(await listener.accept(), is_raw=False)
+
+        async def send_while_there_is_a_receiver() -> None:
+            await registered.wait()
+            with suppress(P2PError):
+                stream = await sender.open_stream("receiver")
+                streams.start_soon(use_and_switch, stream, may_be_direct)
+
+        registered = trio.Event()
+        async with (
+            open_broker_with_nothing_left() as broker,
+            open_switching_sender(broker.address) as (sender, may_be_direct),
+            trio.open_nursery() as streams,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(canceller.run, receive)
+            nursery.start_soon(send_while_there_is_a_receiver)
+            await canceller.ended.wait()
+            nursery.cancel_scope.cancel(reason="the receiver has gone")
+
+    await at_every_step(scenario, 2 * SESSION_RUNS)
+
+
+@asynccontextmanager
+async def open_switching_pair(
+    first: str,
+) -> AsyncGenerator[tuple[P2PStream, P2PStream, trio.Event]]:
+    """The two ends of a stream on the relay, the opener's or the acceptor's first."""
+    async with (
+        open_broker_with_nothing_left() as broker,
+        SWITCHING.open_listener("receiver", broker.address) as listener,
+        open_switching_sender(broker.address) as (sender, may_be_direct),
+    ):
+        ends = await sender.open_stream("receiver"), await listener.accept()
+        yield *(ends if first == "opener" else reversed(ends)), may_be_direct
+
+
+BOTH_ENDS = pytest.mark.parametrize("end", ["opener", "acceptor"])
+
+
+@BOTH_ENDS
+async def test_cancelled_sending_leaves_a_stream_of_use(end: str) -> None:
+    async def scenario(canceller: Canceller) -> None:
+        received = bytearray()
+
+        async def receive() -> None:
+            async for piece in theirs:
+                received.extend(piece)
+                may_be_direct.set()
+
+        async with open_switching_pair(end) as (ours, theirs, may_be_direct):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive)
+                nursery.start_soon(canceller.run, partial(ours.send_all, MUCH))
+                await canceller.ended.wait()
+                await ours.send_all(b"the end")
+                await ours.send_eof()
+            assert received.endswith(b"the end")
+            sent = received.removesuffix(b"the end")
+            assert MUCH.startswith(sent)
+            assert canceller.scope.cancelled_caught or len(sent) == len(MUCH)
+
+    await at_every_step(scenario, SESSION_RUNS, min_steps=3)
+
+
+@BOTH_ENDS
+async def test_cancelled_receiving_loses_nothing(end: str) -> None:
+    async def scenario(canceller: Canceller) -> None:
+        received = bytearray()
+
+        async def receive() -> None:
+            async for piece in ours:
+                received.extend(piece)
+                may_be_direct.set()
+
+        async def send() -> None:
+            await theirs.send_all(MUCH)
+            await theirs.send_eof()
+
+        async with open_switching_pair(end) as (ours, theirs, may_be_direct):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                nursery.start_soon(canceller.run, receive)
+                await canceller.ended.wait()
+                await receive()
+            assert received == MUCH
+
+    await at_every_step(scenario, SESSION_RUNS, min_steps=3)
+
+
+@BOTH_ENDS
+async def test_cancelled_closing_tells_the_other_side(end: str) -> None:
+    async def scenario(canceller: Canceller) -> None:
+        received = bytearray()
+
+        async def receive() -> None:
+            try:
+                async for piece in theirs:
+                    received.extend(piece)
+                    may_be_direct.set()
+            except trio.BrokenResourceError:
+                assert canceller.scope.cancelled_caught
+                assert DATA.startswith(received)
+            else:
+                assert received == DATA
+
+        async with open_switching_pair(end) as (ours, theirs, may_be_direct):
+            await ours.send_all(DATA)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive)
+                nursery.start_soon(canceller.run, ours.aclose)
+            with pytest.raises(trio.ClosedResourceError):
+                await ours.send_all(b"more")
+
+    await at_every_step(scenario, SESSION_RUNS, min_steps=2)

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 import trio
 
-from trio_p2p import Outcome, P2PError
+from trio_p2p import Identity, Outcome, P2PError, PeerId, Technique
 from trio_p2p._commands import broker as broker_command, main as main_command
 from trio_p2p._commands.run import CommandError, run_command
 
@@ -31,6 +31,16 @@ STOPPING = [signal.SIGINT, signal.SIGTERM]
 def broker() -> Iterator[BrokerTool]:
     with open_broker() as tool:
         yield tool
+
+
+@pytest.fixture(autouse=True)
+def configuration(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Where the tools of this test keep what they remember: the directory is made if need be."""
+    home = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    return home / "trio_p2p"
 
 
 @pytest.fixture
@@ -58,6 +68,21 @@ def connect(broker: BrokerTool, uid: str, *options: str, **streams: int | IO[Any
     return Tool(*argv, broker=broker.address, **streams)
 
 
+def identity_option(directory: Path) -> str:
+    """The option for an identity that is not the user's own."""
+    file = directory / "other.pem"
+    Identity.generate().save(file)
+    return f"--identity={file}"
+
+
+def peer_id(*options: str) -> str:
+    """What ``trio-p2p id`` prints."""
+    with Tool(*command("trio-p2p", "id", *options)) as tool:
+        code, output, errors = tool.end()
+    assert (code, errors) == (0, "")
+    return output.decode().removesuffix("\n")
+
+
 def assert_sentence(errors: str, start: str, program: str = "trio-p2p") -> None:
     """One line, and it is what the tool has to say."""
     assert errors.startswith(f"{program}: {start}"), errors
@@ -68,9 +93,23 @@ def assert_sentence(errors: str, start: str, program: str = "trio-p2p") -> None:
 # Bytes.
 
 
-def test_both_ways(broker: BrokerTool, uid: str) -> None:
+@pytest.mark.parametrize(
+    ("of_receiver", "of_sender"),
+    [
+        ([], []),
+        (["--raw"], ["--raw"]),
+        (["--only=relay"], []),
+        ([], ["--only=relay"]),
+        (["--no-relay"], []),
+        ([], ["--no-relay"]),
+        (["--raw", "--only=classic"], ["--raw", "--no-relay"]),
+    ],
+)
+def test_both_ways(
+    broker: BrokerTool, uid: str, of_receiver: list[str], of_sender: list[str]
+) -> None:
     one, other = os.urandom(MEBIBYTE), os.urandom(MEBIBYTE)
-    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+    with listen(broker, uid, *of_receiver) as receiver, connect(broker, uid, *of_sender) as sender:
         assert end_both(receiver, sender, one, other) == [(0, other, ""), (0, one, "")]
 
 
@@ -124,8 +163,11 @@ def test_in_a_terminal(broker: BrokerTool, uid: str) -> None:
         os.fdopen(terminal, "rb") as streams,
         listen(broker, uid, stdin=streams, stdout=streams, stderr=streams) as receiver,
     ):
-        assert screen.readline() == f"trio-p2p: waiting for a peer as {uid!r}\r\n".encode()
+        me = peer_id()
+        waiting = f"trio-p2p: waiting for a peer as {uid!r}; we are {me}\r\n"
+        assert screen.readline() == waiting.encode()
         with connect(broker, uid) as sender:
+            assert screen.readline() == f"trio-p2p: connected to {me}\r\n".encode()
             sender.say(b"hello\n")
             assert screen.readline() == b"hello\r\n"
             os.write(ours, b"hi\n")
@@ -171,14 +213,40 @@ def test_non_blocking_pipes(broker: BrokerTool, uid: str) -> None:
 
 
 def test_one_peer_only(broker: BrokerTool, uid: str) -> None:
+    """The receiver stays registered, so that its peer finds other paths; nobody else gets in."""
     with listen(broker, uid) as receiver, connect(broker, uid) as sender:
         sender.say(b"x")
         assert receiver.output.read(1) == b"x"
         with connect(broker, uid) as late:
+            code, _, errors = late.end(b"z")
+            assert code == 1
+            assert_sentence(errors, "the connection to the peer broke: the receiver does not admit")
+        (code, output, errors), of_sender = end_both(receiver, sender, b"y", b"z")
+    assert (code, output) == (0, b"z")
+    refusal = f"trio-p2p: an introduction to {uid!r} failed: the receiver does not admit p2p"
+    assert all(line.startswith(refusal) for line in errors.splitlines())
+    assert of_sender == (0, b"y", "")
+
+
+def test_raw_receiver_leaves_the_uid_to_others(broker: BrokerTool, uid: str) -> None:
+    with listen(broker, uid, "--raw") as receiver, connect(broker, uid, "--raw") as sender:
+        sender.say(b"x")
+        assert receiver.output.read(1) == b"x"
+        with connect(broker, uid, "--raw") as late:
             code, _, errors = late.end()
             assert code == 1
             assert_sentence(errors, "no receiver is registered under this UID")
         assert end_both(receiver, sender, b"y", b"z") == [(0, b"z", ""), (0, b"y", "")]
+
+
+def test_without_a_relay(uid: str) -> None:
+    with open_broker("--no-relay") as broker:
+        with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+            assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+        with listen(broker, uid), connect(broker, uid, "--only=relay") as sender:
+            code, _, errors = sender.end()
+            assert code == 1
+            assert_sentence(errors, "the broker does not relay this: ")
 
 
 def test_broker_by_option(broker: BrokerTool, uid: str) -> None:
@@ -252,7 +320,10 @@ def test_wrong_arguments(
         (main_command.main, ["call"]),
         (main_command.main, ["connect"]),
         (main_command.main, ["connect", "uid", "--only", "slow"]),
+        (main_command.main, ["connect", "uid", "--grace", "long"]),
         (main_command.main, ["listen", "uid", "--report", "file"]),
+        (main_command.main, ["listen", "uid", "--expect", "peer"]),
+        (main_command.main, ["id", "uid"]),
         (broker_command.main, ["--port", "65536"]),
         (broker_command.main, ["--port", "-1"]),
         (broker_command.main, ["--port", "http"]),
@@ -265,6 +336,47 @@ def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixt
     assert "error: " in errors
 
 
+WITHOUT_SESSION = "a raw connection proves nobody's identity, and does not outlive its path: leave "
+NO_WAY = " leave no way to a peer: leave one of them out"
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["connect", "--raw", "--identity", "file"], f"{WITHOUT_SESSION}--identity out, or --raw"),
+        (["connect", "--raw", "--expect", "peer"], f"{WITHOUT_SESSION}--expect out, or --raw"),
+        (["connect", "--raw", "--grace", "0"], f"{WITHOUT_SESSION}--grace out, or --raw"),
+        (["listen", "--raw", "--grace", "0"], f"{WITHOUT_SESSION}--grace out, or --raw"),
+        (["connect", "--raw", "--only", "relay"], f"--raw and --only relay{NO_WAY}"),
+        (["listen", "--no-relay", "--only", "relay"], f"--no-relay and --only relay{NO_WAY}"),
+        (["connect", "--grace", "-1"], "-1.0 is no time: give seconds, 0 or more"),
+        (["connect", "--expect", "peer"], "'peer' is not a peer id, which is 'p2p' and 40 more"),
+        (["connect", "--expect", ""], "'' is not a peer id, which is 'p2p' and 40 more"),
+    ],
+)
+def test_wrong_combinations(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *options = arguments
+    code, errors = run_main(main_command.main, [command, "u", "--broker", NOBODY, *options], capsys)
+    assert code == 1
+    assert_sentence(errors, sentence)
+
+
+@pytest.mark.parametrize("raw_one", ["listen", "connect"])
+def test_only_one_of_them_raw(broker: BrokerTool, uid: str, raw_one: str) -> None:
+    options = {"listen": [], "connect": [], raw_one: ["--raw"]}
+    with (
+        listen(broker, uid, *options["listen"]),
+        connect(broker, uid, *options["connect"]) as sender,
+    ):
+        code, output, errors = sender.end(b"secret")
+    assert (code, output) == (1, b"")
+    assert errors.startswith("trio-p2p: ")
+    assert errors.count("\n") == 1
+
+
 def test_unknown_uid(broker: BrokerTool, uid: str) -> None:
     with connect(broker, uid) as sender:
         code, output, errors = sender.end()
@@ -272,11 +384,21 @@ def test_unknown_uid(broker: BrokerTool, uid: str) -> None:
     assert_sentence(errors, "no receiver is registered under this UID: check its spelling")
 
 
-def test_taken_uid(broker: BrokerTool, uid: str) -> None:
-    with listen(broker, uid), listen(broker, uid) as second:
+def test_taken_uid(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    other = identity_option(tmp_path)
+    with listen(broker, uid), listen(broker, uid, other) as second:
         code, output, errors = second.end()
     assert (code, output) == (1, b"")
     assert_sentence(errors, "another receiver is registered under this UID: choose another")
+
+
+def test_uid_taken_over_by_the_same_identity(broker: BrokerTool, uid: str) -> None:
+    with listen(broker, uid) as first, listen(broker, uid) as second:
+        code, output, errors = first.end()
+        assert (code, output) == (1, b"")
+        assert errors.splitlines()[-1].endswith("registered again by the same identity elsewhere)")
+        with connect(broker, uid) as sender:
+            assert end_both(second, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
 
 
 @contextmanager
@@ -286,16 +408,19 @@ def open_false_broker(*, hangs_up: bool) -> Iterator[tuple[str, threading.Event]
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1024)
-                asked.set()
-                if not hangs_up:
-                    connection.recv(1024)
+            with suppress(OSError):  # which says that this is the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1024)
+                        asked.set()
+                        while not hangs_up and connection.recv(1024):
+                            pass
 
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"127.0.0.1:{listener.getsockname()[1]}", asked
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join(SECONDS)
 
 
@@ -375,11 +500,13 @@ def test_closed_standard_error(broker: BrokerTool, uid: str) -> None:
         assert tool.end() == (1, b"", "")
 
 
-def test_killed_peer(broker: BrokerTool, uid: str) -> None:
+@pytest.mark.parametrize("options", [["--raw"], ["--grace=0.1"]])
+def test_killed_peer(broker: BrokerTool, uid: str, options: list[str]) -> None:
+    of_receiver = [option for option in options if option == "--raw"]
     with (
         Path("/dev/zero").open("rb") as endless,
-        listen(broker, uid) as receiver,
-        connect(broker, uid, stdin=endless) as sender,
+        listen(broker, uid, *of_receiver) as receiver,
+        connect(broker, uid, *options, stdin=endless) as sender,
     ):
         assert receiver.output.read(1) == b"\0"
         receiver.process.kill()
@@ -388,30 +515,176 @@ def test_killed_peer(broker: BrokerTool, uid: str) -> None:
     assert_sentence(errors, "the connection to the peer broke: ")
 
 
+# Identities.
+
+
+def test_id(configuration: Path, tmp_path: Path) -> None:
+    mine = peer_id()
+    assert str(PeerId.parse(mine)) == mine
+    assert peer_id() == mine
+    assert str(Identity.load(configuration / "identity.pem").peer_id) == mine
+    other = identity_option(tmp_path)
+    assert peer_id(other) == peer_id(other) != mine
+
+
+def test_id_of_a_new_file(tmp_path: Path) -> None:
+    file = tmp_path / "new.pem"
+    with Tool(*command("trio-p2p", "id", "--identity", str(file))) as tool:
+        code, output, errors = tool.end()
+    assert code == 0
+    assert_sentence(errors, f"made a new identity, {output.decode().strip()}, in {file}")
+    assert peer_id("--identity", str(file)) == output.decode().strip()
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize("arguments", [["id"], ["listen", "u"], ["connect", "u"]])
+def test_identity_that_others_can_read(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TRIO_P2P_BROKER", NOBODY)
+    file = tmp_path / "other.pem"
+    option = identity_option(tmp_path)
+    file.chmod(0o640)
+    code, errors = run_main(main_command.main, [*arguments, option], capsys)
+    assert code == 1
+    assert_sentence(errors, f"the identity {file} may be read or written by others")
+    assert f"run chmod 600 {file}" in errors
+
+
+def test_expected_peer(broker: BrokerTool, uid: str, configuration: Path) -> None:
+    with (
+        listen(broker, uid) as receiver,
+        connect(broker, uid, "--expect", peer_id()) as sender,
+    ):
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    # It was for this run only.
+    assert not (configuration / "known_peers").exists()
+
+
+def test_unexpected_peer(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    expected = peer_id(identity_option(tmp_path))
+    with listen(broker, uid) as receiver:
+        with connect(broker, uid, "--expect", expected) as sender:
+            code, output, errors = sender.end(b"secret")
+        assert (code, output) == (1, b"")
+        assert_sentence(errors, f"{expected} was to be connected to, but the broker gave ")
+        assert peer_id() in errors
+        # It still waits for a peer.
+        with connect(broker, uid) as sender:
+            (code, output, _), of_sender = end_both(receiver, sender, b"x", b"y")
+    assert (code, output) == (0, b"y")
+    assert of_sender == (0, b"x", "")
+
+
+def test_peer_id_as_uid(broker: BrokerTool, configuration: Path) -> None:
+    uid = peer_id()
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    assert not (configuration / "known_peers").exists()
+
+
+@pytest.mark.usefixtures("started_by_user")
+def test_peer_id_of_somebody_else_as_uid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = peer_id(identity_option(tmp_path))
+    code, errors = run_main(main_command.main, ["listen", other, "--broker", NOBODY], capsys)
+    assert code == 1
+    assert_sentence(errors, f"{other} is the peer id of another identity: ")
+
+
+def test_peer_is_remembered(
+    broker: BrokerTool, uid: str, configuration: Path, tmp_path: Path
+) -> None:
+    known_peers = configuration / "known_peers"
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    line = json.loads(known_peers.read_text())
+    assert line == [broker.address, uid, peer_id()]
+    report = tmp_path / "report.json"
+    with (
+        listen(broker, uid, identity_option(tmp_path)),
+        connect(broker, uid, "--report", str(report)) as sender,
+    ):
+        code, output, errors = sender.end(b"secret")
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, f"the peer behind {uid!r} at {broker.address} is not the one it was: ")
+    assert "Somebody may be impersonating it. " in errors
+    assert errors.endswith(
+        f'remove the line with "{uid}" and {peer_id()} from {known_peers} and connect again\n'
+    )
+    assert json.loads(known_peers.read_text()) == line
+    assert read_report(report)["path"] is None
+
+
+def test_corrupt_known_peers(broker: BrokerTool, uid: str, configuration: Path) -> None:
+    configuration.mkdir()
+    (configuration / "known_peers").write_text("nonsense\n")
+    with listen(broker, uid), connect(broker, uid) as sender:
+        code, _, errors = sender.end()
+    assert code == 1
+    assert_sentence(errors, f"line 1 of {configuration / 'known_peers'} is corrupt: remove it")
+
+
 # Reports.
+
+
+NOTHING: dict[str, Any] = {
+    "path": None,
+    "technique": None,
+    "seconds": None,
+    "peer_id": None,
+    "path_changes": [],
+    "attempts": [],
+}
+ENDS = {"technique", "local", "remote"}
 
 
 def read_report(path: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text())
-    assert list(report) == ["path", "technique", "seconds", "attempts"]
-    for attempt in report["attempts"]:
-        assert list(attempt) == ["technique", "local", "remote", "outcome", "seconds"]
-        assert attempt["technique"] in {"fast", "classic"}
-        assert attempt["outcome"] in set(Outcome)
-        assert 0 <= attempt["seconds"] < SECONDS
-        for endpoint in (attempt["local"], attempt["remote"]):
+    assert list(report) == list(NOTHING)
+    for one in (*report["attempts"], *report["path_changes"]):
+        assert one["technique"] in {*Technique, None}
+        assert 0 <= one["seconds"] < SECONDS
+        for endpoint in (one["local"], one["remote"]):
             assert endpoint is None or re.fullmatch(r"[0-9.]+:[0-9]+", endpoint)
+    for attempt in report["attempts"]:
+        assert attempt.keys() == {*ENDS, "outcome", "seconds"}
+        assert attempt["outcome"] in set(Outcome)
+    assert_path_changes(report)
     return report
+
+
+def assert_path_changes(report: dict[str, Any]) -> None:
+    changes = report["path_changes"]
+    if report["path"] is None:
+        assert changes == []
+        return
+    assert {"path": changes[0]["path"], "technique": changes[0]["technique"]}.items() <= (
+        report.items()
+    )
+    assert report["seconds"] <= changes[0]["seconds"]
+    times = [change["seconds"] for change in changes]
+    assert times == sorted(times)
+    for change in changes:
+        assert change.keys() == {*ENDS, "path", "seconds"}
+        assert (change["path"] == "relay") == (change["technique"] == "relay")
+        assert len({change["path"] is None, *(change[end] is None for end in ENDS)}) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "technique"),
     [
-        ([[], []], "fast"),
+        ([["--raw"], ["--raw"]], "fast"),
+        ([["--no-relay"], ["--no-relay"]], "fast"),
         ([[], ["--only=classic"]], "classic"),
-        ([["--only=classic"], []], "classic"),
+        ([["--only=classic", "--raw"], ["--raw"]], "classic"),
         ([["--only=classic", "--only=fast"], ["--only=fast"]], "fast"),
         ([["--only=fast", "--only=classic"], ["--only=classic", "--only=fast"]], "classic"),
+        ([[], ["--only=relay"]], "relay"),
     ],
 )
 def test_report(
@@ -420,17 +693,35 @@ def test_report(
     file = tmp_path / "report.json"
     of_receiver, of_sender = options[0], [*options[1], "--report", str(file)]
     with listen(broker, uid, *of_receiver) as receiver, connect(broker, uid, *of_sender) as sender:
-        receiver.say(b"x")
-        assert sender.output.read(1) == b"x"
-        # There already while the connection goes on:
-        report = read_report(file)
         assert end_both(receiver, sender) == [(0, b"", ""), (0, b"", "")]
-    assert report == read_report(file)
-    assert report["path"] == "direct"
+    report = read_report(file)
+    assert report["path"] == ("relay" if technique == "relay" else "direct")
     assert report["technique"] == technique
+    assert report["peer_id"] == (None if "--raw" in of_sender else peer_id())
     connected = [one for one in report["attempts"] if one["outcome"] == "connected"]
     assert [one["technique"] for one in connected] == [technique]
     assert 0 < connected[0]["seconds"] <= report["seconds"] < SECONDS
+    assert len(report["path_changes"]) == 1
+    for end in ENDS:
+        assert report["path_changes"][0][end] == connected[0][end]
+
+
+def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    """However it began, the stream gets to a direct path; then it loses that."""
+    file = tmp_path / "report.json"
+    options = ["--only=classic", "--only=relay", "--grace=0.1", "-v", "--report", str(file)]
+    with listen(broker, uid) as receiver, connect(broker, uid, *options) as sender:
+        for line in sender.errors:
+            if b"a stream's path is direct" in line:
+                break
+        receiver.process.kill()
+        code, _, errors = sender.end()
+    assert code == 1
+    assert "the connection to the peer broke: the stream had no path for 0.1 seconds" in errors
+    report = read_report(file)
+    assert report["peer_id"] == peer_id()
+    paths = [change["path"] for change in report["path_changes"]]
+    assert paths in (["relay", "direct", None], ["direct", None])
 
 
 def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
@@ -443,8 +734,8 @@ def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_pa
     assert code == 1
     assert_sentence(errors, f"no connection to {uid!r} came of ")
     report = read_report(file)
-    attempts = report.pop("attempts")
-    assert report == {"path": None, "technique": None, "seconds": None}
+    attempts = report["attempts"]
+    assert report == {**NOTHING, "attempts": attempts}
     for attempt in attempts:
         del attempt["seconds"]
         assert attempt == {
@@ -464,8 +755,9 @@ def test_report_of_failure(
     arguments = ["connect", "uid", *options, "--report", str(file)]
     code, _ = run_main(main_command.main, arguments, capsys)
     assert code == 1
-    nothing: dict[str, Any] = {"path": None, "technique": None, "seconds": None, "attempts": []}
-    assert read_report(file) == nothing
+    report = read_report(file)
+    assert report == {**NOTHING, "attempts": report["attempts"]}
+    assert all(attempt["outcome"] == "not introduced" for attempt in report["attempts"])
 
 
 @pytest.mark.usefixtures("started_by_user")
@@ -488,9 +780,10 @@ def test_unwritable_report(
 
 
 def test_report_that_turns_out_unwritable(broker: BrokerTool, uid: str) -> None:
-    with listen(broker, uid), connect(broker, uid, "--report", "/dev/full") as sender:
-        code, _, errors = sender.end()
-    assert code == 1
+    with listen(broker, uid) as receiver, connect(broker, uid, "--report", "/dev/full") as sender:
+        of_receiver, (code, output, errors) = end_both(receiver, sender, b"x", b"y")
+    assert of_receiver == (0, b"y", "")
+    assert (code, output) == (1, b"x")
     assert_sentence(errors, "the report /dev/full cannot be written: No space left on device")
 
 
@@ -509,13 +802,27 @@ def test_signal_while_waiting_for_a_peer(
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_signal_while_connected(broker: BrokerTool, uid: str, number: signal.Signals) -> None:
-    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+@pytest.mark.parametrize("options", [["--raw"], []])
+def test_signal_while_connected(
+    broker: BrokerTool, uid: str, tmp_path: Path, options: list[str], number: signal.Signals
+) -> None:
+    file = tmp_path / "report.json"
+    with (
+        listen(broker, uid, *options) as receiver,
+        connect(broker, uid, *options, "--report", str(file)) as sender,
+    ):
         for one, other in ((sender, receiver), (receiver, sender)):
             one.say(b"x")
             assert other.output.read(1) == b"x"
         assert sender.signal(number) == (128 + number, b"", "")
-        assert receiver.end(b"") == (0, b"", "")
+        code, output, errors = receiver.end(b"")
+    assert output == b""
+    if options:
+        assert (code, errors) == (0, "")
+    else:  # a session tells the end from an interruption
+        assert code == 1
+        assert_sentence(errors, "the connection to the peer broke: the other side ")
+    assert read_report(file)["path"] is not None
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -593,7 +900,8 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
         ended = end_both(receiver, sender, b"x", b"y")
     assert [code for code, _, _ in ended] == [0, 0]
     logs = [errors for _, _, errors in ended]
-    assert f"trio-p2p: waiting for a peer as {uid!r}\n" in logs[0]
+    assert f"trio-p2p: waiting for a peer as {uid!r}; we are {peer_id()}\n" in logs[0]
+    assert f"trio-p2p: connected to {peer_id()}\n" in logs[1]
     for log, area in zip(logs, ["receiver", "sender"], strict=True):
         lines = re.findall(rf"^ *\d+\.\d ms  trio_p2p\.{area}  .+$", log, re.MULTILINE)
         assert any("connected after" in line for line in lines)
@@ -603,15 +911,21 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
 @pytest.mark.parametrize(
     ("main", "arguments", "words"),
     [
-        (main_command.main, [], ["listen", "connect", "demo"]),
-        (main_command.main, ["listen"], ["UID", "--broker HOST:PORT", "--only", "--verbose"]),
+        (main_command.main, [], ["listen", "connect", "demo", "id"]),
+        (
+            main_command.main,
+            ["listen"],
+            ["UID", "--broker HOST:PORT", "--only", "--no-relay", "--raw", "--grace", "--verbose"],
+        ),
         (
             main_command.main,
             ["connect"],
             ["UID", "--broker HOST:PORT", "$TRIO_P2P_BROKER", "--only", "--report FILE", "-v"],
         ),
+        (main_command.main, ["connect"], ["--identity FILE", "--expect PEER_ID"]),
+        (main_command.main, ["id"], ["--identity FILE"]),
         (main_command.main, ["demo"], ["--nat"]),
-        (broker_command.main, [], ["--host", "--port", "4433", "--verbose"]),
+        (broker_command.main, [], ["--host", "--port", "4433", "--no-relay", "--verbose"]),
     ],
 )
 def test_help(
@@ -641,7 +955,8 @@ def test_behind_nats(
         assert broker.stderr is not None
         address = ["--broker", broker.stderr.readline().split()[-1]]
         listen_argv = command("trio-p2p", "listen", uid, "-v", *address)
-        connect_argv = command("trio-p2p", "connect", uid, *address, "--report", str(file))
+        options = [*address, "--no-relay", "--report", str(file)]
+        connect_argv = command("trio-p2p", "connect", uid, *options)
         with popen(sites[0].host, *listen_argv) as receiver:
             assert receiver.stderr is not None
             for line in receiver.stderr:

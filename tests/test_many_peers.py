@@ -9,10 +9,11 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 import trio.testing
+from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
     Endpoint,
-    Technique,
+    PathKind,
     UIDTakenError,
     open_p2p_listener,
     open_p2p_sender,
@@ -22,11 +23,28 @@ from trio_p2p import (
 )
 
 from .lab import KernelNetwork, Nat, run, running, start
-from .loopback import PATIENCE, LoopbackBroker, echo, exchange, held, open_broker, until
+from .loopback import (
+    ANY_WAY,
+    PATIENCE,
+    RAW_WAYS,
+    SESSION_WAYS,
+    WAYS,
+    LoopbackBroker,
+    Way,
+    echo,
+    exchange,
+    held,
+    open_broker,
+    until,
+)
 from .raw_client import RawClient
 
 SENDERS = 20
 CYCLES = 200
+SESSION_CYCLES = 50  # each costs more, and leaves as little
+
+RELAY = SESSION_WAYS[-1]
+EVERY_WAY = pytest.mark.parametrize("way", [*WAYS, ANY_WAY], ids=str)
 
 
 def some_data(seed: object, size: int = 10_000) -> bytes:
@@ -36,14 +54,14 @@ def some_data(seed: object, size: int = 10_000) -> bytes:
 # Many at once
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_senders_at_the_same_moment(technique: Technique) -> None:
+@EVERY_WAY
+async def test_senders_at_the_same_moment(way: Way) -> None:
     async def send(number: int) -> None:
-        stream = await open_p2p_stream("echo", broker.address, techniques=[technique])
-        assert await exchange(stream, some_data(number)) == some_data(number)
+        async with way.open_stream("echo", broker.address) as stream:
+            assert await exchange(stream, some_data(number)) == some_data(number)
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        [listener] = await nursery.start(serve_p2p, echo, "echo", broker.address)
+        [listener] = await nursery.start(way.serve(echo, "echo", broker.address))
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as senders:
                 for number in range(SENDERS):
@@ -52,43 +70,41 @@ async def test_senders_at_the_same_moment(technique: Technique) -> None:
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-@pytest.mark.parametrize("technique", Technique)
-def test_senders_at_the_same_moment_behind_nats(
-    kernel_network: KernelNetwork, technique: Technique
-) -> None:
+@pytest.mark.parametrize("way", [*RAW_WAYS, SESSION_WAYS[0]], ids=str)
+def test_senders_at_the_same_moment_behind_nats(kernel_network: KernelNetwork, way: Way) -> None:
     host, receiver = kernel_network.add_host(), kernel_network.add_site(Nat())
     sites = [kernel_network.add_site(Nat()) for _ in range(SENDERS)]
 
     async def send(number: int) -> None:
         with trio.fail_after(2 * PATIENCE):
-            stream = await open_p2p_stream("echo", broker, techniques=[technique])
-            assert await exchange(stream, some_data(number)) == some_data(number)
+            async with way.open_stream("echo", broker) as stream:
+                assert await exchange(stream, some_data(number)) == some_data(number)
 
     with running(host.host, serve_broker, 0) as listeners:
         broker = str(host.host_address), listeners[0].socket.getsockname()[1]
-        with running(receiver.host, serve_p2p, echo, "echo", broker):
+        with running(receiver.host, way.serve(echo, "echo", broker)):
             run(sites[0].host, send, -1)  # the way is warm
             sending = [start(site.host, send, number) for number, site in enumerate(sites)]
             for sent in sending:
                 sent.result()
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_streams_over_one_sender_at_the_same_moment(technique: Technique) -> None:
+@EVERY_WAY
+async def test_streams_over_one_sender_at_the_same_moment(way: Way) -> None:
     uids = [f"echo {number}" for number in range(4)]
 
     async def send(uid: str, number: int) -> None:
         data = some_data((uid, number))
-        assert await exchange(await sender.open_stream(uid), data) == data
+        assert await exchange(await way.open_stream_of(sender, uid), data) == data
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
         for uid in uids:
-            await nursery.start(serve_p2p, echo, uid, broker.address)
+            await nursery.start(way.serve(echo, uid, broker.address))
         await trio.testing.wait_all_tasks_blocked()
         before = held()
         with trio.fail_after(PATIENCE):
             async with (
-                open_p2p_sender(broker.address, techniques=[technique]) as sender,
+                way.open_sender(broker.address) as sender,
                 trio.open_nursery() as senders,
             ):
                 for uid in uids:
@@ -101,40 +117,46 @@ async def test_streams_over_one_sender_at_the_same_moment(technique: Technique) 
 # Many one after the other
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_cycles_of_connect_transfer_and_close_leave_nothing(technique: Technique) -> None:
+@EVERY_WAY
+async def test_cycles_of_connect_transfer_and_close_leave_nothing(way: Way) -> None:
     async def cycle() -> None:
         with trio.fail_after(PATIENCE):
-            stream = await open_p2p_stream("echo", broker.address, techniques=[technique])
-            assert await exchange(stream, some_data("cycle")) == some_data("cycle")
+            async with way.open_stream("echo", broker.address) as stream:
+                assert await exchange(stream, some_data("cycle")) == some_data("cycle")
 
+    cycles = CYCLES if way.is_raw else SESSION_CYCLES
     at_first = held()
     async with open_broker() as broker:
         before_registration = held()
         async with trio.open_nursery() as nursery:
-            [listener] = await nursery.start(serve_p2p, echo, "echo", broker.address)
+            [listener] = await nursery.start(way.serve(echo, "echo", broker.address))
             await cycle()
+            await trio.testing.wait_all_tasks_blocked()
             before = held()
-            for _ in range(CYCLES):
+            for _ in range(cycles):
                 await cycle()
             await until(lambda: held() == before)
-            assert listener.statistics().connected == CYCLES + 1
+            assert listener.statistics().connected == cycles + 1
             nursery.cancel_scope.cancel(reason="the receiver quits")
         await until(lambda: held() == before_registration)
         assert broker.uids == frozenset()
         assert broker.broker.registry.pending_introductions == 0
+        assert broker.broker.registry.circuits == 0
     await until(lambda: held() == at_first)
 
 
 async def test_cycles_over_one_sender_leave_nothing() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        await nursery.start(serve_p2p, echo, "echo", broker.address)
+        await nursery.start(partial(serve_p2p, echo, "raw", broker.address, raw=True))
+        await nursery.start(partial(serve_p2p, echo, "session", broker.address))
         await trio.testing.wait_all_tasks_blocked()
         before = held()
         async with open_p2p_sender(broker.address) as sender:
             with trio.fail_after(2 * PATIENCE):
                 for _ in range(CYCLES):
-                    await exchange(await sender.open_stream("echo"), b"data")
+                    await exchange(await sender.open_stream("raw", raw=True), b"data")
+                for _ in range(SESSION_CYCLES):
+                    await exchange(await sender.open_stream("session"), b"data")
         await until(lambda: held() == before)
         nursery.cancel_scope.cancel(reason="the test is over")
 
@@ -152,8 +174,8 @@ async def test_cycles_of_registration_leave_nothing() -> None:
 # Brokers that come and go
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_broker_killed_and_restarted_is_found_again(technique: Technique) -> None:
+@pytest.mark.parametrize("way", [way for way in WAYS if way != RELAY], ids=str)
+async def test_broker_killed_and_restarted_is_found_again(way: Way) -> None:
     async def send_and_receive() -> None:
         await opened.send_all(b"ping")
         assert await accepted.receive_some() == b"ping"
@@ -163,9 +185,9 @@ async def test_broker_killed_and_restarted_is_found_again(technique: Technique) 
     with trio.fail_after(PATIENCE):
         async with (
             open_broker() as broker,
-            open_p2p_listener("receiver", broker.address, techniques=[technique]) as listener,
-            open_p2p_sender(broker.address, techniques=[technique]) as sender,
-            await sender.open_stream("receiver") as opened,
+            way.open_listener("receiver", broker.address) as listener,
+            way.open_sender(broker.address) as sender,
+            await way.open_stream_of(sender, "receiver") as opened,
             await listener.accept() as accepted,
         ):
             await send_and_receive()
@@ -176,12 +198,51 @@ async def test_broker_killed_and_restarted_is_found_again(technique: Technique) 
                 await until(lambda: broker.uids == {"receiver"})
                 await send_and_receive()
                 async with (
-                    await sender.open_stream("receiver") as another,
+                    await way.open_stream_of(sender, "receiver") as another,
                     await listener.accept() as its_end,
                 ):
                     await another.send_all(b"found again")
                     assert await its_end.receive_some() == b"found again"
                 assert listener.statistics().registrations == registrations
+
+
+async def test_relayed_streams_go_on_when_the_broker_is_back() -> None:
+    with trio.fail_after(PATIENCE):
+        async with (
+            open_broker() as broker,
+            RELAY.open_listener("receiver", broker.address) as listener,
+            RELAY.open_stream("receiver", broker.address) as opened,
+            await listener.accept() as accepted,
+        ):
+            for number in range(2):
+                await opened.send_all(b"before")
+                assert await accepted.receive_some() == b"before"
+                await broker.kill()
+                await opened.send_all(bytes([number]))
+                await accepted.send_all(bytes([number]))
+                await broker.start()
+                assert await accepted.receive_some() == bytes([number])
+                assert await opened.receive_some() == bytes([number])
+
+
+async def test_streams_move_to_a_direct_path_and_do_not_need_the_broker_any_more() -> None:
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address) as listener,
+        open_p2p_stream("receiver", broker.address) as opened,
+        await listener.accept() as accepted,
+    ):
+        with trio.fail_after(PATIENCE):
+            for stream in (opened, accepted):
+                while stream.path is None or stream.path.kind is not PathKind.DIRECT:
+                    await stream.wait_path_changed()
+        await broker.kill()
+        assert await trip(opened, accepted) == await trip(accepted, opened) == b"data"
+
+
+async def trip(source: HalfCloseableStream, target: HalfCloseableStream) -> bytes:
+    await source.send_all(b"data")
+    return bytes(await target.receive_some())
 
 
 @asynccontextmanager

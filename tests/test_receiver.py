@@ -5,13 +5,17 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
+from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
     BrokerUnreachableError,
+    Identity,
     LocalProtocolError,
     P2PListener,
     P2PListenerStatistics,
-    Technique,
+    P2PStream,
+    PeerId,
+    StreamAbortedError,
     UIDTakenError,
     open_p2p_listener,
     open_p2p_sender,
@@ -19,7 +23,23 @@ from trio_p2p import (
     serve_p2p,
 )
 
-from .loopback import PATIENCE, echo, exchange, held, open_broker, open_peers, until
+from .loopback import (
+    PATIENCE,
+    RAW_WAYS,
+    SESSION_WAYS,
+    WAYS,
+    Way,
+    echo,
+    exchange,
+    held,
+    open_broker,
+    open_raw_peers,
+    open_raw_stream,
+    open_session_peers,
+    until,
+)
+
+KINDS = pytest.mark.parametrize("way", [RAW_WAYS[0], SESSION_WAYS[0]], ids=["raw", "session"])
 
 
 class OwnError(Exception):
@@ -29,10 +49,10 @@ class OwnError(Exception):
 # Accepting
 
 
-async def test_accept_gives_a_plain_stream() -> None:
+async def test_accept_gives_a_plain_stream_if_it_is_raw() -> None:
     async with (
-        open_peers("receiver") as (_, listener, sender),
-        await sender.open_stream("receiver") as opened,
+        open_raw_peers("receiver") as (_, listener, sender),
+        await sender.open_stream("receiver", raw=True) as opened,
         await listener.accept() as accepted,
     ):
         assert type(accepted) is trio.SocketStream
@@ -40,13 +60,31 @@ async def test_accept_gives_a_plain_stream() -> None:
         assert await accepted.receive_some() == b"hello"
 
 
-async def test_cancelled_accept_takes_no_stream() -> None:
-    async with open_peers("receiver") as (_, listener, sender):
+async def test_accept_gives_a_stream_that_knows_its_peer() -> None:
+    async with (
+        open_session_peers("receiver") as (_, listener, sender),
+        await sender.open_stream("receiver") as opened,
+        await listener.accept() as accepted,
+    ):
+        assert type(accepted) is P2PStream
+        assert accepted.peer_id == sender.peer_id
+        assert opened.peer_id == listener.peer_id
+        await opened.send_all(b"hello")
+        assert await accepted.receive_some() == b"hello"
+
+
+@KINDS
+async def test_cancelled_accept_takes_no_stream(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+    ):
         with trio.CancelScope() as scope:
             scope.cancel(reason="the test says so")
             await listener.accept()
         assert scope.cancelled_caught
-        async with await sender.open_stream("receiver") as opened:
+        async with await way.open_stream_of(sender, "receiver") as opened:
             await until(lambda: listener.statistics().waiting == 1)
             with trio.CancelScope() as scope:
                 scope.cancel(reason="the test says so")
@@ -58,10 +96,15 @@ async def test_cancelled_accept_takes_no_stream() -> None:
                 assert await opened.receive_some() == b"still here"
 
 
-async def test_streams_wait_in_the_order_of_their_coming() -> None:
-    async with open_peers("receiver") as (_, listener, sender):
+@KINDS
+async def test_streams_wait_in_the_order_of_their_coming(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+    ):
         for number in range(5):
-            stream = await sender.open_stream("receiver")
+            stream = await way.open_stream_of(sender, "receiver")
             await stream.send_all(bytes([number]))
             await until(lambda: listener.statistics().waiting == number + 1)  # noqa: B023
             await stream.aclose()
@@ -71,7 +114,7 @@ async def test_streams_wait_in_the_order_of_their_coming() -> None:
 
 
 async def test_accept_of_a_closed_listener() -> None:
-    async with open_peers("receiver") as (_, listener, _):
+    async with open_session_peers("receiver") as (_, listener, _):
         await listener.aclose()
         with pytest.raises(trio.ClosedResourceError):
             await listener.accept()
@@ -84,18 +127,55 @@ async def test_accept_is_interrupted_by_close() -> None:
             await listener.accept()
 
     with trio.fail_after(PATIENCE):
-        async with open_peers("receiver") as (_, listener, _), trio.open_nursery() as nursery:
+        async with (
+            open_session_peers("receiver") as (_, listener, _),
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(accept)
             nursery.start_soon(accept)
             await trio.testing.wait_all_tasks_blocked()
             await listener.aclose()
 
 
+# Whom to admit
+
+
+async def test_only_those_who_are_admitted_get_a_stream() -> None:
+    asked: list[PeerId] = []
+
+    def admit(peer_id: PeerId) -> bool:
+        asked.append(peer_id)
+        return peer_id == friend.peer_id
+
+    friend, stranger = Identity.generate(), Identity.generate()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address, admit=admit) as listener,
+        open_p2p_stream("receiver", broker.address, identity=friend) as opened,
+        await listener.accept() as accepted,
+        trio.open_nursery() as nursery,
+    ):
+        assert asked == [friend.peer_id]
+
+        async def knock() -> None:
+            with pytest.raises(trio.BrokenResourceError, match="does not admit"):
+                async with open_p2p_stream(
+                    "receiver", broker.address, identity=stranger
+                ) as refused:
+                    await refused.receive_some()
+
+        nursery.start_soon(knock)
+        await until(lambda: stranger.peer_id in asked)
+        await opened.send_all(b"hello")
+        assert await accepted.receive_some() == b"hello"
+        assert listener.statistics().waiting == 0
+
+
 # Closing
 
 
 async def test_close_works_when_cancelled() -> None:
-    async with open_peers("receiver") as (broker, listener, _):
+    async with open_session_peers("receiver") as (broker, listener, _):
         with trio.CancelScope() as scope:
             scope.cancel(reason="the test says so")
             await listener.aclose()
@@ -106,23 +186,51 @@ async def test_close_works_when_cancelled() -> None:
 
 
 async def test_close_is_a_checkpoint() -> None:
-    async with open_peers("receiver") as (_, listener, _):
+    async with open_session_peers("receiver") as (_, listener, _):
         for _ in range(2):
             with trio.testing.assert_checkpoints():
                 await listener.aclose()
 
 
-async def test_unaccepted_streams_are_closed_on_leaving_and_accepted_ones_live_on() -> None:
+async def test_unaccepted_raw_streams_are_closed_on_leaving_and_accepted_ones_live_on() -> None:
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        async with open_p2p_listener("receiver", broker.address) as listener:
-            opened = await sender.open_stream("receiver")
+        async with open_p2p_listener("receiver", broker.address, raw=True) as listener:
+            opened = await sender.open_stream("receiver", raw=True)
             accepted = await listener.accept()
-            unaccepted = await sender.open_stream("receiver")
+            unaccepted = await sender.open_stream("receiver", raw=True)
             await until(lambda: listener.statistics().waiting == 1)
         async with opened, accepted, unaccepted:
             assert await unaccepted.receive_some() == b""
             await opened.send_all(b"alive")
             assert await accepted.receive_some() == b"alive"
+
+
+async def test_unaccepted_streams_are_closed_with_the_listener_and_accepted_ones_live_on() -> None:
+    async with open_session_peers("receiver", "fast") as (_, listener, sender):
+        opened = await sender.open_stream("receiver")
+        accepted = await listener.accept()
+        unaccepted = await sender.open_stream("receiver")
+        await until(lambda: listener.statistics().waiting == 1)
+        await listener.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await unaccepted.receive_some()
+        async with opened, accepted:
+            await opened.send_all(b"alive")
+            assert await accepted.receive_some() == b"alive"
+
+
+async def test_streams_of_sessions_end_on_leaving() -> None:
+    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+        async with open_p2p_listener("receiver", broker.address) as listener:
+            opened = await sender.open_stream("receiver", path="direct")
+            accepted = await listener.accept()
+            unaccepted = await sender.open_stream("receiver", path="direct")
+            await until(lambda: listener.statistics().waiting == 1)
+        with trio.fail_after(PATIENCE):
+            for stream in (opened, accepted, unaccepted):
+                with pytest.raises(trio.BrokenResourceError) as caught:
+                    await stream.receive_some()
+                assert isinstance(caught.value.__cause__, StreamAbortedError)
 
 
 async def test_uid_is_free_at_once_after_leaving() -> None:
@@ -160,7 +268,7 @@ async def test_exception_of_the_body_comes_out_bare() -> None:
 
 
 async def test_uid_taken() -> None:
-    async with open_peers("receiver") as (broker, _, _):
+    async with open_session_peers("receiver") as (broker, _, _):
         await trio.testing.wait_all_tasks_blocked()
         before = held()
         with pytest.raises(UIDTakenError, match="choose another"):
@@ -169,6 +277,40 @@ async def test_uid_taken() -> None:
         with pytest.raises(UIDTakenError):
             await serve_p2p(echo, "receiver", broker.address)
         await until(lambda: held() == before)
+
+
+async def test_own_uid_is_taken_over_by_the_same_identity() -> None:
+    identity = Identity.generate()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address, identity=identity) as older,
+        open_p2p_listener("receiver", broker.address, identity=identity) as newer,
+        open_p2p_sender(broker.address) as sender,
+    ):
+        with pytest.raises(UIDTakenError):
+            await older.accept()
+        async with (
+            await sender.open_stream("receiver") as opened,
+            await newer.accept() as accepted,
+        ):
+            await opened.send_all(b"hello")
+            assert await accepted.receive_some() == b"hello"
+
+
+async def test_peer_id_of_another_identity_is_no_uid() -> None:
+    stranger = Identity.generate().peer_id
+    for uid in (stranger, str(stranger)):
+        with pytest.raises(LocalProtocolError, match="is the peer id of another identity"):
+            async with open_p2p_listener(uid, "127.0.0.1:1"):
+                pytest.fail("registered a stranger")
+
+
+async def test_raw_listener_cannot_ask_whom_to_admit() -> None:
+    with pytest.raises(LocalProtocolError, match="leave admit= out"):
+        async with open_p2p_listener(  # type: ignore[call-overload]
+            "receiver", "127.0.0.1:1", raw=True, admit=bool
+        ):
+            pytest.fail("asked for what cannot be")
 
 
 async def test_broker_unreachable() -> None:
@@ -188,18 +330,30 @@ async def test_bad_uid(uid: str) -> None:
 
 @pytest.mark.parametrize("techniques", [[], ["slow"], "fast", ["fast", "magic"]])
 async def test_bad_techniques(techniques: list[str]) -> None:
-    with pytest.raises(LocalProtocolError, match=r"choose from .fast., .classic."):
+    with pytest.raises(LocalProtocolError, match=r"choose from .fast., .classic., .relay."):
         async with open_p2p_listener("receiver", "127.0.0.1:1", techniques=techniques):
             pytest.fail("registered nonsense")
 
 
-async def test_sender_that_gives_up_does_not_surface() -> None:
-    async with open_peers("receiver") as (broker, listener, sender):
+async def test_raw_listener_needs_a_direct_technique() -> None:
+    with pytest.raises(LocalProtocolError, match="leads to a direct path"):
+        async with open_p2p_listener("receiver", "127.0.0.1:1", raw=True, techniques=["relay"]):
+            pytest.fail("registered nonsense")
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_sender_that_gives_up_does_not_surface(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+    ):
         for _ in range(3):
             with trio.CancelScope() as scope:
                 scope.cancel(reason="the test says so")
-                await open_p2p_stream("receiver", broker.address)
-        async with await sender.open_stream("receiver") as opened:
+                async with way.open_stream("receiver", broker.address):
+                    pytest.fail("not cancelled")
+        async with await way.open_stream_of(sender, "receiver") as opened:
             async with await listener.accept():
                 pass
             assert await opened.receive_some() == b""
@@ -208,14 +362,17 @@ async def test_sender_that_gives_up_does_not_surface() -> None:
 # Statistics
 
 
-@pytest.mark.parametrize("technique", Technique)
-async def test_statistics(technique: Technique) -> None:
-    async with open_peers("receiver", technique) as (_, listener, sender):
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_statistics(way: Way) -> None:
+    async with (
+        open_broker() as broker,
+        way.open_listener("receiver", broker.address) as listener,
+        way.open_sender(broker.address) as sender,
+    ):
         assert listener.uid == "receiver"
         assert listener.statistics() == P2PListenerStatistics(1, 0, 0, 0, 0)
-        async with await sender.open_stream("receiver"):
-            await until(lambda: listener.statistics().waiting == 1)
-            assert listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 1)
+        async with await way.open_stream_of(sender, "receiver"):
+            await until(lambda: listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 1))
             async with await listener.accept():
                 assert listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 0)
 
@@ -223,45 +380,52 @@ async def test_statistics(technique: Technique) -> None:
 # Serving
 
 
-async def test_serve_p2p_starts_with_the_listener_and_serves() -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+async def test_serve_p2p_starts_with_the_listener_and_serves(way: Way) -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        listeners = await nursery.start(serve_p2p, echo, "echo", broker.address)
+        listeners = await nursery.start(way.serve(echo, "echo", broker.address))
         assert [type(listener) for listener in listeners] == [P2PListener]
         assert broker.uids == {"echo"}
         for _ in range(2):
-            stream = await open_p2p_stream("echo", broker.address)
-            assert await exchange(stream, b"data") == b"data"
+            async with way.open_stream("echo", broker.address) as stream:
+                assert await exchange(stream, b"data") == b"data"
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def test_serve_p2p_runs_handlers_where_told() -> None:
-    async def handle(stream: trio.SocketStream) -> None:
+@KINDS
+async def test_serve_p2p_runs_handlers_where_told(way: Way) -> None:
+    async def handle(stream: HalfCloseableStream) -> None:
         handling.set()
         await trio.sleep_forever()
 
     handling = trio.Event()
-    async with open_broker() as broker, trio.open_nursery() as handlers:
+    async with (
+        open_broker() as broker,
+        way.open_sender(broker.address) as sender,
+        trio.open_nursery() as handlers,
+    ):
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_p2p, handler_nursery=handlers)
-            await nursery.start(serve, handle, "receiver", broker.address)
-            stream = await open_p2p_stream("receiver", broker.address)
+            serve = partial(way.serve(handle, "receiver", broker.address), handler_nursery=handlers)
+            await nursery.start(serve)
+            stream = await way.open_stream_of(sender, "receiver")
             await handling.wait()
             nursery.cancel_scope.cancel(reason="the receiver quits")
-        async with stream:
-            await until(lambda: broker.uids == frozenset())
-            assert len(handlers.child_tasks) == 1
-            handlers.cancel_scope.cancel(reason="the handlers, too")
+        await until(lambda: broker.uids == frozenset())
+        assert len(handlers.child_tasks) == 1
+        handlers.cancel_scope.cancel(reason="the handlers, too")
+        await trio.aclose_forcefully(stream)
 
 
-async def test_exception_of_a_handler_ends_serving() -> None:
-    async def handle(stream: trio.SocketStream) -> None:
+@KINDS
+async def test_exception_of_a_handler_ends_serving(way: Way) -> None:
+    async def handle(stream: HalfCloseableStream) -> None:
         raise OwnError
 
     async with open_broker() as broker:
         with pytest.RaisesGroup(OwnError, flatten_subgroups=True):
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve_p2p, handle, "receiver", broker.address)
-                async with await open_p2p_stream("receiver", broker.address) as stream:
+                await nursery.start(way.serve(handle, "receiver", broker.address))
+                async with way.open_stream("receiver", broker.address) as stream:
                     await stream.receive_some()
                     await trio.sleep_forever()
         assert await is_free(broker.address)
@@ -276,6 +440,16 @@ async def test_listener_works_with_serve_listeners() -> None:
     ):
         await nursery.start(trio.serve_listeners, echo, [one, two])
         for uid in ("one", "two"):
-            stream = await open_p2p_stream(uid, broker.address)
+            async with open_p2p_stream(uid, broker.address) as stream:
+                assert await exchange(stream, b"data") == b"data"
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_listeners_of_both_kinds_stand_side_by_side() -> None:
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_p2p, echo, "raw", broker.address, raw=True))
+        await nursery.start(partial(serve_p2p, echo, "session", broker.address))
+        assert await exchange(await open_raw_stream("raw", broker.address), b"data") == b"data"
+        async with open_p2p_stream("session", broker.address) as stream:
             assert await exchange(stream, b"data") == b"data"
         nursery.cancel_scope.cancel(reason="the test is over")

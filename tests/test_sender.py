@@ -159,7 +159,7 @@ async def test_stream_is_opened_by_whichever_way_is_allowed() -> None:
             async with open_p2p_stream("receiver", broker.address, path=path) as opened:
                 assert opened.path is not None
                 assert opened.path.kind in kinds
-        assert listener.statistics().connected == 6
+        await until(lambda: listener.statistics().connected == 6)
 
 
 @pytest.mark.parametrize("is_raw", [True, False], ids=["raw", "session"])
@@ -264,7 +264,7 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
         [failure] = cause.exceptions
         assert isinstance(failure, AttemptFailedError)
         assert failure.attempt.outcome is Outcome.NOT_INTRODUCED
-        with pytest.raises(IntroductionError, match="relay"):
+        with pytest.raises(IntroductionError, match="could not introduce us"):
             await open_in_vain("receiver", broker.address, path="relay")
         async with open_p2p_stream(
             "receiver", broker.address, path="direct", on_attempt=attempts.append
@@ -282,7 +282,7 @@ async def test_stream_of_a_kind_that_the_receiver_does_not_take() -> None:
         open_p2p_listener("session", broker.address) as session,
     ):
         for path in ("any", "direct", "relay"):
-            with pytest.raises(IntroductionError, match=r"could not introduce us|no way"):
+            with pytest.raises(IntroductionError):
                 await open_in_vain("raw", broker.address, path=path)
         with pytest.raises(IntroductionError):
             await open_in_vain("session", broker.address, raw=True)
@@ -349,6 +349,7 @@ async def test_exception_of_the_body_comes_out_bare_and_raw_streams_outlive_the_
 @pytest.mark.parametrize("way", WAYS, ids=str)
 async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way: Way) -> None:
     async with open_broker() as broker, way.open_listener("receiver", broker.address) as listener:
+        await trio.testing.wait_all_tasks_blocked()
         before = held()
         error = OwnError()
         with pytest.raises(OwnError) as caught:  # noqa: PT012
@@ -397,24 +398,22 @@ async def test_sender_finds_the_broker_again(way: Way) -> None:
 # Streams
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_streams_are_half_closeable(way: Way) -> None:
-    async with (
-        open_broker() as broker,
-        way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
-    ):
+@pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
+async def test_raw_streams_are_half_closeable(technique: Technique) -> None:
+    async with open_raw_peers("receiver", technique) as (_, listener, sender):
 
-        async def make_pair() -> tuple[HalfCloseableStream, HalfCloseableStream]:
-            opened = await way.open_stream_of(sender, "receiver")
+        async def make_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+            opened = await sender.open_stream("receiver", raw=True)
             return opened, await listener.accept()
 
-        async def make_clogged_pair() -> tuple[HalfCloseableStream, HalfCloseableStream]:
+        async def make_clogged_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
             pair = await make_pair()
             for stream in pair:
-                with trio.move_on_after(0.1):
-                    while True:
+                is_clogged = False
+                while not is_clogged:
+                    with trio.move_on_after(0.05) as patience:
                         await stream.send_all(bytes(65536))
+                    is_clogged = patience.cancelled_caught
             return pair
 
         await trio.testing.check_half_closeable_stream(make_pair, make_clogged_pair)

@@ -1,14 +1,92 @@
-"""The session: every transition and frame, and pairs over links that do their worst."""
+"""The session: each transition and frame, hostile ones, and pairs over links that do their worst."""
 
-from hypothesis import settings, strategies as st
+import math
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trio_p2p._stream.session import Role, State
+from trio_p2p._errors import (
+    NotAdmittedError,
+    PathLostError,
+    RemoteProtocolError,
+    StreamAbortedError,
+)
+from trio_p2p._stream.frames import (
+    MAX_CONTROL_BYTES,
+    MAX_PAYLOAD_BYTES,
+    SESSION_ID_BYTES,
+    AbortCode,
+    Frame,
+    FrameParser,
+    Hello,
+    Kind,
+    abort,
+    header,
+)
+from trio_p2p._stream.session import (
+    BUSY_HEARTBEAT_TIME,
+    BUSY_SILENCE_TIME,
+    FIRST_WINDOW,
+    IDLE_HEARTBEAT_TIME,
+    IDLE_SILENCE_TIME,
+    TOLD_SHARE,
+    Event,
+    Role,
+    Session,
+    State,
+)
 
-from tests.session_pair import MOST, End, Pair, Wire
+from .session_pair import IDENTIFIER, MOST, End, LiveLink, Pair, Wire, stream_bytes
 
+NOW = 1000.0
+ENOUGH = int(2 * FIRST_WINDOW * TOLD_SHARE)  # to be acknowledged though nobody reads
+WINDOW = 1 << 19
+DETECTION_TIME = 15.0  # promised, while something is unacknowledged
 ROLES = st.sampled_from(Role)
 COUNTS = st.sampled_from([1, 22, 100, 5_000, 70_000, MOST]) | st.integers(1, 400_000)
+
+
+def connected(window: int = WINDOW) -> Pair:
+    """Both sides, greeted, and nothing on its way."""
+    pair = Pair(window)
+    pair.open()
+    pair.run()
+    return pair
+
+
+def greeted(path: int = 1, received: int = 0) -> Session:
+    """An acceptor that an opener has greeted, which has said nothing yet."""
+    session = Session(Role.ACCEPTOR, IDENTIFIER, WINDOW, NOW)
+    assert session.accept_path(Hello(received, IDENTIFIER, path, is_new=True), NOW)
+    session.pieces_to_send(NOW)
+    return session
+
+
+def said_by(session: Session, now: float = NOW) -> list[Frame]:
+    """All that it has to say."""
+    said = b""
+    while pieces := session.pieces_to_send(now):
+        said += b"".join(pieces)
+    return list(FrameParser().feed_untrusted(said))
+
+
+def kinds(frames: Iterable[Frame]) -> list[Kind]:
+    return [frame.kind for frame in frames]
+
+
+def take(session: Session, *frames: bytes, now: float = NOW) -> None:
+    for frame in frames:
+        session.received_untrusted(frame, now)
+
+
+def data_frame(offset: int, data: bytes) -> bytes:
+    return header(Kind.DATA, offset, len(data)) + data
+
+
+# Pairs over bad links.
 
 
 class BadLinks(RuleBasedStateMachine):
@@ -92,29 +170,581 @@ class BadLinks(RuleBasedStateMachine):
 
 def settle(pair: Pair) -> None:
     """Let the link work, and everything come to its end."""
-    was_over = any(end.session.is_over for end in pair.ends.values())
     while any(end.wire is not None and end.wire.is_black_hole for end in pair.ends.values()):
         pair.advance(5)
     pair.run()
-    pair.check()
-    for end in pair.ends.values():
+    ends = pair.ends.values()
+    # If somebody is done, the last words may have been lost.
+    is_calm = not any(end.session.is_over or end.session.peer_is_closed for end in ends)
+    for end in ends:
         if not end.is_closed and not end.session.is_over:
             pair.write_eof(end)
     pair.run()
-    for end in pair.ends.values():
-        other = pair.ends[end.other]
-        if not end.is_closed and not was_over and not end.session.is_over:
+    pair.check()
+    for end in ends:
+        if is_calm:
+            assert end.read == pair.ends[end.other].written
             assert end.has_read_end
-            assert end.read == other.session._sent or other.is_closed
-    for end in pair.ends.values():
         if not end.is_closed:
             pair.close(end)
     pair.run()
     pair.check()
-    if not was_over:
-        for end in pair.ends.values():
-            assert end.session.state is State.FINISHED, (end.role, end.session.state)
+    for end in ends:
+        assert end.wire is None
+        if is_calm:
+            assert end.session.state is State.FINISHED
 
 
 TestBadLinks = BadLinks.TestCase
-TestBadLinks.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestBadLinks.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+
+
+# Pairs over good links, and time.
+
+Step: TypeAlias = tuple[float, Role, str, int]
+
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0, 40),
+        ROLES,
+        st.sampled_from(["write", "write", "read", "eof", "open"]),
+        COUNTS,
+    ),
+    max_size=12,
+)
+
+
+def do(pair: Pair, role: Role, action: str, count: int) -> None:
+    end = pair.ends[role]
+    if action == "open":
+        pair.open()
+    elif role is Role.OPENER or pair.is_begun:
+        if action == "read":
+            pair.read(end, count)
+        elif not end.has_ended:
+            pair.write_eof(end) if action == "eof" else pair.write(end, count)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.floats(0, 2), st.sampled_from([2e4, 1e6, 1e9]))
+def test_a_path_that_works_is_never_declared_dead(
+    steps: list[Step], latency: float, bandwidth: float
+) -> None:
+    pair = Pair()
+    link = LiveLink(pair, latency, bandwidth)
+    pair.open()
+    for pause, role, action, count in steps:
+        link.run(pause)
+        do(pair, role, action, count)
+    link.run(150)
+    pair.check()
+    assert pair.opener.wire is pair.acceptor.wire is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, ROLES, st.floats(0, 40), st.booleans())
+def test_a_dead_path_is_noticed_in_time_if_something_is_unacknowledged(
+    steps: list[Step], role: Role, pause: float, is_eof: bool
+) -> None:
+    pair = Pair()
+    link = LiveLink(pair, 0.1, 1e9)
+    pair.open()
+    link.run(1)
+    for seconds, who, action, count in steps:
+        link.run(seconds)
+        do(pair, who, action, count)
+    link.run(1)
+    end, wire = pair.ends[role], pair.ends[role].wire
+    assert wire is not None
+    wire.is_black_hole = True
+    pair.advance(pause)
+    if end.has_ended or (not is_eof and not end.session.room):
+        return
+    if end.wire is not None:
+        pair.write_eof(end) if is_eof else pair.write(end, 1)
+        pair.advance(DETECTION_TIME)
+    assert end.wire is None
+
+
+def test_whoever_is_attached_speaks_before_the_other_side_gets_nervous() -> None:
+    assert BUSY_SILENCE_TIME <= DETECTION_TIME
+    assert BUSY_SILENCE_TIME > 2 * BUSY_HEARTBEAT_TIME
+    assert IDLE_SILENCE_TIME > 2 * IDLE_HEARTBEAT_TIME
+
+
+def test_an_idle_side_says_what_it_has_received_now_and_then() -> None:
+    pair = connected()
+    session = pair.opener.session
+    assert session.heartbeat_at() == pair.now + IDLE_HEARTBEAT_TIME
+    assert session.dead_at() == pair.now + IDLE_SILENCE_TIME
+    assert not session.pieces_to_send(pair.now)
+    assert said_by(session, pair.now + IDLE_HEARTBEAT_TIME) == [Frame(Kind.ACK, 0, b"")]
+    assert session.heartbeat_at() == pair.now + 2 * IDLE_HEARTBEAT_TIME
+
+
+def test_few_bytes_are_acknowledged_after_a_while_and_many_at_once() -> None:
+    pair = connected()
+    session = pair.acceptor.session
+    pair.write(pair.opener, ENOUGH - 1)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    assert not session.pieces_to_send(pair.now)
+    assert session.heartbeat_at() == pair.now + BUSY_HEARTBEAT_TIME
+    said = said_by(session, pair.now + BUSY_HEARTBEAT_TIME)
+    assert said == [Frame(Kind.ACK, ENOUGH - 1, b"")]
+    pair.write(pair.opener, ENOUGH)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    assert said_by(session, pair.now) == [Frame(Kind.ACK, 2 * ENOUGH - 1, b"")]
+
+
+def test_a_hello_that_acknowledges_everything_leaves_nothing_to_wait_for() -> None:
+    pair = connected()
+    pair.write(pair.opener, 10)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.open()
+    pair.run()
+    assert pair.opener.session.dead_at() == pair.now + IDLE_SILENCE_TIME
+
+
+def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    assert session.waiting_since == NOW
+    assert not session.pieces_to_send(NOW)
+    assert session.heartbeat_at() == math.inf
+    session.open_path(NOW + 5)
+    assert session.waiting_since == NOW
+    assert session.heartbeat_at() == math.inf
+    assert session.dead_at() == NOW + 5 + BUSY_SILENCE_TIME
+    take(session, Hello(0, IDENTIFIER, 1, is_new=False).encode(), now=NOW + 6)
+    assert session.waiting_since == math.inf
+    session.lose_path(NOW + 7)
+    assert session.waiting_since == NOW + 7
+
+
+# Paths.
+
+
+def test_the_first_path_carries_data_before_the_hello_came() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session.write(b"early", NOW)
+    session.open_path(NOW)
+    hello, data = said_by(session)
+    assert hello.kind is Kind.HELLO
+    assert Hello.decode_untrusted(hello.number, hello.payload) == Hello(0, IDENTIFIER, 1, True)
+    assert data == Frame(Kind.DATA, 0, b"early")
+
+
+def test_a_later_path_waits_for_the_hello_and_carries_what_has_not_arrived() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session.write(b"some bytes", NOW)
+    session.open_path(NOW)
+    said_by(session)
+    session.open_path(NOW)
+    assert kinds(said_by(session)) == [Kind.HELLO]
+    take(session, Hello(5, IDENTIFIER, 2, is_new=False).encode())
+    assert said_by(session)[-1] == Frame(Kind.DATA, 5, b"bytes")
+
+
+def test_a_hello_says_whether_the_other_side_has_been_heard_of() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    for path, is_new in enumerate((True, True, False), start=1):
+        session.open_path(NOW)
+        (hello,) = said_by(session)
+        assert Hello.decode_untrusted(hello.number, hello.payload).is_new is is_new
+        if path == 2:
+            take(session, Hello(0, IDENTIFIER, path, is_new=False).encode())
+
+
+def test_a_path_that_comes_after_a_newer_one_is_not_taken() -> None:
+    session = greeted(path=3)
+    for path in (1, 2, 3):
+        assert not session.accept_path(Hello(0, IDENTIFIER, path, is_new=True), NOW)
+    assert session.accept_path(Hello(0, IDENTIFIER, 4, is_new=True), NOW)
+
+
+def test_no_path_is_taken_when_all_is_over() -> None:
+    session = greeted()
+    session.fail(PathLostError("no path"))
+    assert not session.accept_path(Hello(0, IDENTIFIER, 2, is_new=False), NOW)
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        Hello(1, IDENTIFIER, 2, is_new=False),
+        Hello(0, b"?" * SESSION_ID_BYTES, 2, is_new=False),
+    ],
+    ids=["bytes that were never sent", "another session"],
+)
+def test_a_hello_that_cannot_be_is_a_violation(hello: Hello) -> None:
+    with pytest.raises(RemoteProtocolError, match="claims what cannot be"):
+        greeted().accept_path(hello, NOW)
+    opener = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    opener.open_path(NOW)
+    opener.open_path(NOW)
+    with pytest.raises(RemoteProtocolError, match="claims what cannot be"):
+        take(opener, hello.encode())
+
+
+def test_the_hello_of_another_path_is_a_violation() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session.open_path(NOW)
+    with pytest.raises(RemoteProtocolError, match="another path"):
+        take(session, Hello(0, IDENTIFIER, 2, is_new=False).encode())
+
+
+def test_a_frame_that_a_path_left_unfinished_is_forgotten() -> None:
+    pair = connected()
+    pair.write(pair.opener, 1000)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR, 500)
+    pair.wires[-1].is_broken = True
+    pair.run()
+    assert pair.acceptor.read == 1000
+
+
+# Bytes, and limits.
+
+
+def test_bytes_that_came_before_are_ignored_even_if_new_ones_follow_them() -> None:
+    session = greeted()
+    take(session, data_frame(0, b"abc"), data_frame(0, b"ab"), data_frame(1, b"bcde"))
+    assert session.read(100) == b"abcde"
+    assert session.read(100) is None
+
+
+@pytest.mark.parametrize(
+    ("frames", "complaint"),
+    [
+        ([data_frame(1, b"a")], "where 0 was expected"),
+        ([header(Kind.EOF, 0), data_frame(0, b"a")], "behind the end"),
+        ([header(Kind.EOF, 1)], "not where its bytes end"),
+        ([header(Kind.CLOSE, 1)], "not where its bytes end"),
+        ([data_frame(0, b"a"), header(Kind.EOF, 0)], "not where its bytes end"),
+        ([header(Kind.ACK, 1)], "what was not sent"),
+        (
+            [data_frame(0, bytes(MAX_PAYLOAD_BYTES)), data_frame(MAX_PAYLOAD_BYTES, b"a")],
+            "more bytes than the limit allows",
+        ),
+    ],
+    ids=["gap", "behind end", "end ahead", "close ahead", "end behind", "unsent", "limit"],
+)
+def test_a_frame_that_cannot_be_is_a_violation(frames: list[bytes], complaint: str) -> None:
+    session = greeted()
+    take(session, *frames[:-1])
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        take(session, frames[-1])
+
+
+@pytest.mark.parametrize("state", [State.GREETING, State.ATTACHED])
+@pytest.mark.parametrize("kind", Kind)
+def test_a_frame_that_is_out_of_place_is_a_violation(state: State, kind: Kind) -> None:
+    if state is State.ATTACHED:
+        session = greeted()
+    else:
+        session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+        session.open_path(NOW)
+    if (state, kind) in Session.HANDLERS:
+        return
+    frame = data_frame(0, b"a") if kind is Kind.DATA else header(kind, 0)
+    with pytest.raises(RemoteProtocolError, match=f"{kind.name} frame out of place"):
+        take(session, frame)
+
+
+def test_every_transition_leads_on_and_none_leads_out_of_the_end() -> None:
+    table = Session.TRANSITIONS
+    assert {state for state, _ in table} == set(State) - {State.FINISHED, State.BROKEN}
+    assert {event for _, event in table} == set(Event)
+    assert set(table.values()) == set(State)
+    for state, _ in table:
+        assert table[state, Event.FAILED] is State.BROKEN
+        assert table[state, Event.COMPLETED] is State.FINISHED
+
+
+def test_bytes_may_be_sent_up_to_the_limit_and_it_grows_as_they_are_read() -> None:
+    pair = connected()
+    assert pair.write(pair.opener, MOST) == FIRST_WINDOW
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.pump(pair.acceptor)
+    pair.deliver(pair.wires[-1], Role.OPENER)
+    assert pair.opener.session.room == 0
+    pair.read(pair.acceptor, FIRST_WINDOW // 4 - 1)
+    assert kinds(said_by(pair.acceptor.session, pair.now)) == []
+    pair.read(pair.acceptor, 1)
+    pair.pump(pair.acceptor)
+    pair.deliver(pair.wires[-1], Role.OPENER)
+    assert pair.opener.session.room == FIRST_WINDOW // 4
+
+
+def test_the_window_grows_for_whoever_is_blocked_as_long_as_everything_is_read() -> None:
+    pair = connected(window=8 * WINDOW)
+    pair.write(pair.opener, FIRST_WINDOW)
+    pair.run()
+    assert pair.opener.session.room <= FIRST_WINDOW
+    while pair.opener.written < 64 * FIRST_WINDOW:
+        pair.write(pair.opener, MOST)
+        pair.run()
+    assert pair.acceptor.session._window == 8 * FIRST_WINDOW
+    pair.run()
+    assert pair.opener.session.room > 6 * FIRST_WINDOW
+
+
+def test_the_window_grows_no_more_than_once_while_nothing_is_read() -> None:
+    pair = connected(window=8 * WINDOW)
+    for _ in range(5):
+        pair.write(pair.opener, MOST)
+        pair.pump(pair.opener)
+        pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+        pair.pump(pair.acceptor)
+        pair.deliver(pair.wires[-1], Role.OPENER)
+    assert pair.opener.session.room == 0
+    assert pair.acceptor.session._window <= 2 * FIRST_WINDOW
+
+
+def test_a_limit_that_sinks_is_older_than_the_last_one() -> None:
+    session = greeted()
+    take(session, header(Kind.LIMIT, FIRST_WINDOW // 2))
+    assert session.room == FIRST_WINDOW
+
+
+def test_the_window_limits_what_is_held_whatever_the_limit_is() -> None:
+    session = greeted()
+    take(session, header(Kind.LIMIT, 1 << 60))
+    assert session.room == WINDOW // 2
+    session.write(bytes(WINDOW // 2), NOW)
+    assert session.room == 0
+
+
+# Endings.
+
+
+def test_the_end_of_a_direction_is_acknowledged_like_a_byte() -> None:
+    pair = connected()
+    pair.write(pair.opener, 3)
+    pair.write_eof(pair.opener)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    assert said_by(pair.acceptor.session, pair.now) == [Frame(Kind.ACK, 4, b"")]
+    session = pair.acceptor.session
+    assert (session.read(9), session.read(9), session.read(9)) == (stream_bytes(0, 3), b"", b"")
+    assert not session.is_over
+
+
+def test_a_close_is_acknowledged_like_two_bytes_and_ends_the_session() -> None:
+    pair = connected()
+    pair.write(pair.opener, 3)
+    pair.close(pair.opener)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    session = pair.acceptor.session
+    assert session.peer_is_closed
+    assert said_by(session, pair.now) == [Frame(Kind.ACK, 5, b"")]
+    take(pair.opener.session, header(Kind.ACK, 4))
+    assert not pair.opener.session.is_over
+    take(pair.opener.session, header(Kind.ACK, 5))
+    assert pair.opener.session.state is State.FINISHED
+    session.lose_path(NOW)
+    assert session.read(9) == stream_bytes(0, 3)
+    assert session.read(9) == b""
+    session.close(NOW)
+    assert session.state is State.FINISHED
+
+
+def test_whoever_closes_when_both_directions_have_ended_need_not_wait() -> None:
+    pair = connected()
+    for end in pair.ends.values():
+        pair.write(end, 10)
+        pair.write_eof(end)
+    pair.run()
+    pair.opener.session.close(pair.now)
+    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.farewell() == header(Kind.CLOSE, 10)
+
+
+def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> None:
+    pair = connected()
+    pair.close(pair.acceptor)
+    for _ in range(3):
+        pair.write(pair.opener, FIRST_WINDOW)
+        pair.pump(pair.opener)
+        pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+        said = said_by(pair.acceptor.session, pair.now)
+        assert len(pair.acceptor.session._inbox) == 0
+        for frame in said:
+            if frame.kind is not Kind.CLOSE:
+                take(pair.opener.session, header(frame.kind, frame.number))
+    assert pair.opener.session.room > 0
+    assert pair.opener.written == 3 * FIRST_WINDOW
+
+
+def test_an_end_whose_acknowledgement_was_lost_is_said_again() -> None:
+    pair = connected()
+    pair.write(pair.opener, 10)
+    pair.write_eof(pair.opener)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.wires[-1].is_broken = True
+    pair.run()
+    assert pair.opener.session.dead_at() == pair.now + IDLE_SILENCE_TIME
+    pair.close(pair.opener)
+    pair.run()
+    assert pair.opener.session.state is State.FINISHED
+
+
+def test_nothing_is_said_again_to_whoever_has_closed() -> None:
+    pair = connected()
+    pair.write(pair.acceptor, 10)
+    pair.write_eof(pair.acceptor)
+    pair.pump(pair.acceptor)  # and it is lost
+    pair.close(pair.opener)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.open()
+    pair.run()
+    assert pair.opener.session.state is State.FINISHED
+
+
+def test_bytes_for_whoever_has_closed_are_dropped() -> None:
+    session = greeted()
+    session.write(b"nobody reads this", NOW)
+    take(session, header(Kind.CLOSE, 0))
+    assert kinds(said_by(session)) == [Kind.ACK]
+    assert session.dead_at() == NOW + IDLE_SILENCE_TIME
+
+
+# The end of it.
+
+
+def test_a_peer_that_is_not_admitted_is_told_why() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session.open_path(NOW)
+    take(session, abort(AbortCode.NOT_ADMITTED, "not\nyou") + b"and what follows is ignored")
+    assert session.state is State.BROKEN
+    assert type(session.error) is NotAdmittedError
+    assert str(session.error) == "not?you"
+
+
+def test_whoever_gives_up_says_why() -> None:
+    session, other = greeted(), greeted()
+    session.fail(PathLostError("no way"))
+    session.fail(PathLostError("too late"))
+    take(other, session.farewell())
+    assert type(other.error) is StreamAbortedError
+    assert str(other.error) == "the other side gave up: no way"
+
+
+def test_whoever_does_not_wait_says_so() -> None:
+    for ending in (Session.write_eof, Session.close):
+        session, other = greeted(), greeted()
+        session.write(b"unsent", NOW)
+        ending(session, NOW)
+        take(other, session.farewell())
+        assert type(other.error) is StreamAbortedError
+        assert "did not wait" in str(other.error)
+
+
+def test_a_farewell_to_whoever_has_closed_is_what_it_waits_for() -> None:
+    pair = connected()
+    pair.write(pair.acceptor, 10)
+    pair.pump(pair.acceptor)  # and it is lost
+    pair.close(pair.opener)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    wire = pair.open()
+    pair.pump(pair.opener)
+    pair.deliver(wire, Role.ACCEPTOR)
+    pair.close(pair.acceptor)  # before it has greeted on the new path
+    pair.deliver(wire, Role.OPENER)
+    assert pair.opener.session.state is State.FINISHED
+
+
+def test_whoever_does_not_wait_for_the_hello_does_not_claim_that_all_has_arrived() -> None:
+    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session.write(b"lost", NOW)
+    session.open_path(NOW)
+    said_by(session)
+    session.open_path(NOW)
+    session.close(NOW)
+    hello, farewell = FrameParser().feed_untrusted(session.farewell())
+    assert hello.kind is Kind.HELLO
+    assert farewell.kind is Kind.ABORT
+
+
+def test_bytes_after_the_end_are_ignored() -> None:
+    session = greeted()
+    session.fail(PathLostError("no way"))
+    take(session, data_frame(0, b"a"), now=NOW)
+    session.lose_path(NOW)
+    assert session.state is State.BROKEN
+    assert session.read(9) is None
+
+
+# Hostile peers.
+
+NUMBERS = st.integers(0, 5) | st.integers(0, 2**63 - 1) | st.just(FIRST_WINDOW)
+FRAMES = st.one_of(
+    st.builds(header, st.sampled_from(Kind), NUMBERS, st.integers(0, 600)),
+    st.builds(data_frame, st.integers(0, 9), st.integers(1, 9).map(bytes)),
+    st.builds(
+        lambda received, path, is_new: Hello(received, IDENTIFIER, path, is_new).encode(),
+        NUMBERS,
+        st.integers(0, 3),
+        st.booleans(),
+    ),
+    st.builds(header, st.sampled_from([k for k in Kind if k is not Kind.DATA]), st.integers(0, 9)),
+    st.binary(max_size=MAX_CONTROL_BYTES),
+)
+INPUTS = st.one_of(
+    FRAMES,
+    st.sampled_from(["write", "read", "eof", "close", "send", "open", "lose", "farewell"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ROLES, st.lists(INPUTS, max_size=20))
+def test_hostile_frames_raise_one_exception_and_cost_no_memory(
+    role: Role, inputs: list[bytes | str]
+) -> None:
+    session = Session(role, IDENTIFIER, WINDOW, NOW)
+    paths = 0
+    for each in ["open", *inputs]:
+        try:
+            paths += each == "open"
+            treat(session, each, paths)
+        except RemoteProtocolError as error:
+            session.fail(error)
+        held = len(session._unsent) + len(session._unacked) + len(session._frames._buffer)
+        assert held <= WINDOW // 2 + MAX_CONTROL_BYTES + 100
+        assert len(session._inbox) <= WINDOW // 2
+        assert session._acked <= session._sent
+
+
+def treat(session: Session, what: bytes | str, paths: int) -> None:
+    is_attached = session.state in (State.GREETING, State.ATTACHED)
+    may_end = not session.is_over and session._ending is not Kind.CLOSE
+    match what:
+        case bytes() if is_attached:
+            session.received_untrusted(what, NOW)
+        case "write" if session.room and session._ending is None:
+            session.write(b"w" * min(session.room, 1000), NOW)
+        case "read":
+            session.read(100)
+        case "eof" if may_end:
+            session.write_eof(NOW)
+        case "close" if may_end:
+            session.close(NOW)
+        case "send":
+            said_by(session)
+        case "open" if session.role is Role.ACCEPTOR:
+            session.accept_path(Hello(0, IDENTIFIER, paths, is_new=True), NOW)
+        case "open" if not session.is_over:
+            session.open_path(NOW)
+        case "lose" if is_attached:
+            session.lose_path(NOW)
+        case "farewell":
+            list(FrameParser().feed_untrusted(session.farewell()))
+        case _:
+            pass

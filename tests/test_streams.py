@@ -16,7 +16,7 @@ from trio_p2p import (
     open_p2p_stream,
 )
 
-from .loopback import open_pair as open_raw_pair, until
+
 from .streams import Content, Peers, exchange_content, open_peers, reset
 
 CLOGGED_AFTER = 0.05  # seconds without room

@@ -145,14 +145,14 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
         return f"{1000 * (trio.current_time() - started_at):.1f} ms"
 
     async with open_p2p_stream(UID, broker, techniques=techniques) as stream:
-        began = path = stream.path
+        began = stream.path
         lines = [f"connected in {elapsed()}: {began}"]
         await stream.send_all(GREETING)
         if Technique.RELAY in techniques:
-            while path is None or path.kind is PathKind.RELAY:
-                path = await stream.wait_path_changed()
-            if path is not began:
-                lines.append(f"moved after {elapsed()} to {path}")
+            while stream.path is None or stream.path.kind is PathKind.RELAY:
+                await stream.wait_path_changed()
+            if stream.path is not began:
+                lines.append(f"moved after {elapsed()} to {stream.path}")
             await stream.send_all(GREETING)
         await stream.send_eof()
         echoed = b"".join([data async for data in stream])

@@ -96,10 +96,11 @@ async def _connect(options: argparse.Namespace, report: Report) -> None:
         if not is_pinned:
             known_peers.remember(broker, options.uid, stream.peer_id)
         _say(options, f"connected to {stream.peer_id}")
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        nursery.start_soon(report.watch, stream)
-        await bridge_standard_streams(stream)
-        nursery.cancel_scope.cancel(reason="the stream is closed")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(report.watch, stream)
+            await bridge_standard_streams(stream)
+            nursery.cancel_scope.cancel(reason="the stream is closed")
+        report.note_closed()
 
 
 async def _connect_raw(options: argparse.Namespace, report: Report) -> None:

@@ -69,6 +69,11 @@ class Report:
                 self._note_path(stream.path)
                 await stream.wait_path_changed()
 
+    def note_closed(self) -> None:
+        """The stream is closed in order: that it has no path any more is no news."""
+        if self._changes[-1].path is None:
+            self._changes.pop()
+
     def write(self) -> None:
         """Write what was noted.
 

@@ -26,6 +26,8 @@ class ByteQueue:
 
     def append(self, piece: Piece) -> None:
         """Add a piece, which nobody may change afterwards."""
+        if not piece:
+            return
         self._length += len(piece)
         if len(piece) <= _SMALL and self._pieces:
             last = self._pieces[-1]

@@ -21,9 +21,11 @@ from .._errors import (
 from .frames import Hello
 from .last_words import last_words_untrusted
 from .path import Path
-from .session import Session
+from .session import BUSY_HEARTBEAT_TIME, Session
 
-DEFAULT_GRACE = 60.0  # seconds without a path until a stream is given up
+# Seconds.
+DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
+HAND_OVER_TIME = 0.02  # without anybody who waits for bytes, until the reader reads by itself
 
 logger = logging.getLogger("trio_p2p.stream")
 
@@ -66,7 +68,7 @@ class Carrier:
         nursery: the owner's; :meth:`run` is to be started in it, too.
 
     Attributes:
-        session: the session. Whoever changes it wakes the writer.
+        session: the session. Whoever changes it calls :meth:`push`.
         path: what carries it now, if anything does.
         readable, roomy, path_changed: where to park until there may be something to read, or
             room to write, or another path or none or the end.
@@ -81,6 +83,12 @@ class Carrier:
         self._grace = grace
         self._loss: P2PError | None = None
         self._writer = trio.lowlevel.ParkingLot()
+        self._writer_wakes_at = math.inf
+        self._reader = trio.lowlevel.ParkingLot()
+        self._reader_wakes_at = math.inf
+        self._reader_reads = True
+        self._is_driven = False  # by somebody in receive_more()
+        self._hand_over_at = -math.inf
         self._connection: Path | None = None
         self._circuit = b""
         self._scope: trio.CancelScope
@@ -130,29 +138,76 @@ class Carrier:
             self.session.open_path(now)
         self._leave_path()
         self._connection, self.path, self._circuit = connection, path, circuit
-        self._scope = trio.CancelScope(deadline=self.session.dead_at())
+        self._reader_reads = True
+        self._scope = trio.CancelScope()
         self._nursery.start_soon(self._carry, connection, self._scope)
         logger.info("a stream's path is %s", path)
         self.path_changed.unpark_all()
         return True
 
-    def wake_writer(self) -> None:
-        """The session may have something to send."""
-        self._writer.unpark_all()
-
     def received_untrusted(self, data: bytes | memoryview) -> None:
-        """Give the session what came over the current path."""
+        """Give the session what came over the current path, and send what it says to that."""
+        session = self.session
         try:
-            self.session.received_untrusted(data, trio.current_time())
+            session.received_untrusted(data, trio.current_time())
         except RemoteProtocolError as error:
             logger.warning("a stream is broken by the other side: %s", error)
-            self.session.fail(error)
-        self.readable.unpark_all()
-        if self.session.is_over or self.session.peer_is_closed or self.session.room:
-            self.roomy.unpark_all()
-        if self.session.is_over or self.session.peer_is_closed:
+            session.fail(error)
+        if self.readable:
+            self.readable.unpark_all()
+            self._hand_over_at = trio.current_time() + HAND_OVER_TIME  # to who is waked here
+        if session.is_over or session.peer_is_closed:
             self.path_changed.unpark_all()
-        self._writer.unpark_all()
+            self.roomy.unpark_all()
+        elif self.roomy and session.room:
+            self.roomy.unpark_all()
+        if not (self._is_driven and session.has_input):  # else whoever reads it pushes then
+            self.push()
+
+    def push(self) -> None:
+        """Send what the session has to say, as much as needs no waiting; the writer does the rest.
+
+        Call it whenever the session has something new to say.
+        """
+        connection, session = self._connection, self.session
+        if connection is None:
+            return
+        try:
+            while not connection.is_sending:
+                pieces = session.pieces_to_send(trio.current_time())
+                if not pieces:
+                    break
+                connection.start_sending(pieces)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._lose(connection, _loss_of(error))
+            return
+        if connection.is_sending or (
+            self._writer_wakes_at > trio.current_time() + BUSY_HEARTBEAT_TIME
+            and self._writer_wakes_at > self._due_at()
+        ):
+            self._writer.unpark_all()
+
+    async def receive_more(self) -> bool:
+        """Receive something for the session, or wait until somebody has.
+
+        Whoever waits reads the path itself, so that no other task has to wake it up; the reader
+        takes over again if nobody waits for a while.
+
+        Returns:
+            Whether this has waited.
+        """
+        connection = self._connection
+        if connection is None or self._reader_reads or self._is_driven:
+            await self.readable.park()
+            return True
+        self._is_driven = True
+        try:
+            return await self._receive(connection)
+        finally:
+            self._is_driven = False
+            self._hand_over_at = trio.current_time() + HAND_OVER_TIME
+            if self._hand_over_at < self._reader_wakes_at:
+                self._reader.unpark_all()
 
     def end(self) -> None:
         """End everything: say farewell, close the path, and wake all who wait."""
@@ -196,39 +251,65 @@ class Carrier:
         self.session.lose_path(trio.current_time())
         self.path_changed.unpark_all()
 
+    def _due_at(self) -> float:
+        """When the writer has to look after the path even if nothing happens."""
+        return min(self.session.heartbeat_at(), self.session.dead_at())
+
     async def _carry(self, connection: Path, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write, connection, scope)
-                    await self._read(connection, scope)
-            if scope.cancelled_caught:
-                self._lose(connection, PathLostError("nothing has come from the other side"))
+                    nursery.start_soon(self._write, connection)
+                    await self._read(connection)
         finally:
             connection.close()
 
-    async def _read(self, connection: Path, scope: trio.CancelScope) -> None:
+    async def _receive(self, connection: Path) -> bool:
+        """Give the session what comes next over a path; whether that had to be waited for."""
+        has_waited = False
         try:
-            while data := await connection.receive():
-                if connection is not self._connection:
-                    return
-                self.received_untrusted(data)
-                scope.deadline = self.session.dead_at()
+            while (data := connection.receive_at_once()) is None:
+                await connection.wait_receive_might_not_block()
+                has_waited = True
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._lose(connection, _loss_of(error))
+            return has_waited
+        if connection is not self._connection:
+            return has_waited
+        if data:
+            self.received_untrusted(data)
         else:
             self._lose(connection, PathLostError("the other side has closed the connection"))
+        return has_waited
 
-    async def _write(self, connection: Path, scope: trio.CancelScope) -> None:
-        session = self.session
-        try:
-            while connection is self._connection:
-                if pieces := session.pieces_to_send(trio.current_time()):
-                    scope.deadline = session.dead_at()
-                    await connection.send(*pieces)
+    async def _read(self, connection: Path) -> None:
+        while connection is self._connection:
+            if self._is_driven or trio.current_time() < self._hand_over_at:
+                self._reader_reads = False
+                self._reader_wakes_at = math.inf if self._is_driven else self._hand_over_at
+                with trio.CancelScope(deadline=self._reader_wakes_at):
+                    await self._reader.park()
+                continue
+            self._reader_reads = True
+            if not await self._receive(connection):
+                await trio.lowlevel.checkpoint()  # others want to do something, too
+
+    async def _write(self, connection: Path) -> None:
+        while connection is self._connection:
+            if trio.current_time() >= self.session.dead_at():
+                self._lose(connection, PathLostError("nothing has come from the other side"))
+                return
+            self.push()
+            self._writer_wakes_at = self._due_at()
+            with trio.CancelScope(deadline=self._writer_wakes_at):
+                if connection.is_sending:
+                    await self._finish_sending(connection)
                 else:
-                    with trio.CancelScope(deadline=session.heartbeat_at()):
-                        await self._writer.park()
+                    await self._writer.park()
+
+    async def _finish_sending(self, connection: Path) -> None:
+        try:
+            await connection.finish_sending()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._lose(connection, _loss_of(error))
 

@@ -85,7 +85,7 @@ class Hello:
         [*frames] = FrameParser().feed_untrusted(start)
         match frames:
             case [Frame(Kind.HELLO, received, payload)]:
-                return cls.decode_untrusted(received, payload), rest
+                return cls.decode_untrusted(received, bytes(payload)), rest
             case [] if len(start) < HELLO_BYTES:
                 return None
             case _:
@@ -111,17 +111,17 @@ class Frame:
     Attributes:
         kind: what it says.
         number: what that is about; of a piece of DATA, the offset of its first byte.
-        payload: bytes of the stream, or what else belongs to it.
+        payload: bytes of the stream, to be copied before more is fed, or what else belongs to it.
     """
 
     kind: Kind
     number: int
-    payload: bytes
+    payload: bytes | memoryview
 
 
 def abort(code: AbortCode, reason: str) -> bytes:
     """The frame that ends a session."""
-    payload = reason.encode()[:MAX_CONTROL_BYTES]
+    payload = reason.encode(errors="replace")[:MAX_CONTROL_BYTES]
     return header(Kind.ABORT, code, len(payload)) + payload
 
 
@@ -149,7 +149,7 @@ class FrameParser:
         view = memoryview(data)
         while view:
             if self._missing:
-                piece = bytes(view[: self._missing])
+                piece = view[: self._missing]
                 view = view[len(piece) :]
                 offset = self._offset
                 self._missing -= len(piece)

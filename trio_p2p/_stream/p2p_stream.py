@@ -11,6 +11,11 @@ from .carrier import Carrier, StreamPath
 from .frames import MAX_PAYLOAD_BYTES
 from .session import State
 
+# Of what is larger no smaller piece is sent, as each is a packet with a cost. A window is several
+# times as large, so that there is always going to be room for one.
+MIN_PIECE_BYTES = 65_536
+RECEIVE_BYTES = 2**20
+
 
 class P2PStream(trio.abc.HalfCloseableStream):
     """A stream to a peer: encrypted, authenticated, and not bound to one connection.
@@ -77,24 +82,32 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
         If cancelled, some of the bytes may have been taken; the stream is of use nevertheless.
         """
-        with self._sending, memoryview(data).cast("B") as view:
+        with self._sending:
             await trio.lowlevel.checkpoint()
-            position = 0
-            while True:
+            self._check_sending()
+            if isinstance(data, bytes) and 0 < len(data) <= min(
+                MAX_PAYLOAD_BYTES, self._session.room
+            ):
+                self._write(data)  # nobody can change it
+                return
+            with memoryview(data).cast("B") as rest:
+                await self._send_pieces(rest)
+
+    async def _send_pieces(self, view: memoryview) -> None:
+        position = 0
+        while position < len(view):
+            rest, room = len(view) - position, self._session.room
+            if room < min(rest, MIN_PIECE_BYTES):
+                await self._wait_for_room()
                 self._check_sending()
-                if position == len(view):
-                    return
-                count = min(len(view) - position, MAX_PAYLOAD_BYTES, self._session.room)
-                if not count:
-                    await self._wait_for_room()
-                    continue
-                if isinstance(data, bytes) and count == len(data):
-                    piece = data  # nobody can change it
-                else:
-                    piece = bytes(view[position : position + count])
-                self._session.write(piece, trio.current_time())
-                self._carrier.wake_writer()
+            else:
+                count = min(rest, room, MAX_PAYLOAD_BYTES)
+                self._write(bytes(view[position : position + count]))
                 position += count
+
+    def _write(self, piece: bytes) -> None:
+        self._session.write(piece, trio.current_time())
+        self._carrier.push()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room to send; like :meth:`send_all`."""
@@ -119,7 +132,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
             if not self._eof_is_sent:
                 self._eof_is_sent = True
                 self._session.write_eof(trio.current_time())
-                self._carrier.wake_writer()
+                self._carrier.push()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive some bytes.
@@ -137,19 +150,28 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
         If cancelled, nothing is lost.
         """
-        limit = MAX_PAYLOAD_BYTES if max_bytes is None else operator.index(max_bytes)
+        limit = RECEIVE_BYTES if max_bytes is None else operator.index(max_bytes)
         if limit < 1:
             raise ValueError("max_bytes must be at least 1")
         with self._receiving:
-            await trio.lowlevel.checkpoint()
-            while True:
-                self._check_open()
-                data = self._session.read(limit)
-                if data is not None:
-                    self._carrier.wake_writer()
-                    return data
-                self._check()
-                await self._carrier.readable.park()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            has_waited = False
+            try:
+                while (data := self._read(limit)) is None:
+                    has_waited |= await self._carrier.receive_more()
+                return data
+            finally:
+                if not has_waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _read(self, max_bytes: int) -> bytes | None:
+        self._check_open()
+        data = self._session.read(max_bytes)
+        if data is None:
+            self._check()
+        else:
+            self._carrier.push()
+        return data
 
     async def aclose(self) -> None:
         """Close the stream, after the peer's side has got all that was sent.
@@ -171,7 +193,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
         try:
             if not was_over:
                 self._session.close(trio.current_time())
-                self._carrier.wake_writer()
+                self._carrier.push()
                 self._carrier.path_changed.unpark_all()
             await trio.lowlevel.checkpoint()
             while not self._session.is_over:
@@ -203,7 +225,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
     async def _wait_for_room(self) -> None:
         self._session.is_blocked = True
-        self._carrier.wake_writer()
+        self._carrier.push()
         try:
             await self._carrier.roomy.park()
         finally:

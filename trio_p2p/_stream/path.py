@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -43,11 +43,14 @@ class Path:
         received: bytes = b"",
     ) -> None:
         self._stream = stream
+        self._open_descriptor = stream.socket.fileno()
         self._engine = TLSEngine(
             context, server_side=server_side, peer_certificate=peer_certificate
         )
         self._scratch = Scratch.of_this_run()
-        self._is_sending = False
+        self._is_busy = False
+        self._steps: Iterator[list[memoryview]] = iter(())
+        self._rest: memoryview | None = None  # of the ciphertext of the last step
         self._has_sent_last = False
         self._tail = b""
         self._take(memoryview(received))
@@ -84,6 +87,47 @@ class Path:
             self._send_outgoing()  # the alert
             raise
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something that was to be sent has not left yet, or another task is at it."""
+        return self._is_busy or self._rest is not None
+
+    def start_sending(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+        """Send as much of some bytes as the connection takes without waiting.
+
+        If afterwards :attr:`is_sending`, call :meth:`finish_sending` before anything else is sent.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke; the path is closed.
+            trio.ClosedResourceError: the path is closed, or has said farewell.
+            trio.BusyResourceError: something else is being sent.
+        """
+        if self.is_sending:
+            raise trio.BusyResourceError("something else is being sent on this path")
+        if self._has_sent_last:
+            raise trio.ClosedResourceError("nothing more can be sent on this path")
+        self._steps = steps_of(pieces)
+        self._send_steps()
+
+    async def finish_sending(self) -> None:
+        """Send the rest; one task at a time. If cancelled, call it again.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke; the path is closed.
+            trio.ClosedResourceError: the path is closed.
+        """
+        if self._is_busy:
+            raise trio.BusyResourceError("another task is sending on this path")
+        self._is_busy = True
+        try:
+            while self._rest is not None:
+                # Even if it took some: once there is room, there is much of it. Bits and pieces
+                # as the peer makes room for them would double the CPU time of both.
+                await trio.lowlevel.wait_writable(self._descriptor)
+                self._send_steps()
+        finally:
+            self._is_busy = False
+
     async def send(self, *pieces: bytes | bytearray | memoryview) -> None:
         """Send some bytes; one task at a time.
 
@@ -96,16 +140,48 @@ class Path:
             trio.BusyResourceError: another task is sending.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        with self._sending():
-            has_yielded = False
-            for step in steps_of(pieces):
-                try:
-                    ciphertext = self._engine.encrypt(step)
-                except P2PError as error:
-                    raise _broken(error) from error
-                has_yielded |= await self._write(ciphertext)
-            if not has_yielded:
-                await trio.lowlevel.cancel_shielded_checkpoint()
+        self.start_sending(pieces)
+        if not self.is_sending:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        try:
+            await self.finish_sending()
+        except BaseException:
+            self._has_sent_last = True  # nobody knows how much of it has left
+            self.close()
+            raise
+
+    def receive_at_once(self) -> memoryview | None:
+        """Receive what has come already.
+
+        Returns:
+            As :meth:`receive`; None if nothing has come.
+
+        Raises:
+            trio.BrokenResourceError: as :meth:`receive`.
+            trio.ClosedResourceError: as :meth:`receive`.
+        """
+        self._send_outgoing()
+        if self._engine.has_incoming and (count := self._decrypt()):
+            return self._scratch.plaintext[:count]
+        while not self._engine.is_ended:
+            received = self._receive_ciphertext()
+            if received is None:
+                return None
+            if not received:
+                break
+            self._take(self._scratch.ciphertext[:received])
+            if count := self._decrypt():
+                return self._scratch.plaintext[:count]
+        return self._scratch.plaintext[:0]
+
+    async def wait_receive_might_not_block(self) -> None:
+        """Wait until more has come; one task at a time.
+
+        Raises:
+            trio.ClosedResourceError: the path is closed, perhaps while this waited.
+        """
+        await trio.lowlevel.wait_readable(self._descriptor)
 
     async def receive(self) -> memoryview:
         """Receive some bytes.
@@ -121,25 +197,17 @@ class Path:
                 with the peer, as for :meth:`do_handshake`.
             trio.ClosedResourceError: the path is closed, perhaps while this waited.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._send_outgoing()
-        may_be_more = self._engine.has_incoming
-        if may_be_more:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            may_be_more = await self._receive_more()
-        while may_be_more:
-            if count := self._decrypt():
-                return self._scratch.plaintext[:count]
-            may_be_more = not self._engine.is_ended and await self._receive_more()
-        return self._scratch.plaintext[:0]
+        await trio.lowlevel.checkpoint()
+        while (data := self.receive_at_once()) is None:
+            await self.wait_receive_might_not_block()
+        return data
 
     def send_at_once(self, data: bytes) -> None:
         """Say farewell: send what the connection takes without waiting, if it takes any.
 
         Nothing can be sent any more.
         """
-        if self._is_sending or self._has_sent_last:
+        if self.is_sending or self._has_sent_last:
             return  # it would get into the midst of something
         self._has_sent_last = True
         with suppress(ssl.SSLError, P2PError):  # before the handshake, or after TLS broke
@@ -147,6 +215,8 @@ class Path:
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._rest = None
+        self._open_descriptor = -1
         self._stream.socket.close()
 
     async def aclose(self) -> None:
@@ -156,62 +226,39 @@ class Path:
 
     @property
     def _descriptor(self) -> int:
-        descriptor = self._stream.socket.fileno()
-        if descriptor < 0:
+        if self._open_descriptor < 0:
             raise trio.ClosedResourceError("this path is closed: open another stream")
-        return descriptor
-
-    @contextmanager
-    def _sending(self) -> Generator[None]:
-        if self._is_sending:
-            raise trio.BusyResourceError("another task is sending on this path")
-        if self._has_sent_last:
-            raise trio.ClosedResourceError("nothing more can be sent on this path")
-        self._is_sending = True
-        try:
-            yield
-        except BaseException:
-            self._has_sent_last = True  # nobody knows how much of it has left
-            self.close()
-            raise
-        finally:
-            self._is_sending = False
+        return self._open_descriptor
 
     # Instead of the stream's own methods: those give way after each call even if it need not wait,
     # when what they have received is in the buffer already.
 
-    async def _write(self, ciphertext: bytes) -> bool:
-        """Send all of it; whether that took a checkpoint."""
-        has_yielded = False
-        rest = memoryview(ciphertext)
-        while rest := rest[self._send_at_once(rest) :]:
-            # Even if it took some: once there is room, there is much of it. Bits and pieces as the
-            # peer makes room for them would double the CPU time of both.
-            await trio.lowlevel.wait_writable(self._descriptor)
-            has_yielded = True
-        return has_yielded
+    def _send_steps(self) -> None:
+        """Send what is left, as far as the connection takes it now."""
+        try:
+            while True:
+                if self._rest is None:
+                    step = next(self._steps, None)
+                    if step is None:
+                        return
+                    self._rest = memoryview(self._engine.encrypt(step))
+                self._rest = self._rest[self._send_ciphertext(self._rest) :] or None
+                if self._rest is not None:
+                    return
+        except (P2PError, OSError) as error:
+            self._rest = None
+            self._has_sent_last = True  # nobody knows how much of it has left
+            self.close()
+            raise _broken(error) from error
 
-    async def _receive_more(self) -> bool:
-        """Take what came, with a checkpoint; whether the connection goes on."""
-        has_yielded = False
-        while (count := self._receive_at_once()) is None:
-            await trio.lowlevel.wait_readable(self._descriptor)
-            has_yielded = True
-        self._take(self._scratch.ciphertext[:count])
-        if not has_yielded:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return count > 0
-
-    def _send_at_once(self, ciphertext: memoryview) -> int:
+    def _send_ciphertext(self, ciphertext: memoryview) -> int:
         """How many bytes the connection takes now."""
         try:
             return os.write(self._descriptor, ciphertext)
         except BlockingIOError:
             return 0
-        except OSError as error:
-            raise _broken(error) from error
 
-    def _receive_at_once(self) -> int | None:
+    def _receive_ciphertext(self) -> int | None:
         """How many bytes are in the buffer now; None if there are none yet."""
         try:
             return os.readv(self._descriptor, (self._scratch.ciphertext,))
@@ -234,7 +281,7 @@ class Path:
 
     def _send_outgoing(self) -> None:
         """Send what TLS itself has to say, which is too little not to fit."""
-        if self._engine.has_outgoing and not self._is_sending:
+        if self._engine.has_outgoing and not self.is_sending:
             self._write_at_once(self._engine.take_outgoing())
 
     def _write_at_once(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ import trio
 from .tls import RECORD_BYTES
 
 # By measurement (benchmarks/streams.py): many bytes per call, and still all of them in the cache.
-RECEIVE_BYTES: Final = 2**18
+RECEIVE_BYTES: Final = 2**19
 # Freed once, a block teaches glibc to keep blocks of up to this size for later, instead of giving
 # them back to the kernel each time, for all of their pages to fault again (mallopt(3), dynamic
 # M_MMAP_THRESHOLD). That trebles the price of copying 256 KiB.

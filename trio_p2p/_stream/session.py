@@ -32,7 +32,9 @@ from .frames import (
 
 DEFAULT_WINDOW = 8 * 1024 * 1024  # bytes that a stream holds, half of them for each direction
 FIRST_WINDOW = MIN_WINDOW // 2  # may be sent before the other side has said its limit
-ACK_BYTES = 64 * 1024  # received, until they are acknowledged
+# Of its window, what has been received or read until the other side is told. To tell more often
+# would cost both more, for each time is a packet.
+TOLD_SHARE = 1 / 2
 
 # Seconds. Whoever has nothing to say says so: sooner while the other side waits for something, as
 # 15 s are the limit until it has noticed that a path is dead, and else within the shortest
@@ -134,6 +136,11 @@ class Session:
         return self._peer_is_closed
 
     @property
+    def has_input(self) -> bool:
+        """Whether :meth:`read` would return something."""
+        return bool(self._inbox) or self._end is not None
+
+    @property
     def room(self) -> int:
         """How many bytes :meth:`write` would take now."""
         held = len(self._unsent) + len(self._unacked)
@@ -142,7 +149,7 @@ class Session:
     def write(self, piece: Piece, now: float) -> None:
         """Take bytes to send; they must not be more than :attr:`room`."""
         assert self._ending is None
-        assert len(piece) <= self.room
+        assert 0 < len(piece) <= self.room
         self._unsent.append(piece)
         self._unacked_since = min(self._unacked_since, now)
 
@@ -211,16 +218,23 @@ class Session:
         Raises:
             RemoteProtocolError: they are not what the other side may say now.
         """
+        if self.is_over:
+            return
         self._last_heard_at = now
-        for frame in self._frames.feed_untrusted(data):
-            if self.is_over:
-                return
-            handle = self.HANDLERS.get((self.state, frame.kind))
-            if handle is None:
-                raise RemoteProtocolError(
-                    f"got a {frame.kind.name} frame out of place ({self.state.value})"
-                )
-            handle(self, frame, now)
+        arrived: list[bytes | memoryview] = []
+        try:
+            for frame in self._frames.feed_untrusted(data):
+                handle = self.HANDLERS.get((self.state, frame.kind))
+                if handle is None:
+                    raise RemoteProtocolError(
+                        f"got a {frame.kind.name} frame out of place ({self.state.value})"
+                    )
+                arrived.append(handle(self, frame, now) or b"")
+                if self.is_over:
+                    return
+        finally:
+            if self._ending is not Kind.CLOSE:
+                self._inbox.append(b"".join(arrived))  # one copy, one piece
 
     def pieces_to_send(self, now: float) -> list[Piece]:
         """What to send over the path next, all of it at once; nothing if empty."""
@@ -230,10 +244,7 @@ class Session:
             self._greeting = b""
         if self.state is State.ATTACHED:
             self._add_control(pieces, now)
-        # On the first path nothing can have been received yet, so nobody has to wait.
-        if self.state is State.ATTACHED or (
-            self.state is State.GREETING and self._path_number == 1
-        ):
+        if self._is_flowing:
             self._add_data(pieces)
         if pieces:
             self._last_sent_at = now
@@ -242,10 +253,18 @@ class Session:
     def farewell(self) -> bytes:
         """What to send over a path that is going to be closed without any more waiting."""
         if self.error is not None:
-            return abort(AbortCode.GIVEN_UP, f"the other side gave up: {self.error}")
-        if self._unsent or self._ending is not Kind.CLOSE:
-            return abort(AbortCode.GIVEN_UP, "the other side did not wait until all was sent")
-        return header(Kind.CLOSE, self._sent)
+            words = abort(AbortCode.GIVEN_UP, f"the other side gave up: {self.error}")
+        elif self._peer_is_closed:
+            words = header(Kind.ACK, self._to_acknowledge)  # it waits for nothing else
+        elif (
+            self._ending is not Kind.CLOSE
+            or self._unsent
+            or (self._unacked and not self._is_flowing)
+        ):
+            words = abort(AbortCode.GIVEN_UP, "the other side did not wait until all was sent")
+        else:
+            words = header(Kind.CLOSE, self._sent)
+        return self._greeting + words
 
     def heartbeat_at(self) -> float:
         """When to call :meth:`pieces_to_send` even if nothing happens."""
@@ -275,6 +294,19 @@ class Session:
         """What has been received; an end counts as a byte, and a close as two."""
         return self._received + (self._end is not None) + self._peer_is_closed
 
+    @property
+    def _is_flowing(self) -> bool:
+        """Whether bytes of the stream may be sent over the path."""
+        # On the first path nothing can have been received yet, so nobody has to wait.
+        is_first = self.state is State.GREETING and self._path_number == 1
+        return is_first or self.state is State.ATTACHED
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether the other side has not acknowledged everything."""
+        has_bytes = bool(self._unacked or self._unsent)
+        return has_bytes or (self._ending is not None and not self._ending_is_acked)
+
     def _happen(self, event: Event) -> None:
         self.state = self.TRANSITIONS[self.state, event]
 
@@ -294,9 +326,13 @@ class Session:
 
     def _send_again_from(self, received: int) -> None:
         """All up to an offset is received; whatever was sent beyond it has to be sent again."""
+        if self._peer_is_closed:
+            return  # nothing has
         self._acknowledge(received)
         self._unsent.put_back(self._unacked)
         self._ending_is_sent = False
+        if not self._is_waiting:  # so that the other side owes no acknowledgement
+            self._unacked_since = math.inf
 
     def _check(self, hello: Hello) -> None:
         if hello.session != self.identifier or hello.received > self._sent:
@@ -308,14 +344,17 @@ class Session:
             self._acked = received
 
     def _add_control(self, pieces: list[Piece], now: float) -> None:
+        enough = self._window * TOLD_SHARE
         limit = self._received - len(self._inbox) + self._window
-        if self._gives_again or limit - self._given >= self._window // 4:
+        gives = self._gives_again or limit - self._given >= enough
+        if gives:
             self._gives_again = False
             self._given = max(self._given, limit)
             pieces.append(header(Kind.LIMIT, self._given))
         behind = self._to_acknowledge - self._acknowledged
-        has_ended = behind > 0 and self._end is not None
-        if has_ended or behind >= ACK_BYTES or now >= self.heartbeat_at():
+        has_news = behind > 0 and (gives or self._end is not None)
+        # Mostly together with a limit, but not only if nobody reads.
+        if has_news or behind >= 2 * enough or now >= self.heartbeat_at():
             self._acknowledged = self._to_acknowledge
             pieces.append(header(Kind.ACK, self._acknowledged))
         is_limited = self.is_blocked and self._limit - self._acked < self._capacity
@@ -333,10 +372,10 @@ class Session:
             self._ending_is_sent = True
             pieces.append(header(self._ending, self._sent))
 
-    # Frames: one method for each kind.
+    # Frames: one method for each kind; it gives the bytes of the stream in it, if there are any.
 
     def _on_hello(self, frame: Frame, _now: float) -> None:
-        hello = Hello.decode_untrusted(frame.number, frame.payload)
+        hello = Hello.decode_untrusted(frame.number, bytes(frame.payload))
         if hello.path != self._path_number:
             raise RemoteProtocolError("got the hello of another path")
         self._check(hello)
@@ -346,21 +385,20 @@ class Session:
         if hello.path > 1:
             self._send_again_from(hello.received)
 
-    def _on_data(self, frame: Frame, _now: float) -> None:
+    def _on_data(self, frame: Frame, _now: float) -> bytes | memoryview | None:
         if frame.number > self._received:
             raise RemoteProtocolError(
                 f"got bytes from offset {frame.number} on, where {self._received} was expected"
             )
         piece = frame.payload[self._received - frame.number :]
         if not piece:
-            return
+            return None
         if self._end is not None:
             raise RemoteProtocolError("got bytes behind the end of the stream")
         if self._received + len(piece) > self._given:
             raise RemoteProtocolError("got more bytes than the limit allows")
         self._received += len(piece)
-        if self._ending is not Kind.CLOSE:
-            self._inbox.append(piece)
+        return piece
 
     def _on_eof(self, frame: Frame, _now: float) -> None:
         if frame.number != self._received:
@@ -387,8 +425,7 @@ class Session:
         if endings and not self._unsent:
             self._ending_is_acked |= frame.number == self._sent + endings
         self._acknowledge(min(frame.number, self._sent))
-        is_waiting = self._unacked or self._unsent or (self._ending and not self._ending_is_acked)
-        self._unacked_since = now if is_waiting else math.inf
+        self._unacked_since = now if self._is_waiting else math.inf
         if self._ending is Kind.CLOSE and self._ending_is_acked:
             self._happen(Event.COMPLETED)
 
@@ -403,7 +440,7 @@ class Session:
             self._window = min(2 * self._window, self._capacity)
 
     def _on_abort(self, frame: Frame, _now: float) -> None:
-        text = frame.payload.decode(errors="replace")
+        text = bytes(frame.payload).decode(errors="replace")
         reason = "".join(character if character.isprintable() else "?" for character in text)
         refused = frame.number == AbortCode.NOT_ADMITTED
         self.fail(NotAdmittedError(reason) if refused else StreamAbortedError(reason))
@@ -425,7 +462,7 @@ class Session:
         (State.ATTACHED, Event.FAILED): State.BROKEN,
     }
 
-    HANDLERS: ClassVar[dict[tuple[State, Kind], Callable[[Session, Frame, float], None]]] = {
+    HANDLERS: ClassVar[dict[tuple[State, Kind], Callable[[Session, Frame, float], bytes | memoryview | None]]] = {
         (State.GREETING, Kind.HELLO): _on_hello,
         (State.GREETING, Kind.ABORT): _on_abort,
         (State.ATTACHED, Kind.DATA): _on_data,
