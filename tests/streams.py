@@ -16,13 +16,16 @@ import attrs
 import trio
 
 from trio_p2p import (
+    Identity,
     P2PListener,
     P2PSender,
     P2PStream,
+    RelayLimits,
     StreamPath,
     open_p2p_listener,
     open_p2p_sender,
 )
+from trio_p2p._broker.server import Broker
 from trio_p2p._endpoint import Endpoint, endpoint_of
 
 from .loopback import LoopbackBroker, open_broker
@@ -46,13 +49,23 @@ class Peers:
 
 
 @asynccontextmanager
-async def open_peers(grace: float = 60.0) -> AsyncGenerator[Peers]:
-    async with (
-        open_broker() as broker,
-        open_p2p_listener("receiver", broker.address, grace=grace) as listener,
-        open_p2p_sender(broker.address, grace=grace) as sender,
-    ):
-        yield Peers(broker, listener, sender)
+async def open_peers(
+    *,
+    grace: float = 60.0,
+    identity: Identity | None = None,
+    relay: RelayLimits | None = None,
+) -> AsyncGenerator[Peers]:
+    """A broker and two peers; the identity is the sender's, the limits are the relay's."""
+    async with open_broker() as broker:
+        if relay is not None:
+            await broker.kill()
+            broker.broker = Broker(relay)
+            await broker.start()
+        async with (
+            open_p2p_listener("receiver", broker.address, grace=grace) as listener,
+            open_p2p_sender(broker.address, identity=identity, grace=grace) as sender,
+        ):
+            yield Peers(broker, listener, sender)
 
 
 def reset(path: StreamPath) -> None:

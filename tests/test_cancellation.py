@@ -194,9 +194,9 @@ async def test_receiver(way: Way) -> None:
         async def receive() -> None:
             async with way.open_listener("receiver", broker.address) as listener:
                 registered.set()
-                stream = await listener.accept()
-                await listener.aclose()
-                await reply(stream, is_raw=way.is_raw)
+                async with await listener.accept() as stream:
+                    await listener.aclose()
+                    await reply(stream, is_raw=way.is_raw)
 
         async def send_while_there_is_a_receiver() -> None:
             await registered.wait()

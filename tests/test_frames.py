@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from itertools import pairwise
 
 import attrs
 import msgpack
@@ -65,13 +66,11 @@ def parse(chunks: Iterable[bytes]) -> list[tuple[Kind, int, bytes]]:
 
 def cut(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 @given(st.lists(FRAMES, max_size=10), st.lists(st.integers(0, 2000), max_size=20))
-def test_frames_survive_any_chunks(
-    frames: list[tuple[Kind, int, bytes]], cuts: list[int]
-) -> None:
+def test_frames_survive_any_chunks(frames: list[tuple[Kind, int, bytes]], cuts: list[int]) -> None:
     data = b"".join(encode(*frame) for frame in frames)
     assert parse(cut(data, cuts)) == frames
 

@@ -1,22 +1,30 @@
 """Streams as applications use them, over real sockets on the loopback interface."""
 
 import random
-from functools import partial
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import check_half_closeable_stream
 
 from trio_p2p import (
+    Identity,
+    LocalProtocolError,
     NotAdmittedError,
     P2PStream,
     PathKind,
     PathLostError,
+    RelayLimits,
     StreamAbortedError,
+    WrongPeerError,
+    open_p2p_listener,
+    open_p2p_sender,
     open_p2p_stream,
 )
 
 
+from .loopback import open_broker
 from .streams import Content, Peers, exchange_content, open_peers, reset
 
 CLOGGED_AFTER = 0.05  # seconds without room
@@ -46,6 +54,215 @@ async def test_is_a_good_trio_stream(path: str) -> None:
             return pair
 
         await check_half_closeable_stream(make, make_clogged)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_both_ends_know_each_other_and_the_path(path: str) -> None:
+    identity = Identity.generate()
+    async with open_peers(identity=identity) as peers:
+        opened, accepted = await peers.open_pair(path)
+        assert opened.peer_id == peers.listener.peer_id
+        assert accepted.peer_id == peers.sender.peer_id == identity.peer_id
+        assert opened.path is not None
+        assert accepted.path is not None
+        assert opened.path.kind == accepted.path.kind == path
+        if path == "direct":
+            assert opened.path.local == accepted.path.remote
+            assert opened.path.remote == accepted.path.local
+        else:
+            assert (
+                opened.path.remote.sockaddr == accepted.path.remote.sockaddr == peers.broker.address
+            )
+
+
+async def test_peer_id_can_be_dialled_and_is_pinned() -> None:
+    identity = Identity.generate()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener(identity.peer_id, broker.address, identity=identity) as listener,
+        open_p2p_stream(identity.peer_id, broker.address) as stream,
+        await listener.accept() as accepted,
+    ):
+        assert stream.peer_id == identity.peer_id
+        await accepted.send_all(b"it is me")
+        assert await stream.receive_some() == b"it is me"
+
+
+async def test_another_identity_than_the_expected_one_is_refused() -> None:
+    async with open_peers() as peers:
+        other = Identity.generate().peer_id
+        with pytest.raises(WrongPeerError, match=str(other)):
+            await peers.sender.open_stream("receiver", expect=other)
+        with pytest.raises(LocalProtocolError, match="of another identity"):
+            async with open_p2p_listener(other, peers.broker.address):
+                pass
+
+
+async def test_only_whom_the_receiver_admits_gets_in() -> None:
+    friend = Identity.generate()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener(
+            "receiver", broker.address, admit=lambda peer_id: peer_id == friend.peer_id
+        ) as listener,
+    ):
+        async with open_p2p_stream("receiver", broker.address) as stream:
+            with pytest.raises(trio.BrokenResourceError, match="does not admit") as caught:
+                await stream.receive_some()
+            assert isinstance(caught.value.__cause__, NotAdmittedError)
+        async with (
+            open_p2p_stream("receiver", broker.address, identity=friend) as stream,
+            await listener.accept() as accepted,
+        ):
+            assert accepted.peer_id == friend.peer_id
+        assert listener.statistics().connected == 1
+
+
+# Endings
+
+
+async def test_closing_waits_until_the_other_side_has_everything() -> None:
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair()
+        data = bytes(100_000)
+        await opened.send_all(data)
+        await opened.aclose()
+        assert opened.path is None
+        assert b"".join([piece async for piece in accepted]) == data
+        with pytest.raises(trio.BrokenResourceError, match="the peer has closed"):
+            await accepted.send_all(b"too late")
+        await accepted.aclose()
+
+
+async def test_leaving_the_context_by_an_error_breaks_the_stream() -> None:
+    async with open_peers() as peers:
+        with pytest.raises(ZeroDivisionError):
+            async with open_p2p_stream("receiver", peers.broker.address) as opened:
+                accepted = await peers.listener.accept()
+                await opened.send_all(b"the first half")
+                assert await accepted.receive_some() == b"the first half"
+                raise ZeroDivisionError
+        with pytest.raises(trio.BrokenResourceError):
+            await accepted.receive_some()
+
+
+@pytest.mark.parametrize("side", ["sender", "listener"])
+async def test_streams_end_with_the_context_that_owns_them(side: str) -> None:
+    async def hold(
+        context: AbstractAsyncContextManager[Any], *, task_status: trio.TaskStatus[Any]
+    ) -> None:
+        with trio.CancelScope() as scope:
+            async with context as held:
+                task_status.started((held, scope))
+                await trio.sleep_forever()
+
+    async with open_broker() as broker, trio.open_nursery() as nursery:
+        scopes = {}
+        listener, scopes["listener"] = await nursery.start(
+            hold, open_p2p_listener("receiver", broker.address)
+        )
+        sender, scopes["sender"] = await nursery.start(hold, open_p2p_sender(broker.address))
+        opened = await sender.open_stream("receiver")
+        accepted = await listener.accept()
+        scopes[side].cancel()
+        for stream in (opened, accepted):
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.receive_some()
+        nursery.cancel_scope.cancel()
+
+
+async def test_without_any_path_a_stream_is_given_up_after_the_grace_time() -> None:
+    async with open_peers(grace=0.2) as peers:
+        opened, accepted = await peers.open_pair()
+        await peers.broker.kill()
+        assert opened.path is not None
+        reset(opened.path)
+        for stream in (opened, accepted):
+            with pytest.raises(trio.BrokenResourceError, match="no path for 0.2 seconds") as caught:
+                await stream.receive_some()
+            assert isinstance(caught.value.__cause__, PathLostError)
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.send_all(b"nowhere")
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.wait_path_changed()
+            await stream.aclose()
+
+
+async def test_stream_goes_on_after_the_broker_was_away() -> None:
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair("relay")
+        await opened.send_all(b"before")
+        await peers.broker.kill()
+        await opened.send_all(b", between")
+        await peers.broker.start()
+        await opened.send_all(b" and after")
+        await opened.send_eof()
+        assert b"".join([data async for data in accepted]) == b"before, between and after"
+
+
+async def test_receiver_that_has_started_anew_knows_nothing_of_its_old_streams() -> None:
+    identity = Identity.generate()
+    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+        async with open_p2p_listener("receiver", broker.address, identity=identity):
+            opened = await sender.open_stream("receiver")
+            await broker.kill()
+            assert opened.path is not None
+            reset(opened.path)
+            await opened.wait_path_changed()
+        await broker.start()
+        async with open_p2p_listener("receiver", broker.address, identity=identity):
+            with pytest.raises(trio.BrokenResourceError, match="this stream is over"):
+                await opened.receive_some()
+
+
+# Paths
+
+
+async def test_relayed_stream_moves_to_a_direct_path_by_itself() -> None:
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair()
+        for stream in (opened, accepted):
+            while stream.path is None or stream.path.kind is not PathKind.DIRECT:
+                await stream.wait_path_changed()
+        await opened.send_all(b"here")
+        assert await accepted.receive_some() == b"here"
+
+
+async def test_stream_that_may_only_be_relayed_stays_so() -> None:
+    async with open_peers() as peers:
+        opened, _ = await peers.open_pair("relay")
+        with trio.move_on_after(0.2) as scope:
+            await opened.wait_path_changed()
+        assert scope.cancelled_caught
+        assert opened.path is not None
+        assert opened.path.kind is PathKind.RELAY
+
+
+async def test_waiting_for_another_path_ends_with_the_stream() -> None:
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair("relay")
+
+        async def wait() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await opened.wait_path_changed()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await opened.aclose()
+        with pytest.raises(trio.BrokenResourceError, match="the peer has closed"):
+            while True:
+                await accepted.wait_path_changed()
+
+
+async def test_what_the_relay_says_last_is_told_to_both_ends() -> None:
+    async with open_peers(grace=0.2, relay=RelayLimits(max_bytes=100_000)) as peers:
+        opened, accepted = await peers.open_pair("relay")
+        await opened.send_all(bytes(200_000))
+        for stream in (opened, accepted):
+            with pytest.raises(trio.BrokenResourceError, match="it has carried 100000 bytes"):
+                while await stream.receive_some():
+                    pass
 
 
 RUNS, KILLS, BYTES = 100, 5, 4 * 1024 * 1024

@@ -36,6 +36,9 @@ class Acceptor:
         grace: for how many seconds a stream waits for another path.
         nursery: owns the streams.
         streams: where the new ones go.
+
+    Attributes:
+        connected: how many there were.
     """
 
     def __init__(
@@ -52,20 +55,18 @@ class Acceptor:
         self._window = window
         self._grace = grace
         self._nursery = nursery
+        self.connected = 0
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, None] = {}
 
-    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> bool:
+    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
 
         Args:
             connection: what came of an introduction; it is ours from now on.
             scope: its deadline is lifted as soon as there is a stream, which then waits until
                 the application takes it.
-
-        Returns:
-            Whether there is a new stream.
 
         Raises:
             NotAdmittedError: we do not admit the peer.
@@ -88,11 +89,10 @@ class Acceptor:
                 path.close()
         if is_taken:
             carrier.received_untrusted(rest)
-        if known is not None:
-            return False
-        scope.deadline = math.inf
-        await _deliver(self._streams, P2PStream(carrier, peer_id), self.discard)
-        return True
+        if known is None:
+            scope.deadline = math.inf
+            self.connected += 1
+            await _deliver(self._streams, P2PStream(carrier, peer_id), self.discard)
 
     def _carrier_of(self, hello: Hello, peer_id: PeerId) -> Carrier | None:
         """What carries the session that a path belongs to; None if that is to begin."""
@@ -135,16 +135,20 @@ class RawAcceptor:
 
     Args:
         streams: where they go.
+
+    Attributes:
+        connected: how many there were.
     """
 
     def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
+        self.connected = 0
         self._streams = streams
 
-    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> bool:
+    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Pass a connection on; like :meth:`Acceptor.take`."""
         scope.deadline = math.inf
+        self.connected += 1
         await _deliver(self._streams, connection.stream, self.discard)
-        return True
 
     @staticmethod
     def discard(stream: trio.SocketStream) -> None:

@@ -176,6 +176,8 @@ class Pathfinder:
         session, path = self._carrier.session, self._carrier.path
         if session.is_over or session.peer_is_closed:
             return False
+        if kind is PathKind.RELAY and isinstance(self._carrier.loss, RelayError):
+            return False  # what the relay has cut for a reason is not for asking it again
         return path is None or (path.kind is PathKind.RELAY and kind is PathKind.DIRECT)
 
 

@@ -70,12 +70,12 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         registration: Registration,
         peer_id: PeerId,
         accepted: trio.MemoryReceiveChannel[S],
-        discard: Callable[[S], None],
+        acceptor: Acceptor | RawAcceptor,
     ) -> None:
         self._registration = registration
         self._peer_id = peer_id
         self._accepted = accepted
-        self._discard = discard
+        self._acceptor: Any = acceptor
 
     @property
     def uid(self) -> str:
@@ -116,7 +116,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         self._registration.scope.cancel(reason="the listener was closed")
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
-                self._discard(self._accepted.receive_nowait())
+                self._acceptor.discard(self._accepted.receive_nowait())
         self._accepted.close()
         await trio.lowlevel.checkpoint()
 
@@ -126,7 +126,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         return P2PListenerStatistics(
             registrations=counts.registered,
             introductions=counts.introduced,
-            connected=counts.connected,
+            connected=self._acceptor.connected,
             failed=counts.failed,
             waiting=self._accepted.statistics().current_buffer_used,
         )
@@ -222,7 +222,7 @@ async def open_p2p_listener(
             kind=StreamKind.RAW if raw else StreamKind.SESSION,
             take=acceptor.take,
         )
-        listener = P2PListener[Any](registration, me.peer_id, accepted, acceptor.discard)
+        listener = P2PListener[Any](registration, me.peer_id, accepted, acceptor)
         try:
             await nursery.start(_keep_registered, registration, streams)
             yield listener

@@ -56,7 +56,7 @@ MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register
 
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
 
-Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[bool]]
+Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[None]]
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection]]
 
 _JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
@@ -71,7 +71,7 @@ class Registration:
     Attributes:
         scope: cancel it to end the registration.
         failure: why the broker does not want us any more, or None.
-        registered, introduced, connected, failed: counts so far.
+        registered, introduced, failed: counts so far.
     """
 
     def __init__(
@@ -89,7 +89,6 @@ class Registration:
         self.failure: P2PError | None = None
         self.registered: int = 0
         self.introduced: int = 0
-        self.connected: int = 0
         self.failed: int = 0
         self._broker = broker
         self._identity = identity
@@ -191,7 +190,7 @@ class Registration:
     async def _connect(self, connect: _Connect, is_relay: bool) -> None:
         try:
             with trio.move_on_after(INTRODUCTION_TIME) as scope:
-                self.connected += await self._take(await connect(), scope)
+                await self._take(await connect(), scope)
                 return
             logger.info("no connection came of an introduction to %r", self.uid)
         except (P2PError, OSError) as error:

@@ -33,7 +33,7 @@ from ._relaying import ask_for_relay
 from ._rounds import Errand, OpenInRound, open_in_rounds, open_over_new_link
 from ._stream.carrier import DEFAULT_GRACE, Carrier, PathKind
 from ._stream.frames import SESSION_ID_BYTES
-from ._stream.p2p_stream import P2PStream
+from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
 from ._wire.messages import StreamKind
 
@@ -307,6 +307,9 @@ async def open_p2p_stream(
         try:
             yield stream
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            if isinstance(stream, P2PStream):
+                close_at_once(stream)  # no clean end: the other side shall know
+            else:
+                await trio.aclose_forcefully(stream)
             raise
         await stream.aclose()

@@ -70,6 +70,7 @@ class Carrier:
     Attributes:
         session: the session. Whoever changes it calls :meth:`push`.
         path: what carries it now, if anything does.
+        loss: why the last path was lost.
         readable, roomy, path_changed: where to park until there may be something to read, or
             room to write, or another path or none or the end.
     """
@@ -81,7 +82,7 @@ class Carrier:
         self.roomy = trio.lowlevel.ParkingLot()
         self.path_changed = trio.lowlevel.ParkingLot()
         self._grace = grace
-        self._loss: P2PError | None = None
+        self.loss: P2PError | None = None
         self._writer = trio.lowlevel.ParkingLot()
         self._writer_wakes_at = math.inf
         self._reader = trio.lowlevel.ParkingLot()
@@ -212,8 +213,7 @@ class Carrier:
     def end(self) -> None:
         """End everything: say farewell, close the path, and wake all who wait."""
         if self._connection is not None:
-            if not isinstance(self.session.error, StreamAbortedError):
-                self._connection.send_at_once(self.session.farewell())
+            self._connection.send_at_once(self.session.farewell())
             self._leave_path()
         self.session.fail(StreamAbortedError("the stream was closed without waiting"))
         for lot in (self.readable, self.roomy, self.path_changed):
@@ -226,7 +226,7 @@ class Carrier:
         with trio.CancelScope(deadline=give_up_at) as patience:
             await self.path_changed.park()
         if patience.cancelled_caught and session.waiting_since + self._grace <= give_up_at:
-            reason = f"; the last one: {self._loss}" if self._loss is not None else ""
+            reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
             session.fail(
                 PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")
             )
@@ -244,7 +244,7 @@ class Carrier:
         if self._circuit:
             error = last_words_untrusted(connection.tail, self._circuit) or error
         logger.info("a stream has lost its path: %s", error)
-        self._loss = error
+        self.loss = error
         self._leave_path()
         if isinstance(error, NotAdmittedError):
             self.session.fail(error)

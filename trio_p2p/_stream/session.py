@@ -122,6 +122,7 @@ class Session:
         self._gives_again = False
         self._end: int | None = None  # offset at which its bytes end
         self._peer_is_closed = False
+        self._has_told = False  # the other side, that we know this
 
     # What the application does.
 
@@ -159,10 +160,13 @@ class Session:
 
     def close(self, now: float) -> None:
         """There is nothing more to send, and nothing more will be read."""
-        is_all_said = self._end is not None and self._ending_is_acked
+        if self._peer_is_closed:
+            is_all_said = self._has_told or self.state is State.DETACHED
+        else:
+            is_all_said = self._end is not None and self._ending_is_acked
         self._write_ending(Kind.CLOSE, now)
         self._inbox.clear()
-        if is_all_said or self._peer_is_closed:
+        if is_all_said:
             self._happen(Event.COMPLETED)
 
     def _write_ending(self, ending: Kind, now: float) -> None:
@@ -203,7 +207,9 @@ class Session:
     def lose_path(self, now: float) -> None:
         """The path is gone."""
         if not self.is_over:
-            self._happen(Event.PATH_LOST)
+            # If both sides have closed, there is not going to be another one.
+            is_done = self._peer_is_closed and self._ending is Kind.CLOSE
+            self._happen(Event.COMPLETED if is_done else Event.PATH_LOST)
             self.waiting_since = min(self.waiting_since, now)
 
     def fail(self, error: P2PError) -> None:
@@ -218,26 +224,22 @@ class Session:
         Raises:
             RemoteProtocolError: they are not what the other side may say now.
         """
-        if self.is_over:
-            return
-        self._last_heard_at = now
-        arrived: list[bytes | memoryview] = []
-        try:
-            for frame in self._frames.feed_untrusted(data):
-                handle = self.HANDLERS.get((self.state, frame.kind))
-                if handle is None:
-                    raise RemoteProtocolError(
-                        f"got a {frame.kind.name} frame out of place ({self.state.value})"
-                    )
-                arrived.append(handle(self, frame, now) or b"")
-                if self.is_over:
-                    return
-        finally:
-            if self._ending is not Kind.CLOSE:
-                self._inbox.append(b"".join(arrived))  # one copy, one piece
+        if not self.is_over:
+            self._last_heard_at = now
+            self._receive(data, now)
 
     def pieces_to_send(self, now: float) -> list[Piece]:
-        """What to send over the path next, all of it at once; nothing if empty."""
+        """What to send over the path next, all of it at once; nothing if empty.
+
+        Call it when what it returned before has been sent, and only then.
+        """
+        if self.is_over:
+            return []
+        if self._peer_is_closed and self._acknowledged == self._to_acknowledge:
+            self._has_told = True
+            if self._ending is Kind.CLOSE:
+                self._happen(Event.COMPLETED)
+                return []
         pieces: list[Piece] = []
         if self._greeting:
             pieces.append(self._greeting)
@@ -264,7 +266,19 @@ class Session:
             words = abort(AbortCode.GIVEN_UP, "the other side did not wait until all was sent")
         else:
             words = header(Kind.CLOSE, self._sent)
-        return self._greeting + words
+        greeting, self._greeting = self._greeting, b""
+        return greeting + words
+
+    def answer_late(self, hello: Hello) -> bytes:
+        """What to say over a path that came when it is over, and then to close that path.
+
+        The other side may have missed the last words; if all was said, it learns so.
+        """
+        if self.state is not State.FINISHED:
+            return abort(AbortCode.NOT_ADMITTED, "this stream is over")
+        answer = Hello(self._received, self.identifier, hello.path, is_new=False)
+        self._greeting = answer.encode()
+        return self.farewell()
 
     def heartbeat_at(self) -> float:
         """When to call :meth:`pieces_to_send` even if nothing happens."""
@@ -310,6 +324,22 @@ class Session:
     def _happen(self, event: Event) -> None:
         self.state = self.TRANSITIONS[self.state, event]
 
+    def _receive(self, data: bytes | memoryview, now: float) -> None:
+        arrived: list[bytes | memoryview] = []
+        try:
+            for frame in self._frames.feed_untrusted(data):
+                handle = self.HANDLERS.get((self.state, frame.kind))
+                if handle is None:
+                    raise RemoteProtocolError(
+                        f"got a {frame.kind.name} frame out of place ({self.state.value})"
+                    )
+                arrived.append(handle(self, frame, now) or b"")
+                if self.is_over:
+                    return
+        finally:
+            if self._ending is not Kind.CLOSE:
+                self._inbox.append(b"".join(arrived))  # one copy, one piece
+
     def _begin_path(self, number: int, now: float) -> None:
         self._path_number = number
         self._frames = FrameParser()
@@ -322,6 +352,7 @@ class Session:
         # Nobody knows what was said on the last path and did not arrive.
         self._acknowledged = self._received
         self._gives_again = True
+        self._has_told = False
         self._blocked_at = -1
 
     def _send_again_from(self, received: int) -> None:
@@ -415,18 +446,16 @@ class Session:
         self._unsent.clear()
         self._ending_is_sent = self._ending_is_acked = True
         self._unacked_since = math.inf
-        if self._ending is Kind.CLOSE:
-            self._happen(Event.COMPLETED)
 
     def _on_ack(self, frame: Frame, now: float) -> None:
         endings = {None: 0, Kind.EOF: 1, Kind.CLOSE: 2}[self._ending]
         if frame.number > self._sent + endings:
             raise RemoteProtocolError("got an acknowledgement of what was not sent")
-        if endings and not self._unsent:
-            self._ending_is_acked |= frame.number == self._sent + endings
+        is_end = bool(endings) and not self._unsent and frame.number == self._sent + endings
+        self._ending_is_acked |= is_end
         self._acknowledge(min(frame.number, self._sent))
         self._unacked_since = now if self._is_waiting else math.inf
-        if self._ending is Kind.CLOSE and self._ending_is_acked:
+        if self._ending is Kind.CLOSE and is_end:
             self._happen(Event.COMPLETED)
 
     def _on_limit(self, frame: Frame, _now: float) -> None:
@@ -462,7 +491,9 @@ class Session:
         (State.ATTACHED, Event.FAILED): State.BROKEN,
     }
 
-    HANDLERS: ClassVar[dict[tuple[State, Kind], Callable[[Session, Frame, float], bytes | memoryview | None]]] = {
+    HANDLERS: ClassVar[
+        dict[tuple[State, Kind], Callable[[Session, Frame, float], bytes | memoryview | None]]
+    ] = {
         (State.GREETING, Kind.HELLO): _on_hello,
         (State.GREETING, Kind.ABORT): _on_abort,
         (State.ATTACHED, Kind.DATA): _on_data,

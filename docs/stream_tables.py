@@ -1,0 +1,87 @@
+"""Sphinx directives that show the session's protocol as the code defines it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import defaultdict
+from textwrap import dedent
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from wire_tables import _table
+
+from trio_p2p._stream.frames import Kind
+from trio_p2p._stream.session import Event, Session, State
+
+
+class FramesDirective(SphinxDirective):
+    """A table of all frames and what they say."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        meanings = _comments(Kind)
+        rows = [("kind", "name", "meaning")]
+        rows += [(str(kind.value), kind.name, meanings[kind.name]) for kind in Kind]
+        return [_table(rows, [8, 17, 75])]
+
+
+class TransitionsDirective(SphinxDirective):
+    """A table of where each event leads from each state."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        rows = [("event", *(state.name for state in State if _is_left(state)))]
+        for event in Event:
+            leads = [
+                Session.TRANSITIONS[state, event].name
+                if (state, event) in Session.TRANSITIONS
+                else "–"
+                for state in State
+                if _is_left(state)
+            ]
+            rows.append((f"{event.name}: {event.value}", *leads))
+        return [_table(rows, [34, *[22] * (len(rows[0]) - 1)])]
+
+
+class HandlersDirective(SphinxDirective):
+    """A table of the frames that are taken in each state."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        taken: defaultdict[State, list[str]] = defaultdict(list)
+        for state, kind in Session.HANDLERS:
+            taken[state].append(kind.name)
+        rows = [("state", "what carries the session", "frames that are taken")]
+        rows += [(state.name, state.value, ", ".join(taken[state]) or "none") for state in State]
+        return [_table(rows, [15, 40, 45])]
+
+
+def _is_left(state: State) -> bool:
+    return any(before is state for before, _ in Session.TRANSITIONS)
+
+
+def _comments(cls: type) -> dict[str, str]:
+    """The string that follows each member of a class, without the markup."""
+    (definition,) = ast.parse(dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    comments: dict[str, str] = {}
+    for before, after in zip(definition.body, definition.body[1:], strict=False):
+        match before, after:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                comments[name] = text.replace(":class:", "").replace("`", "")
+            case _:
+                pass
+    return comments
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives."""
+    app.add_directive("stream-frames", FramesDirective)
+    app.add_directive("stream-transitions", TransitionsDirective)
+    app.add_directive("stream-handlers", HandlersDirective)
+    return {"parallel_read_safe": True}

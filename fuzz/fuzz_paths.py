@@ -1,0 +1,195 @@
+"""Feeds hostile bytes to all that a peer does with what comes over the paths of a stream.
+
+Bytes to a hello, to frames, to transitions of a session, on either side. ``nox -s fuzz`` runs it;
+the arguments are libFuzzer's.
+
+The first byte of an input says which side this is. What follows is a number of pieces. The first
+byte of a piece says how long it is; with a length of zero something happens on this side, and the
+next byte says what.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["trio_p2p"]):
+    from trio_p2p._errors import PathLostError, RemoteProtocolError
+    from trio_p2p._stream.frames import (
+        MAX_CONTROL_BYTES,
+        SESSION_ID_BYTES,
+        AbortCode,
+        FrameParser,
+        Hello,
+        Kind,
+        abort,
+        header,
+    )
+    from trio_p2p._stream.session import FIRST_WINDOW, Role, Session, State
+
+IDENTIFIER = bytes(SESSION_ID_BYTES)
+WINDOW = 2 * FIRST_WINDOW
+HEADER_BYTES = len(header(Kind.ACK, 0))
+MAX_PIECE_BYTES = 255
+
+
+class Side:
+    """A session with an application, and with paths that an attacker has at the other end."""
+
+    def __init__(self, role: Role) -> None:
+        self.session = Session(role, IDENTIFIER, WINDOW, 0.0)
+        self.now = 0.0
+        self.beginning: bytes | None = None  # of a path that has not been greeted on
+        self.is_ended = False
+        self.is_closed = False
+        self.open()
+
+    def open(self) -> None:
+        if self.session.role is Role.ACCEPTOR:
+            self.beginning = b""
+        elif not self.session.is_over:
+            self.session.open_path(self.now)
+
+    def receive(self, data: bytes) -> None:
+        try:
+            if self.beginning is not None:
+                self.begin(data)
+            elif self.is_carried:
+                self.session.received_untrusted(data, self.now)
+        except RemoteProtocolError as error:
+            str(error)  # the log
+            self.session.fail(error)
+
+    def begin(self, data: bytes) -> None:
+        assert self.beginning is not None
+        self.beginning += data
+        split = Hello.split_untrusted(self.beginning)
+        if split is None:
+            return
+        self.beginning = None
+        hello, rest = split
+        repr(hello)  # the log
+        if self.session.accept_path(hello, self.now):
+            self.session.received_untrusted(rest, self.now)
+        elif self.session.is_over:
+            read(self.session.answer_late(hello))
+
+    @property
+    def is_carried(self) -> bool:
+        return self.session.state in (State.GREETING, State.ATTACHED)
+
+    def act(self, what: int) -> None:
+        session = self.session
+        match what % 8:
+            case 0:
+                self.open()
+            case 1 if self.is_carried:
+                session.lose_path(self.now)
+            case 2:
+                self.now += what
+                if self.is_carried and self.now >= session.dead_at():
+                    session.lose_path(self.now)
+            case 3:
+                while pieces := session.pieces_to_send(self.now):
+                    read(b"".join(pieces))
+            case _ if not self.is_closed and not session.is_over:
+                self.use(what)
+
+    def use(self, what: int) -> None:
+        session = self.session
+        match what % 8:
+            case 4 if not self.is_ended and not session.peer_is_closed:
+                if session.room:
+                    session.write(bytes(min(session.room, 1 + what * what)), self.now)
+                session.is_blocked = not session.room
+            case 5:
+                session.read(1 + what * what)
+            case 6:
+                self.is_ended = True
+                session.write_eof(self.now)
+            case 7:
+                self.is_ended = self.is_closed = True
+                session.close(self.now)
+
+    def check(self) -> None:
+        session = self.session
+        assert len(session._unsent) + len(session._unacked) <= WINDOW // 2
+        assert len(session._inbox) <= WINDOW // 2
+        assert len(session._frames._buffer) <= HEADER_BYTES + MAX_CONTROL_BYTES
+        assert 0 <= session.room <= WINDOW // 2
+        assert session._acked <= session._sent
+
+
+def read(data: bytes) -> None:
+    """Check that these are whole frames."""
+    parser = FrameParser()
+    for _ in parser.feed_untrusted(data):
+        pass
+    assert not parser._missing
+    assert not parser._buffer
+
+
+def feed(data: bytes) -> None:
+    """Run one input; whatever it raises is a bug."""
+    side = Side(Role.OPENER if data[:1] > b"\x7f" else Role.ACCEPTOR)
+    position = 1
+    while position < len(data):
+        length = data[position]
+        position += 1
+        if length:
+            side.receive(data[position : position + length])
+            position += length
+        else:
+            side.act(data[position] if position < len(data) else 0)
+            position += 1
+        side.check()
+    side.session.fail(PathLostError("the input is over"))
+    read(side.session.farewell())
+
+
+def seeds() -> list[bytes]:
+    """Inputs to begin with: every frame after a greeting, and both ways to an end."""
+    hello = _pieces(Hello(0, IDENTIFIER, 1, is_new=True).encode())
+    second = _pieces(Hello(0, IDENTIFIER, 2, is_new=False).encode())
+    frames = [
+        header(Kind.DATA, 0, 5) + b"bytes",
+        header(Kind.LIMIT, FIRST_WINDOW + 1),
+        header(Kind.BLOCKED, FIRST_WINDOW),
+        header(Kind.ACK, 0),
+        header(Kind.ACK, 2),
+        header(Kind.EOF, 0),
+        header(Kind.CLOSE, 0),
+        abort(AbortCode.NOT_ADMITTED, "not you"),
+    ]
+    actions = b"".join(bytes((0, action)) for action in (4, 3, 5, 1, 0))
+    return [
+        role + hello + before + _pieces(frame) + after
+        for role in (b"\x00", b"\xff")
+        for frame in frames
+        for before in (b"", b"\x00\x07\x00\x03")
+        for after in (b"", actions + second, second)
+    ]
+
+
+def _pieces(data: bytes) -> bytes:
+    cut = [data[at : at + MAX_PIECE_BYTES] for at in range(0, len(data), MAX_PIECE_BYTES)]
+    return b"".join(bytes((len(piece),)) + piece for piece in cut)
+
+
+def main() -> int:
+    """Let libFuzzer make up more, from the seeds and a corpus if one is given."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, seed in enumerate(seeds()):
+            Path(folder, str(number)).write_bytes(seed)
+        child = os.fork()  # libFuzzer ends its process without cleaning up
+        if not child:
+            atheris.Setup([*sys.argv, folder], feed)
+            atheris.Fuzz()
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
