@@ -147,3 +147,4 @@ def fuzz(session: nox.Session) -> None:
     install_groups(session, "fuzz")
     limit = session.posargs or [f"-max_total_time={FUZZ_SECONDS}"]
     session.run("python", "fuzz/fuzz_frames.py", *limit)
+    session.run("python", "fuzz/fuzz_paths.py", *limit)

@@ -49,13 +49,13 @@ class Way:
         return f"{self.technique or 'any'}{', raw' * self.is_raw}"
 
     @property
-    def _techniques(self) -> Sequence[Technique]:
+    def techniques(self) -> Sequence[Technique]:
         return ALL_TECHNIQUES if self.technique is None else [self.technique]
 
     @property
     def _options(self) -> dict[str, Any]:
         options = {"raw": True} if self.is_raw else {"grace": self.grace}
-        return {"techniques": self._techniques, **options}
+        return {"techniques": self.techniques, **options}
 
     def open_listener(
         self, uid: str, broker: tuple[str, int]
@@ -74,7 +74,7 @@ class Way:
         return open_p2p_stream(uid, broker, **self._options)
 
     def open_sender(self, broker: tuple[str, int]) -> AbstractAsyncContextManager[P2PSender]:
-        return open_p2p_sender(broker, techniques=self._techniques, grace=self.grace)
+        return open_p2p_sender(broker, techniques=self.techniques, grace=self.grace)
 
     async def open_stream_of(self, sender: P2PSender, uid: str) -> HalfCloseableStream:
         """A stream of a sender that :meth:`open_sender` has opened."""

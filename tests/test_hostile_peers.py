@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from ipaddress import IPv4Address
 
+import attrs
 import msgpack
 import pytest
 import trio
@@ -17,9 +18,11 @@ from trio.testing import MockClock
 
 from trio_p2p import (
     BrokerLostError,
+    IdentityError,
     LocalProtocolError,
     P2PError,
     P2PListener,
+    RelayError,
     RemoteProtocolError,
     Technique,
     UIDTakenError,
@@ -41,12 +44,13 @@ from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
+    CHALLENGE_BYTES,
     NONCE_BYTES,
     Acknowledge,
     ConnectionRequest,
     Hello,
     HolePunched,
-    IntroductionRequest,
+    JoinRelay,
     KeepAlive,
     Kill,
     Message,
@@ -55,15 +59,30 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    Relayed,
+    RelayRequest,
     SenderEndpoint,
+    StreamKind,
 )
 
-from .loopback import HOST, PATIENCE, LoopbackBroker, echo, open_broker, until
-from .raw_client import RawClient, open_memory_broker
+from .loopback import (
+    HOST,
+    PATIENCE,
+    LoopbackBroker,
+    echo,
+    open_broker,
+    open_raw_stream,
+    until,
+)
+from .raw_client import RawClient, identity_of, open_memory_broker, registration, request
 
 MANY = 5000
 THERE = Endpoint(IPv4Address("127.0.0.1"), 9)
 RANDOM = random.Random(20240501)  # the same bytes in every run
+ALICE, BOB, MALLORY = map(identity_of, ("alice", "bob", "mallory"))
+CERTIFICATE = MALLORY.certificate
+UNPROVEN = Register("x", CERTIFICATE, bytes(64))
+GREETING = Hello(challenge=bytes(CHALLENGE_BYTES))
 
 
 def frame_of(payload: bytes) -> bytes:
@@ -92,14 +111,14 @@ def reset(client: RawClient) -> None:
 class HonestPair:
     """A sender that connects to a receiver again and again."""
 
-    def __init__(self, listener: P2PListener, address: tuple[str, int]) -> None:
+    def __init__(self, listener: P2PListener[trio.SocketStream], address: tuple[str, int]) -> None:
         self.listener = listener
         self.streams = 0
         self._address = address
 
     async def connect_again_and_again(self) -> None:
         while True:
-            async with await open_p2p_stream(self.listener.uid, self._address) as stream:
+            async with open_p2p_stream(self.listener.uid, self._address, raw=True) as stream:
                 await stream.send_all(b"hello")
                 assert await stream.receive_some() == b"hello"
             self.streams += 1
@@ -112,7 +131,10 @@ class HonestPair:
 @asynccontextmanager
 async def open_honest_pair(address: tuple[str, int]) -> AsyncGenerator[HonestPair]:
     """Two that connect while the body runs, and afterwards, and must not notice anything."""
-    async with open_p2p_listener("honest", address) as listener, trio.open_nursery() as nursery:
+    async with (
+        open_p2p_listener("honest", address, raw=True) as listener,
+        trio.open_nursery() as nursery,
+    ):
         pair = HonestPair(listener, address)
         await nursery.start(trio.serve_listeners, echo, [listener])
         nursery.start_soon(pair.connect_again_and_again)
@@ -134,7 +156,8 @@ def log_lines_about(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> lis
 NESTED = b"\x83" + msgpack.packb("type") + msgpack.packb("refused") + msgpack.packb("reason")
 NESTED += msgpack.packb("") + msgpack.packb("code")
 
-HOSTILE_BYTES = {
+# What a client says; in answer to the broker's challenge, if it knows how to register.
+HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "random bytes": RANDOM.randbytes(20_000),
     "a web browser": b"GET / HTTP/1.1\r\nHost: broker\r\n\r\n",
     "a TLS client": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + RANDOM.randbytes(500),
@@ -154,32 +177,53 @@ HOSTILE_BYTES = {
     "not a number": frame_of(msgpack.packb({"type": "hello", "version": float("nan")})),
     "2^64-1": frame_of(msgpack.packb({"type": "hello", "version": 2**64 - 1})),
     "an array for a map": frame_of(msgpack.packb(["hello", 1])),
-    "unknown type": encode(Hello()) + frame_of(msgpack.packb({"type": "relay"})),
+    "unknown type": encode(Hello()) + frame_of(msgpack.packb({"type": "telepathy"})),
     "unknown version": encode(Hello(2)),
     "a UID of nothing": frame_of(msgpack.packb({"type": "register", "uid": ""})),
     "a UID of bytes": frame_of(msgpack.packb({"type": "register", "uid": b"alice"})),
     "a long UID": frame_of(msgpack.packb({"type": "register", "uid": "x" * 129})),
-    "a taken UID": encode_all(Hello(), Register("honest")),
-    "a taken UID and a guess": encode_all(Hello(), Register("honest", bytes(16))),
-    "no hello": encode(Register("x")),
+    "no certificate": encode_all(Hello(), Register("x", b"certificate", bytes(64))),
+    "a certificate for anything": encode_all(Hello(), UNPROVEN),
+    "no hello": encode(UNPROVEN),
     "a keepalive first": encode(KeepAlive()),
     "hello twice": encode_all(Hello(), Hello()),
     "kill by nobody": encode_all(Hello(), Kill()),
-    "two UIDs": encode_all(Hello(), Register("x"), Register("y")),
-    "a receiver that asks": encode_all(
-        Hello(), Register("x"), IntroductionRequest(0, "honest", "fast")
+    "a taken UID": lambda challenge: encode(registration("honest", challenge, MALLORY)),
+    "a peer id": lambda challenge: encode(registration(str(ALICE.peer_id), challenge, MALLORY)),
+    "two UIDs": lambda challenge: encode_all(
+        registration("x", challenge), registration("y", challenge)
     ),
-    "a sender that registers": encode_all(
-        Hello(), IntroductionRequest(0, "nobody", "fast"), Register("x")
+    "a receiver that asks": lambda challenge: encode_all(
+        registration("x", challenge), request(0, "honest", "fast")
     ),
+    "a sender that registers": lambda challenge: encode_all(
+        request(0, "nobody", "fast"), registration("x", challenge)
+    ),
+    "a sender without a certificate": encode_all(
+        Hello(), attrs.evolve(request(0, "honest", "fast"), certificate=b"certificate")
+    ),
+    "impatience for the relay": encode_all(Hello(), request(0, "nobody", "relay"), KeepAlive()),
     "unknown introduction": encode_all(Hello(), Acknowledge(bytes(16))),
     "nothing punched": encode_all(Hello(), HolePunched(bytes(16))),
-    "a broker's messages: registered": encode_all(Hello(), Registered(THERE, bytes(16))),
+    "nothing to relay": encode_all(Hello(), JoinRelay(bytes(16))),
+    "a broker's messages: registered": encode_all(Hello(), Registered(THERE)),
     "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16))),
-    "a broker's messages: sender": encode_all(Hello(), SenderEndpoint(THERE, bytes(32))),
-    "a broker's messages: receiver": encode_all(Hello(), ReceiverEndpoint(0, THERE, bytes(32))),
+    "a broker's messages: sender": encode_all(
+        Hello(), SenderEndpoint(THERE, bytes(32), CERTIFICATE)
+    ),
+    "a broker's messages: receiver": encode_all(
+        Hello(), ReceiverEndpoint(0, THERE, bytes(32), CERTIFICATE)
+    ),
+    "a broker's messages: relay": encode_all(Hello(), RelayRequest(bytes(16), CERTIFICATE)),
+    "a broker's messages: relayed": encode_all(Hello(), Relayed(bytes(16))),
     "a broker's messages: refused": encode_all(Hello(), Refused(RefusalCode.UID_TAKEN, "\x1b[2J")),
 }
+
+
+async def say(client: RawClient, name: str, limit: int | None = None) -> None:
+    hostile = HOSTILE[name]
+    data = hostile if isinstance(hostile, bytes) else hostile(await client.greet())
+    await client.stream.send_all(data[:limit])
 
 
 async def test_hostile_clients_are_closed_and_disturb_nobody(
@@ -187,26 +231,26 @@ async def test_hostile_clients_are_closed_and_disturb_nobody(
 ) -> None:
     caplog.set_level(logging.INFO, "trio_p2p")
 
-    async def attack(name: str, data: bytes) -> None:
+    async def attack(name: str) -> None:
         client = await connect_raw(broker.port)
         assert isinstance(client.stream, trio.SocketStream)
         own = endpoint_of(client.stream.socket.getsockname())
         async with client:
             with trio.fail_after(PATIENCE):
                 with suppress(trio.BrokenResourceError):  # it need not take everything
-                    await client.stream.send_all(data)
+                    await say(client, name)
                 farewell = await client.wait_closed()
             assert all(isinstance(m, Hello | Registered | Refused) for m in farewell), name
         assert len(log_lines_about(own, caplog)) <= 1, name
 
     async with open_broker() as broker, open_honest_pair(broker.address):
         async with trio.open_nursery() as nursery:
-            for name, data in HOSTILE_BYTES.items():
-                nursery.start_soon(attack, name, data)
+            for name in HOSTILE:
+                nursery.start_soon(attack, name)
         assert broker.uids == {"honest"}
 
 
-@pytest.mark.parametrize("name", HOSTILE_BYTES)
+@pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_client_is_told_why(name: str) -> None:
     async with (
         open_broker() as broker,
@@ -216,7 +260,7 @@ async def test_hostile_client_is_told_why(name: str) -> None:
         await honest.register("honest")
         with trio.fail_after(PATIENCE):
             # No more than one frame: of what comes later a RST may tell before the farewell.
-            await client.stream.send_all(HOSTILE_BYTES[name][: 3 + MAX_FRAME_BYTES])
+            await say(client, name, 3 + MAX_FRAME_BYTES)
             *_, refused = await client.wait_closed()
         assert isinstance(refused, Refused)
         assert refused.reason
@@ -226,13 +270,13 @@ async def test_hostile_client_is_told_why(name: str) -> None:
 
 async def test_connections_that_break_disturb_nobody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trio_p2p")
-    registering = encode_all(Hello(), Register("x"))
     async with open_broker() as broker, open_honest_pair(broker.address):
-        for length in range(0, len(registering), 7):
+        for share in range(21):
             for end in ("closed", "reset"):
                 client = await connect_raw(broker.port)
-                if length:
-                    await client.stream.send_all(registering[:length])
+                data = encode(registration("x", await client.greet()))
+                if share:
+                    await client.stream.send_all(data[: share * len(data) // 20])
                 if end == "reset":
                     reset(client)
                 else:
@@ -282,7 +326,7 @@ async def test_client_that_stops_reading_disturbs_nobody(
                 assert answer.code is RefusalCode.UNKNOWN_UID  # dropped, and number tells when
                 assert number > 10
                 # The sender keeps its connection, and others can be asked for over it.
-                await sender.ask("honest", "classic", 0)
+                await sender.send(request(0, "honest", "classic", StreamKind.RAW))
                 await pair.wait_for_more()
                 lines = log_lines_about(endpoint_of(deaf.getsockname()), caplog)
                 assert len(lines) <= 1
@@ -290,7 +334,7 @@ async def test_client_that_stops_reading_disturbs_nobody(
 
 
 async def test_client_that_never_reads_its_answers_disturbs_nobody() -> None:
-    requests = [IntroductionRequest(n, "nobody", "fast") for n in range(500)]
+    requests = [request(n, "nobody", "fast") for n in range(100)]
     async with (
         open_broker() as broker,
         open_honest_pair(broker.address) as pair,
@@ -306,12 +350,12 @@ async def test_client_that_never_reads_its_answers_disturbs_nobody() -> None:
     [
         pytest.param([], OPENING_TIME, id="nothing said"),
         pytest.param([Hello()], OPENING_TIME, id="greeted"),
-        pytest.param([Hello(), Register("slow")], SILENCE_TIME, id="registered"),
+        pytest.param("slow", SILENCE_TIME, id="registered"),
         pytest.param([Hello(), KeepAlive()], SILENCE_TIME, id="kept"),
     ],
 )
 async def test_one_byte_a_second(
-    beginning: list[Message],
+    beginning: list[Message] | str,
     limit: float,
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
@@ -331,7 +375,9 @@ async def test_one_byte_a_second(
                 await honest.send(KeepAlive())
 
         nursery.start_soon(keep_alive)
-        if beginning:
+        if isinstance(beginning, str):
+            await slow.register(beginning)
+        elif beginning:
             await slow.send(*beginning)
         started_at = trio.current_time()
         with suppress(trio.BrokenResourceError):
@@ -431,11 +477,11 @@ def says(data: bytes) -> Script:
 
 def says_and_closes(data: bytes) -> Script:
     async def script(client: RawClient) -> None:
-        with suppress(RemoteProtocolError):
-            await client.receive(Hello)
-            await client.channel.receive()
+        await client.receive(Hello)
         if data:
             await client.stream.send_all(data)
+        if data == HELLO:
+            await client.channel.receive()
         await client.aclose()
 
     return script
@@ -456,27 +502,39 @@ async def listen(address: tuple[str, int]) -> None:
 
 
 async def serve(address: tuple[str, int]) -> None:
-    await serve_p2p(echo, "alice", address)
+    await serve_p2p(echo, "alice", address, raw=True)
     raise AssertionError("served")
 
 
 async def dial(address: tuple[str, int]) -> None:
-    await open_p2p_stream("alice", address)
-    raise AssertionError("connected")
+    async with open_p2p_stream("alice", address):
+        raise AssertionError("connected")
+
+
+async def dial_raw(address: tuple[str, int]) -> None:
+    async with open_p2p_stream("alice", address, raw=True):
+        raise AssertionError("connected")
+
+
+async def dial_relay(address: tuple[str, int]) -> None:
+    async with open_p2p_stream("alice", address, path="relay"):
+        raise AssertionError("connected")
 
 
 async def dial_over_kept_link(address: tuple[str, int]) -> None:
     async with open_p2p_sender(address) as sender:
-        await sender.open_stream("alice")
+        await sender.open_stream("alice", path="direct")
         raise AssertionError("connected")
 
 
-CLIENTS = pytest.mark.parametrize("client", [listen, serve, dial, dial_over_kept_link])
-HELLO = encode(Hello())
+CLIENTS = pytest.mark.parametrize(
+    "client", [listen, serve, dial, dial_raw, dial_relay, dial_over_kept_link]
+)
+HELLO = encode(GREETING)
 
 
 def refuses(code: RefusalCode) -> Script:
-    return says(encode_all(Hello(), Refused(code, "THE REASON")))
+    return says(encode_all(GREETING, Refused(code, "THE REASON")))
 
 
 @CLIENTS
@@ -508,19 +566,19 @@ def refuses(code: RefusalCode) -> Script:
             id="deeply nested",
         ),
         pytest.param(
-            says(encode(Registered(THERE, bytes(16)))),
+            says(encode(Registered(THERE))),
             RemoteProtocolError,
             "got a registered message out of place from the broker",
             id="no hello",
         ),
         pytest.param(
-            says(encode_all(Hello(), Hello())),
+            says(encode_all(GREETING, Hello())),
             RemoteProtocolError,
             "got a hello message out of place from the broker",
             id="hello twice",
         ),
         pytest.param(
-            says(encode_all(Hello(), Register("x"))),
+            says(encode_all(GREETING, UNPROVEN)),
             RemoteProtocolError,
             "got a register message out of place from the broker",
             id="a client's message",
@@ -569,6 +627,12 @@ def refuses(code: RefusalCode) -> Script:
             "check its spelling, that the receiver runs",
             id="knows nobody",
         ),
+        pytest.param(
+            refuses(RefusalCode.IDENTITY_NOT_PROVEN),
+            IdentityError,
+            "the broker does not believe our identity: THE REASON",
+            id="does not believe",
+        ),
     ],
 )
 async def test_broker_that_misbehaves(
@@ -589,12 +653,31 @@ async def test_broker_of_another_version(client: Client) -> None:
     assert "2" in str(caught.value)
 
 
+async def test_broker_that_does_not_relay() -> None:
+    async with open_fake_broker(refuses(RefusalCode.RELAY_REFUSED)) as address:
+        with trio.fail_after(PATIENCE), pytest.raises(RelayError, match="relay this: THE REASON"):
+            await dial_relay(address)
+
+
+async def test_broker_without_a_challenge() -> None:
+    async with open_fake_broker(says(encode(Hello()))) as address:
+        with trio.fail_after(PATIENCE), pytest.raises(RemoteProtocolError, match="a challenge"):
+            await listen(address)
+
+
 @CLIENTS
 async def test_broker_that_says_nothing_can_be_given_up(client: Client) -> None:
     async with open_fake_broker(says(HELLO)) as address:
         with trio.move_on_after(0.05) as scope:
             await client(address)
         assert scope.cancelled_caught
+
+
+async def register_everybody(client: RawClient) -> None:
+    await client.receive(Hello)
+    await client.send(GREETING)
+    await client.receive(Register)
+    await client.send(Registered(THERE))
 
 
 async def test_registered_receiver_survives_a_broker_gone_mad(
@@ -605,14 +688,12 @@ async def test_registered_receiver_survives_a_broker_gone_mad(
         b"garbage",
         encode(Hello()),
         encode(KeepAlive()),
-        encode(ReceiverEndpoint(0, THERE, bytes(32))),
+        encode(ReceiverEndpoint(0, THERE, bytes(32), CERTIFICATE)),
         b"\xc5\xff\xff",
     ]
 
     async def go_mad(client: RawClient) -> None:
-        await client.receive(Hello)
-        await client.receive(Register)
-        await client.send(Hello(), Registered(THERE, bytes(16)))
+        await register_everybody(client)
         if madness:
             await client.stream.send_all(madness.pop())
 
@@ -639,10 +720,9 @@ async def test_receiver_sent_to_places_that_do_not_answer(
     ]
 
     async def send_around(client: RawClient) -> None:
-        await client.receive(Hello)
-        await client.receive(Register)
-        await client.send(Hello(), Registered(THERE, bytes(16)))
-        await client.send(*map(SenderEndpoint, places, nonces))
+        await register_everybody(client)
+        for place, nonce in zip(places, nonces, strict=True):
+            await client.send(SenderEndpoint(place, nonce, CERTIFICATE))
 
     async with (
         open_fake_broker(send_around) as address,
@@ -726,11 +806,12 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
         told = endpoint_of(clients[0].socket.getsockname())
         for client in clients:
             await client.send_all(proof)
-        introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, 0.0)
+        introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, CERTIFICATE, 0.0)
         with trio.fail_after(PATIENCE):
-            stream = await connect_introduced(
+            connection = await connect_introduced(
                 base, introduction, guard_hops=5, on_attempt=lambda _: None
             )
+            stream = connection.stream
             await stream.send_all(b"!")
         winner = endpoint_of(stream.socket.getpeername())
         for client in clients:
@@ -743,7 +824,8 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
 
 async def test_second_connection_nominated_in_the_same_instant_is_not_taken() -> None:
     told = Endpoint(IPv4Address("192.0.2.1"), 1)
-    introduction = Introduction(Technique.FAST, Role.RECEIVER, told, b"n" * NONCE_BYTES, 0.0)
+    nonce = b"n" * NONCE_BYTES
+    introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, CERTIFICATE, 0.0)
     race = _Race(introduction, lambda _: None)
     race.scope = trio.CancelScope()
     first, second = trio.socket.socketpair()
@@ -812,14 +894,14 @@ async def receiver_endpoint(broker: LoopbackBroker, uid: str) -> Endpoint:
     """Where a receiver punches from, which whoever knows its UID may ask."""
     async with await connect_raw(broker.port) as spy:
         await spy.greet()
-        await spy.ask(uid, "fast")
+        await spy.send(request(0, uid, "fast", StreamKind.RAW))
         return (await spy.receive(ReceiverEndpoint)).endpoint
 
 
 async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
     async with (
         open_broker() as broker,
-        open_p2p_listener("alice", broker.address) as listener,
+        open_p2p_listener("alice", broker.address, raw=True) as listener,
         trio.open_nursery() as nursery,
     ):
         port = (await receiver_endpoint(broker, "alice")).port
@@ -839,7 +921,7 @@ async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
         await until(lambda: len(flood) > 2 * MAX_UNPROVEN)
         for number in range(10):
             with trio.fail_after(PATIENCE):
-                opened = await open_p2p_stream("alice", broker.address)
+                opened = await open_raw_stream("alice", broker.address)
                 accepted = await listener.accept()
             await opened.send_all(bytes([number]))
             assert await accepted.receive_some() == bytes([number])
@@ -875,7 +957,7 @@ async def test_sender_is_told_that_somebody_else_answered() -> None:
                 await receiver.register("alice")
                 nursery.start_soon(answer)
                 with trio.fail_after(PATIENCE):
-                    stream = await open_p2p_stream("alice", broker.address)
+                    stream = await open_raw_stream("alice", broker.address)
                     with pytest.raises(trio.BrokenResourceError) as caught:
                         await stream.receive_some()
                     await stream.aclose()
@@ -914,10 +996,14 @@ async def test_bad_uid_is_refused_before_anybody_is_asked(uid: str) -> None:
         async with open_p2p_sender(NOWHERE) as sender:
             await sender.open_stream(uid)
 
+    async def use_stream() -> None:
+        async with open_p2p_stream(uid, NOWHERE):
+            pass
+
     ways: list[Callable[[], Awaitable[object]]] = [
         use_listener,
         use_sender,
-        partial(open_p2p_stream, uid, NOWHERE),
+        use_stream,
         partial(serve_p2p, echo, uid, NOWHERE),
     ]
     for way in ways:
@@ -946,10 +1032,14 @@ async def test_bad_broker_or_technique_is_refused_before_anybody_is_asked(
         async with open_p2p_sender(broker, techniques=techniques):
             pass
 
+    async def use_stream() -> None:
+        async with open_p2p_stream("alice", broker, techniques=techniques):
+            pass
+
     ways: list[Callable[[], Awaitable[object]]] = [
         use_listener,
         use_sender,
-        partial(open_p2p_stream, "alice", broker, techniques=techniques),
+        use_stream,
         partial(serve_p2p, echo, "alice", broker, techniques=techniques),
     ]
     for way in ways:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import attrs
 import pytest
@@ -19,6 +20,7 @@ from trio_p2p import (
 )
 
 from .lab import Answer, Host, Nat, NatKind, Site, UserspaceNetwork, run, running
+from .loopback import DIRECT_TECHNIQUES
 
 PATIENCE = 20.0  # seconds until a connection that hangs fails its test
 TRIES = 3
@@ -74,14 +76,14 @@ class Lab:
         async def serve(*, task_status: trio.TaskStatus[None]) -> None:
             async with trio.open_nursery() as nursery:
                 for uid in uids:
-                    await nursery.start(serve_p2p, wait_closed, uid, self.broker)
+                    await nursery.start(partial(serve_p2p, wait_closed, uid, self.broker, raw=True))
                 task_status.started()
 
         with running(site.host, serve):
             yield
 
 
-async def wait_closed(stream: trio.SocketStream) -> None:
+async def wait_closed(stream: trio.abc.ReceiveStream) -> None:
     assert await stream.receive_some() == b""
 
 
@@ -117,13 +119,29 @@ def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_pe
     async def measure() -> float:
         with trio.fail_after(PATIENCE):
             started_at = trio.current_time()
-            stream = await open_p2p_stream(uid, lab.broker, techniques=["fast"])
-            seconds = trio.current_time() - started_at
-            await stream.aclose()
-            return seconds
+            async with open_p2p_stream(uid, lab.broker, raw=True, techniques=["fast"]):
+                return trio.current_time() - started_at
 
     needed = 2 * geometry.sender_to_broker + geometry.sender_to_receiver
     with lab.receiving(receiver, uid):
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
+
+
+@pytest.mark.parametrize("distances", GEOMETRIES)
+def test_encrypted_stream_takes_one_round_trip_more(lab: Lab, distances: str) -> None:
+    geometry = GEOMETRIES[distances]
+    receiver, sender = lab.sites(Answer.DROP, geometry)
+    uid = lab.fresh_uid()
+
+    async def measure() -> float:
+        with trio.fail_after(PATIENCE):
+            started_at = trio.current_time()
+            async with open_p2p_stream(uid, lab.broker, techniques=["fast"]):
+                return trio.current_time() - started_at
+
+    needed = 2 * geometry.sender_to_broker + 2 * geometry.sender_to_receiver
+    serve = partial(serve_p2p, wait_closed, uid, lab.broker)
+    with running(receiver.host, serve):
         assert takes(lambda: run(sender.host, measure), needed, geometry)
 
 
@@ -139,10 +157,10 @@ def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiv
         seconds: list[float] = []
         with trio.fail_after(PATIENCE):
             async with open_p2p_sender(lab.broker, techniques=["fast"]) as warm:
-                streams = [await warm.open_stream(another)]
+                streams = [await warm.open_stream(another, raw=True)]
                 for _ in range(3):
                     started_at = trio.current_time()
-                    streams.append(await warm.open_stream(uid))
+                    streams.append(await warm.open_stream(uid, raw=True))
                     seconds.append(trio.current_time() - started_at)
                 for stream in streams:
                     await stream.aclose()
@@ -169,14 +187,15 @@ def test_every_kind_connects_with_every_kind_over_delays(
     async def open_each(broker: tuple[str, int]) -> None:
         for kind in NatKind:
             with trio.fail_after(PATIENCE):
-                stream = await open_p2p_stream(kind.name, broker, techniques=["fast"])
-            await stream.aclose()
+                async with open_p2p_stream(kind.name, broker, raw=True, techniques=["fast"]):
+                    pass
 
     with ExitStack() as stack:
         [listener] = stack.enter_context(running(host.host, serve_broker, 0))[:1]
         broker = str(host.host_address), listener.socket.getsockname()[1]
         for kind, receiver in zip(NatKind, receivers, strict=True):
-            stack.enter_context(running(receiver.host, serve_p2p, wait_closed, kind.name, broker))
+            serve = partial(serve_p2p, wait_closed, kind.name, broker, raw=True)
+            stack.enter_context(running(receiver.host, serve))
         for sender in senders:
             run(sender.host, open_each, broker)
 
@@ -203,7 +222,7 @@ def first_syn_lost(site: Site, peer: Site) -> Iterator[None]:
         site.router.command("nft", "delete", "table", "ip", "lossy")
 
 
-@pytest.mark.parametrize("technique", Technique)
+@pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
 @pytest.mark.parametrize("loser", ["receiver", "sender"])
 @pytest.mark.parametrize("answer", Answer)
 def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it(
@@ -217,12 +236,10 @@ def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it
         attempts: list[Attempt] = []
         with trio.fail_after(PATIENCE):
             started_at = trio.current_time()
-            stream = await open_p2p_stream(
-                uid, lab.broker, techniques=[technique], on_attempt=attempts.append
-            )
-            seconds = trio.current_time() - started_at
-            await stream.aclose()
-            return seconds, attempts
+            async with open_p2p_stream(
+                uid, lab.broker, raw=True, techniques=[technique], on_attempt=attempts.append
+            ):
+                return trio.current_time() - started_at, attempts
 
     def is_soon() -> bool:
         with first_syn_lost(*lossy):

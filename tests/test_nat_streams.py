@@ -6,10 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 import attrs
@@ -26,7 +23,7 @@ from trio_p2p import (
 )
 from trio_p2p._stream import session
 
-from .lab import Host, KernelNetwork, Nat, Network, Site, UserspaceNetwork, run, running, start
+from .lab import KernelNetwork, Nat, Network, UserspaceNetwork, run, running, start
 from .streams import Content, exchange_content
 
 PATIENCE = 60.0  # seconds until something that hangs fails its test
@@ -278,3 +275,49 @@ def test_256_mib_each_way_arrive_although_the_path_is_killed_again_and_again(
                 if path is not None:
                     killer(path)
             sending.result()
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_silently_dead_path_is_noticed_and_replaced(
+    kernel_network: KernelNetwork, impatient: None, is_idle: bool, side: str
+) -> None:
+    # One of the two sends meanwhile, or neither does.
+
+    async def chat(stream: P2PStream) -> None:
+        await stream.send_all(b"here")
+        if side == "receiver" and not is_idle:
+            await send_until_the_path_changes(stream)
+        async for data in stream:
+            await stream.send_all(data)
+
+    async def send_until_the_path_changes(stream: P2PStream) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await stream.wait_path_changed()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            while True:
+                with trio.CancelScope(shield=True):
+                    await stream.send_all(b"x")
+                await trio.sleep(0.05)
+
+    async def send() -> None:
+        with trio.fail_after(PATIENCE):
+            async with open_p2p_stream("receiver", lab.broker, path="direct") as stream:
+                assert (await stream.receive_some()).startswith(b"here")
+                before = stream.path
+                assert before is not None
+                lab.kill(before, "drop")
+                if side == "sender" and not is_idle:
+                    await send_until_the_path_changes(stream)
+                while stream.path in (None, before):
+                    await stream.wait_path_changed()
+                await stream.send_all(b"!")
+                while not (await stream.receive_some()).endswith(b"!"):
+                    pass
+
+    with open_lab(kernel_network) as lab, lab.serving(chat):
+        run(lab.sender.host, send)

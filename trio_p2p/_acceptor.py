@@ -17,7 +17,7 @@ from ._stream.carrier import Carrier
 from ._stream.frames import AbortCode, Hello, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.path import Path
-from ._stream.session import Role, Session
+from ._stream.session import Role, Session, State
 
 MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
 
@@ -58,7 +58,7 @@ class Acceptor:
         self.connected = 0
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
-        self._ended: dict[bytes, None] = {}
+        self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
@@ -78,6 +78,9 @@ class Acceptor:
         is_taken = False
         try:
             hello, rest = await _receive_hello(path)
+            if hello.session in self._ended:
+                self._answer_late(path, hello, peer_id)
+                return
             known = self._carrier_of(hello, peer_id)
             carrier = known or self._begin(hello.session, peer_id)
             is_taken = carrier.attach(path, described, circuit=connection.circuit, hello=hello)
@@ -101,11 +104,17 @@ class Acceptor:
             if owner != peer_id:
                 raise NotAdmittedError("this stream belongs to somebody else")
             return carrier
-        if not hello.is_new or hello.session in self._ended:
+        if not hello.is_new:
             raise NotAdmittedError("this stream is over")
         if self._admit is not None and not self._admit(peer_id):
             raise NotAdmittedError(f"the receiver does not admit {peer_id}")
         return None
+
+    def _answer_late(self, path: Path, hello: Hello, peer_id: PeerId) -> None:
+        owner, session = self._ended[hello.session]
+        if owner != peer_id or session is None:
+            raise NotAdmittedError("this stream is over")
+        path.send_at_once(session.answer_late(hello))
 
     def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
         session = Session(Role.ACCEPTOR, identifier, self._window, trio.current_time())
@@ -119,8 +128,11 @@ class Acceptor:
         try:
             await carrier.run()
         finally:
-            del self._carriers[identifier]
-            self._ended[identifier] = None
+            peer_id, _ = self._carriers.pop(identifier)
+            session = carrier.session
+            # One that is broken may hold bytes that somebody has yet to read.
+            is_finished = session.state is State.FINISHED
+            self._ended[identifier] = peer_id, session if is_finished else None
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
 

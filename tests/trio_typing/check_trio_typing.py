@@ -11,7 +11,7 @@ import trio_p2p
 LOCALHOST = "127.0.0.1"
 
 
-async def ignore(stream: trio.SocketStream) -> None:
+async def ignore(stream: trio_p2p.P2PStream) -> None:
     """Take a stream and do nothing with it."""
     await stream.aclose()
 
@@ -32,7 +32,9 @@ async def test_serve_broker_takes_the_task_status(nursery: trio_typing.Nursery) 
 async def test_serve_p2p_takes_the_task_status(nursery: trio_typing.Nursery) -> None:
     async def run_receiver(
         *,
-        task_status: trio_typing.TaskStatus[list[trio_p2p.P2PListener]] = trio.TASK_STATUS_IGNORED,
+        task_status: trio_typing.TaskStatus[
+            list[trio_p2p.P2PListener[trio_p2p.P2PStream]]
+        ] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         assert isinstance(task_status, trio_typing.TaskStatus)
         await trio_p2p.serve_p2p(ignore, "uid", broker, task_status=task_status)

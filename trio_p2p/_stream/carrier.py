@@ -182,6 +182,8 @@ class Carrier:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._lose(connection, _loss_of(error))
             return
+        if session.is_over:  # because all is said now
+            self.path_changed.unpark_all()
         if connection.is_sending or (
             self._writer_wakes_at > trio.current_time() + BUSY_HEARTBEAT_TIME
             and self._writer_wakes_at > self._due_at()
@@ -210,8 +212,18 @@ class Carrier:
             if self._hand_over_at < self._reader_wakes_at:
                 self._reader.unpark_all()
 
+    def close(self) -> None:
+        """Close the session; :meth:`run` ends when the other side has got everything."""
+        if not self.session.is_over:
+            self.session.close(trio.current_time())
+            self.push()
+        if self.session.is_over:
+            self.end()
+        for lot in (self.readable, self.roomy, self.path_changed):
+            lot.unpark_all()
+
     def end(self) -> None:
-        """End everything: say farewell, close the path, and wake all who wait."""
+        """End everything at once: say farewell, close the path, and wake all who wait."""
         if self._connection is not None:
             self._connection.send_at_once(self.session.farewell())
             self._leave_path()
@@ -221,11 +233,12 @@ class Carrier:
 
     async def _wait_for_change(self) -> None:
         session = self.session
-        is_waiting = not session.peer_is_closed
-        give_up_at = session.waiting_since + self._grace if is_waiting else math.inf
-        with trio.CancelScope(deadline=give_up_at) as patience:
+        # Without a path, or being closed: then the peer has to answer in this time, too.
+        waiting_since = session.waiting_since if not session.peer_is_closed else math.inf
+        since = min(waiting_since, session.closed_at)
+        with trio.CancelScope(deadline=since + self._grace) as patience:
             await self.path_changed.park()
-        if patience.cancelled_caught and session.waiting_since + self._grace <= give_up_at:
+        if patience.cancelled_caught and since == min(session.waiting_since, session.closed_at):
             reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
             session.fail(
                 PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")

@@ -174,32 +174,24 @@ class P2PStream(trio.abc.HalfCloseableStream):
         return data
 
     async def aclose(self) -> None:
-        """Close the stream, after the peer's side has got all that was sent.
+        """Close the stream, and wait until the peer's side has got all that was sent.
 
         That takes a round trip, or none if both directions have ended already. It waits for
         another path if need be, as long as the grace time allows. If cancelled, the stream is
-        closed at once, and the peer is told so.
+        closed all the same; what is left to do is done by the context that owns the stream, for
+        as long as that lasts, much as an operating system does it for sockets.
 
         Raises:
             trio.BrokenResourceError: the stream broke while this waited; the peer may lack some.
         """
-        if self._is_closed:
-            await trio.lowlevel.checkpoint()
-            return
-        self._is_closed = True
-        self._carrier.readable.unpark_all()
-        self._carrier.roomy.unpark_all()
         was_over = self._session.is_over
-        try:
-            if not was_over:
-                self._session.close(trio.current_time())
-                self._carrier.push()
-                self._carrier.path_changed.unpark_all()
-            await trio.lowlevel.checkpoint()
-            while not self._session.is_over:
-                await self._carrier.path_changed.park()
-        finally:
-            self._carrier.end()
+        if not self._is_closed:
+            self._is_closed = True
+            self._carrier.close()
+        await trio.lowlevel.checkpoint()
+        while not self._session.is_over:
+            await self._carrier.path_changed.park()
+        self._carrier.end()
         if not was_over and self._session.state is State.BROKEN:
             self._raise_broken()
 

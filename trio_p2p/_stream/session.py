@@ -87,6 +87,7 @@ class Session:
         error: why it is broken.
         is_blocked: set it while somebody waits for room.
         waiting_since: since when no path carries it; infinite if one does.
+        closed_at: when it was closed on this side; infinite if it was not.
     """
 
     def __init__(self, role: Role, identifier: bytes, window: int, now: float) -> None:
@@ -96,6 +97,7 @@ class Session:
         self.error: P2PError | None = None
         self.is_blocked = False
         self.waiting_since = now
+        self.closed_at = math.inf
         self._path_number = 0
         self._is_confirmed = role is Role.ACCEPTOR
         self._frames = FrameParser()
@@ -164,6 +166,7 @@ class Session:
             is_all_said = self._has_told or self.state is State.DETACHED
         else:
             is_all_said = self._end is not None and self._ending_is_acked
+        self.closed_at = min(self.closed_at, now)
         self._write_ending(Kind.CLOSE, now)
         self._inbox.clear()
         if is_all_said:
@@ -216,6 +219,8 @@ class Session:
         """Give up."""
         if not self.is_over:
             self.error = error
+            self._unsent.clear()
+            self._unacked.clear()
             self._happen(Event.FAILED)
 
     def received_untrusted(self, data: bytes | memoryview, now: float) -> None:
