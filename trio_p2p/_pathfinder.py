@@ -80,6 +80,7 @@ class Pathfinder:
         """
         while self.peer_id is None or not self._has_found:
             if self._carrier.session.is_over:
+                await trio.lowlevel.checkpoint_if_cancelled()
                 raise trio.ClosedResourceError("the sender was closed")
             if len(self._failures) == len(self._dials):
                 raise self._failure()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+from contextlib import suppress
 
 import attrs
 import trio
@@ -26,6 +27,8 @@ from .session import BUSY_HEARTBEAT_TIME, Session
 # Seconds.
 DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
 HAND_OVER_TIME = 0.02  # without anybody who waits for bytes, until the reader reads by itself
+
+_LEFT = "the context that the stream was opened in has been left"
 
 logger = logging.getLogger("trio_p2p.stream")
 
@@ -92,6 +95,7 @@ class Carrier:
         self._hand_over_at = -math.inf
         self._connection: Path | None = None
         self._circuit = b""
+        self._has_begun = False
         self._scope: trio.CancelScope
         self._nursery = nursery
 
@@ -101,11 +105,8 @@ class Carrier:
             while not self.session.is_over:
                 await self._wait_for_change()
         finally:
-            self.session.fail(
-                StreamAbortedError("the context that the stream was opened in has been left")
-            )
+            self.end(_LEFT)
             logger.info("a stream is over: %s", self.session.error or "all is said")
-            self.end()
 
     def attach(
         self,
@@ -138,6 +139,7 @@ class Carrier:
         else:
             self.session.open_path(now)
         self._leave_path()
+        self._has_begun = True
         self._connection, self.path, self._circuit = connection, path, circuit
         self._reader_reads = True
         self._scope = trio.CancelScope()
@@ -222,23 +224,24 @@ class Carrier:
         for lot in (self.readable, self.roomy, self.path_changed):
             lot.unpark_all()
 
-    def end(self) -> None:
+    def end(self, reason: str = "the stream was closed without waiting") -> None:
         """End everything at once: say farewell, close the path, and wake all who wait."""
         if self._connection is not None:
             self._connection.send_at_once(self.session.farewell())
             self._leave_path()
-        self.session.fail(StreamAbortedError("the stream was closed without waiting"))
+        self.session.fail(StreamAbortedError(reason))
         for lot in (self.readable, self.roomy, self.path_changed):
             lot.unpark_all()
 
     async def _wait_for_change(self) -> None:
         session = self.session
         # Without a path, or being closed: then the peer has to answer in this time, too.
-        waiting_since = session.waiting_since if not session.peer_is_closed else math.inf
+        is_waiting = self._has_begun and not session.peer_is_closed
+        waiting_since = session.waiting_since if is_waiting else math.inf
         since = min(waiting_since, session.closed_at)
         with trio.CancelScope(deadline=since + self._grace) as patience:
             await self.path_changed.park()
-        if patience.cancelled_caught and since == min(session.waiting_since, session.closed_at):
+        if patience.cancelled_caught and since <= min(session.waiting_since, session.closed_at):
             reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
             session.fail(
                 PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")
@@ -254,6 +257,7 @@ class Carrier:
         """A path is gone; matters only if it is the current one."""
         if connection is not self._connection:
             return
+        self._hear_the_rest(connection)
         if self._circuit:
             error = last_words_untrusted(connection.tail, self._circuit) or error
         logger.info("a stream has lost its path: %s", error)
@@ -263,6 +267,14 @@ class Carrier:
             self.session.fail(error)
         self.session.lose_path(trio.current_time())
         self.path_changed.unpark_all()
+
+    def _hear_the_rest(self, connection: Path) -> None:
+        """What came before a reset is good, and may be a farewell."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
+            while data := connection.receive_at_once():
+                self.session.received_untrusted(data, trio.current_time())
+        for lot in (self.readable, self.roomy):
+            lot.unpark_all()
 
     def _due_at(self) -> float:
         """When the writer has to look after the path even if nothing happens."""
@@ -275,6 +287,8 @@ class Carrier:
                     nursery.start_soon(self._write, connection)
                     await self._read(connection)
         finally:
+            if connection is self._connection:  # the owner was cancelled, and this before run()
+                self.end(_LEFT)
             connection.close()
 
     async def _receive(self, connection: Path) -> bool:

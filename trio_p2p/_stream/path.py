@@ -98,7 +98,7 @@ class Path:
         If afterwards :attr:`is_sending`, call :meth:`finish_sending` before anything else is sent.
 
         Raises:
-            trio.BrokenResourceError: the connection broke; the path is closed.
+            trio.BrokenResourceError: the connection broke; nothing more can be sent.
             trio.ClosedResourceError: the path is closed, or has said farewell.
             trio.BusyResourceError: something else is being sent.
         """
@@ -113,7 +113,7 @@ class Path:
         """Send the rest; one task at a time. If cancelled, call it again.
 
         Raises:
-            trio.BrokenResourceError: the connection broke; the path is closed.
+            trio.BrokenResourceError: the connection broke; nothing more can be sent.
             trio.ClosedResourceError: the path is closed.
         """
         if self._is_busy:
@@ -248,7 +248,6 @@ class Path:
         except (P2PError, OSError) as error:
             self._rest = None
             self._has_sent_last = True  # nobody knows how much of it has left
-            self.close()
             raise _broken(error) from error
 
     def _send_ciphertext(self, ciphertext: memoryview) -> int:
