@@ -11,6 +11,7 @@ from contextlib import suppress
 import trio
 
 from trio_p2p._endpoint import Endpoint
+from trio_p2p._identity import Identity
 from trio_p2p._net.broker_connection import BrokerConnection, connect_to_broker
 from trio_p2p._net.sockets import listen_on, start_connecting, wait_connected
 from trio_p2p._wire.messages import (
@@ -22,9 +23,11 @@ from trio_p2p._wire.messages import (
     Register,
     Registered,
     SenderEndpoint,
+    StreamKind,
 )
 
 UID = "as written"
+IDENTITY = Identity.generate()
 
 
 async def receive(
@@ -32,7 +35,9 @@ async def receive(
 ) -> None:
     """Register, and go through steps 3 to 9 for one sender after the other."""
     async with await _connect(broker) as registration:
-        await registration.send(Register(UID))
+        challenge = await registration.receive_challenge()
+        signature = IDENTITY.sign_registration(challenge, UID)
+        await registration.send(Register(UID, IDENTITY.certificate, signature))
         assert isinstance(await registration.receive(), Registered)
         task_status.started()
         while True:
@@ -62,7 +67,9 @@ async def seconds_to_connect(broker: Endpoint) -> float:
     started_at = trio.current_time()
     async with await _connect(broker) as connection:
         port = connection.local.port
-        await connection.send(IntroductionRequest(0, UID, "classic"))
+        await connection.send(
+            IntroductionRequest(0, UID, "classic", StreamKind.RAW, IDENTITY.certificate)
+        )
         receiver = await connection.receive()
         assert isinstance(receiver, ReceiverEndpoint)
     with start_connecting(receiver.endpoint, port) as sock:
@@ -71,4 +78,4 @@ async def seconds_to_connect(broker: Endpoint) -> float:
 
 
 async def _connect(broker: Endpoint) -> BrokerConnection:
-    return await connect_to_broker([broker], ["classic"])
+    return await connect_to_broker([broker], ["classic", StreamKind.RAW])

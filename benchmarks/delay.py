@@ -1,17 +1,19 @@
 """How long an introduction takes over the delays of the internet, beside what it must take.
 
 In the NAT lab: two sites behind masquerading routers that drop unsolicited SYNs, and a broker.
-Measured from the call until the sender has its stream. With the round trips s between sender and
-broker, r between receiver and broker, and d between the two, no introduction of strangers is faster
-than 2s + d, and none than s + d where the sender is connected to the broker already.
+Measured from the call until the sender has its stream, and may send. With the round trips s between
+sender and broker, r between receiver and broker, and d between the two, no introduction of
+strangers is faster than 2s + d, and none than s + d where the sender is connected to the broker
+already. Encryption takes one more d: TLS's handshake.
 
 The lab itself takes a little for every round trip: a bare TCP handshake with the broker, measured
-beside the rest, shows how much. Limit: the fast introduction within 1.15 times 2s + d, these being
-what they really are in the lab.
+beside the rest, shows how much. Limits: the fast introduction within 1.15 times 2s + d, and an
+encrypted stream after it within 1.15 times 2s + 2d, these being what they really are in the lab.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from statistics import median
 
@@ -40,6 +42,7 @@ SWITCH_SECONDS = 0.0002  # the lab's programs are threads of one process; on hos
 
 # A kept connection to the broker serves each UID once, so every round has its own.
 UIDS = [f"receiver {number}" for number in range(ROUNDS + 1)]
+ENCRYPTED_UID = "encrypted"
 
 
 @attrs.frozen
@@ -79,10 +82,12 @@ class Way:
 
 
 FAST = Way("fast", "2s + d", lambda g: 2 * g.s + g.d)
+ENCRYPTED = Way("fast, encrypted", "2s + 2d", lambda g: 2 * g.s + 2 * g.d)
 WARM = Way("fast, broker connection kept", "s + d", lambda g: g.s + g.d)
 CLASSIC = Way("classic", "2s + 4r + d", lambda g: 2 * g.s + 4 * g.r + g.d)
 AS_WRITTEN = Way("as written", "2s + 4r + 2d", lambda g: 2 * g.s + 4 * g.r + 2 * g.d)
-WAYS = (FAST, WARM, CLASSIC, AS_WRITTEN)
+WAYS = (FAST, ENCRYPTED, WARM, CLASSIC, AS_WRITTEN)
+LIMITED = {FAST: 3, ENCRYPTED: 4}  # and how many round trips they take
 BARE = Way("bare TCP handshake with the broker", "s", lambda g: g.s)
 
 
@@ -90,7 +95,8 @@ def measure() -> Table:
     columns = ["s, r, d"]
     for way in WAYS:
         columns += [way.name, f"÷ ({way.formula})"]
-    columns += ["as written ÷ fast", "lab adds to a round trip", "fast ÷ (2s + d) with that"]
+    columns += ["as written ÷ fast", "lab adds to a round trip"]
+    columns += [f"{way.name} ÷ ({way.formula}) with that" for way in LIMITED]
     try:
         enter_user_namespace_if_needed()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -105,15 +111,16 @@ def measure() -> Table:
         tuple(map(_row, GEOMETRIES, measured)),
         (
             f"Medians of {ROUNDS} rounds; times in ms. Floors are computed, all else is measured.",
-            f"Limit of the last column: {LIMIT:g}.",
+            f"Limit of the last columns: {LIMIT:g}.",
             'The twelve steps "as written" never connect behind these NATs. They were measured',
             "between public hosts, where their punch fails after d; a punch into silence would",
             "fail when the receiver's patience ends, after a second or more.",
         ),
         tuple(
-            f"fast took {times[FAST]:.1f} ms with s, r, d = {geometry}"
+            f"{way.name} took {times[way]:.1f} ms with s, r, d = {geometry}"
             for geometry, times in zip(GEOMETRIES, measured, strict=True)
-            if _ratio_in_lab(geometry, times) > LIMIT
+            for way in LIMITED
+            if _ratio_in_lab(way, geometry, times) > LIMIT
         ),
         _chart(measured),
     )
@@ -127,7 +134,7 @@ def _row(geometry: Geometry, times: dict[Way, float]) -> tuple[str, ...]:
         *cells,
         f"{times[AS_WRITTEN] / times[FAST]:.1f}",
         f"{_added_by_lab(geometry, times):.1f}",
-        f"{_ratio_in_lab(geometry, times):.2f}",
+        *(f"{_ratio_in_lab(way, geometry, times):.2f}" for way in LIMITED),
     )
 
 
@@ -135,8 +142,8 @@ def _added_by_lab(geometry: Geometry, times: dict[Way, float]) -> float:
     return times[BARE] - BARE.floor(geometry)
 
 
-def _ratio_in_lab(geometry: Geometry, times: dict[Way, float]) -> float:
-    return times[FAST] / (FAST.floor(geometry) + 3 * _added_by_lab(geometry, times))
+def _ratio_in_lab(way: Way, geometry: Geometry, times: dict[Way, float]) -> float:
+    return times[way] / (way.floor(geometry) + LIMITED[way] * _added_by_lab(geometry, times))
 
 
 def _chart(measured: Sequence[dict[Way, float]]) -> Chart:
@@ -200,35 +207,45 @@ class Lab:
 async def _receive(
     broker: tuple[str, int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    async def greet(stream: trio.SocketStream) -> None:
+    async def greet(stream: trio.abc.SendStream) -> None:
         await stream.send_all(b"!")
 
     async with trio.open_nursery() as nursery:
         for uid in UIDS:
-            await nursery.start(partial(serve_p2p, greet, uid, broker))
+            await nursery.start(partial(serve_p2p, greet, uid, broker, raw=True))
+        await nursery.start(partial(serve_p2p, greet, ENCRYPTED_UID, broker))
         task_status.started()
 
 
 async def _seconds_to_open(broker: tuple[str, int]) -> dict[Way, list[float]]:
-    seconds: dict[Way, list[float]] = {BARE: [], FAST: [], WARM: [], CLASSIC: []}
+    seconds: dict[Way, list[float]] = {BARE: [], FAST: [], ENCRYPTED: [], WARM: [], CLASSIC: []}
 
-    async def time(way: Way, open_stream: Callable[[], Awaitable[trio.SocketStream]]) -> None:
+    async def time(way: Way, opening: AbstractAsyncContextManager[trio.abc.ReceiveStream]) -> None:
         started_at = trio.current_time()
-        async with await open_stream() as stream:
+        async with opening as stream:
             seconds[way].append(trio.current_time() - started_at)
             assert await stream.receive_some(1) == b"!"
+
+    @asynccontextmanager
+    async def open_warm(uid: str) -> AsyncGenerator[trio.SocketStream]:
+        async with await sender.open_stream(uid, raw=True) as stream:
+            yield stream
 
     async def time_bare() -> None:
         started_at = trio.current_time()
         async with await trio.open_tcp_stream(*broker):
             seconds[BARE].append(trio.current_time() - started_at)
 
+    def open_raw(uid: str, technique: str) -> AbstractAsyncContextManager[trio.SocketStream]:
+        return open_p2p_stream(uid, broker, raw=True, techniques=[technique])
+
     first, *others = UIDS
     async with open_p2p_sender(broker, techniques=["fast"]) as sender:
-        await trio.aclose_forcefully(await sender.open_stream(first))
+        await trio.aclose_forcefully(await sender.open_stream(first, raw=True))
         for uid in others:
             await time_bare()
-            await time(FAST, partial(open_p2p_stream, uid, broker, techniques=["fast"]))
-            await time(WARM, partial(sender.open_stream, uid))
-            await time(CLASSIC, partial(open_p2p_stream, uid, broker, techniques=["classic"]))
+            await time(FAST, open_raw(uid, "fast"))
+            await time(ENCRYPTED, open_p2p_stream(ENCRYPTED_UID, broker, techniques=["fast"]))
+            await time(WARM, open_warm(uid))
+            await time(CLASSIC, open_raw(uid, "classic"))
     return seconds

@@ -13,7 +13,8 @@ from sphinx.util.docutils import SphinxDirective
 from wire_tables import _table
 
 from trio_p2p._stream.frames import Kind
-from trio_p2p._stream.session import Event, Session, State
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import Event, State
 
 
 class FramesDirective(SphinxDirective):

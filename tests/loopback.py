@@ -1,8 +1,9 @@
 """Brokers and peers on the loopback interface, and what they hold: descriptors, tasks."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -121,6 +122,14 @@ class LoopbackBroker:
             task_status.started(listeners[0].socket.getsockname()[1])
             await self.broker.serve_listeners(listeners)
         self._ended.set()
+
+
+@contextmanager
+def nobody_listening() -> Generator[tuple[str, int]]:
+    """Where nobody listens, and nobody else can, not even who connects there by chance."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        yield sock.getsockname()
 
 
 @asynccontextmanager

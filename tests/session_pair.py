@@ -7,7 +7,8 @@ import attrs
 
 from trio_p2p._errors import StreamAbortedError
 from trio_p2p._stream.frames import SESSION_ID_BYTES, Hello
-from trio_p2p._stream.session import Role, Session, State
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import Role, State
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
 SOCKET_BYTES = 300_000  # in flight, until whoever sends has to wait
@@ -229,15 +230,16 @@ class Pair:
     def check(self) -> None:
         for end in self.ends.values():
             session, other = end.session, self.ends[end.other]
-            half = session._capacity
-            assert len(session._unsent) + len(session._unacked) <= half
-            assert len(session._inbox) <= session._window <= half
+            outgoing, incoming = session._outgoing, session._incoming
+            half = outgoing._capacity
+            assert len(outgoing._unsent) + len(outgoing._unacked) <= half
+            assert len(incoming._inbox) <= incoming._window <= half
             assert 0 <= session.room <= half
-            assert session._sent <= session._limit <= other.session._given
-            assert session._received <= other.written
+            assert outgoing.sent <= outgoing._limit <= other.session._incoming._given
+            assert incoming.received <= other.written
             assert session.error is None
             if session.state is State.FINISHED and not session.peer_is_closed:
-                assert other.session._received == end.written
+                assert other.session._incoming.received == end.written
 
 
 class LiveLink:

@@ -347,7 +347,7 @@ async def open_switching_sender(
 
 async def wait_direct(stream: P2PStream) -> None:
     while stream.path is None or stream.path.kind is not PathKind.DIRECT:
-        await stream.wait_path_changed()
+        await stream.wait_path_changed(stream.path)
 
 
 async def use_and_switch(

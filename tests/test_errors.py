@@ -36,6 +36,8 @@ from trio_p2p import (
 from trio_p2p._net.broker_connection import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
+from .loopback import nobody_listening
+
 HERE = Endpoint(IPv4Address("192.168.1.10"), 40000)
 THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)
 
@@ -116,20 +118,11 @@ def test_attempt_that_did_not_get_far(
     assert str(Attempt(Technique.CLASSIC, local, remote, Outcome.SILENT, 1.0)) == text
 
 
-async def closed_port() -> int:
-    """A port where nobody listens."""
-    with trio.socket.socket() as sock:
-        await sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
-
-
 async def test_broker_unreachable() -> None:
-    port = await closed_port()
-    with pytest.raises(BrokerUnreachableError) as caught:
-        async with open_p2p_stream("alice", ("127.0.0.1", port)):
+    with nobody_listening() as address, pytest.raises(BrokerUnreachableError) as caught:
+        async with open_p2p_stream("alice", address):
             pytest.fail("connected to nobody")
-    assert f"no broker answers at 127.0.0.1:{port}" in str(caught.value)
+    assert f"no broker answers at 127.0.0.1:{address[1]}" in str(caught.value)
     assert "Connection refused" in str(caught.value)
     assert "check its address, and that trio-p2p-broker runs there" in str(caught.value)
     group = caught.value.__cause__

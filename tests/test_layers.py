@@ -36,7 +36,9 @@ LAYERS = [
 ]
 PURE = [
     "trio_p2p._broker.connection",
+    "trio_p2p._broker.introductions",
     "trio_p2p._broker.quota",
+    "trio_p2p._broker.refusals",
     "trio_p2p._broker.registry",
     "trio_p2p._credentials",
     "trio_p2p._endpoint",
@@ -48,8 +50,12 @@ PURE = [
     "trio_p2p._peer_id",
     "trio_p2p._stream.byte_queue",
     "trio_p2p._stream.frames",
+    "trio_p2p._stream.incoming",
     "trio_p2p._stream.last_words",
+    "trio_p2p._stream.leg",
+    "trio_p2p._stream.outgoing",
     "trio_p2p._stream.session",
+    "trio_p2p._stream.states",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.messages",
 ]

@@ -235,7 +235,7 @@ async def test_streams_move_to_a_direct_path_and_do_not_need_the_broker_any_more
         with trio.fail_after(PATIENCE):
             for stream in (opened, accepted):
                 while stream.path is None or stream.path.kind is not PathKind.DIRECT:
-                    await stream.wait_path_changed()
+                    await stream.wait_path_changed(stream.path)
         await broker.kill()
         assert await trip(opened, accepted) == await trip(accepted, opened) == b"data"
 

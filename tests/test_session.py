@@ -26,18 +26,15 @@ from trio_p2p._stream.frames import (
     abort,
     header,
 )
-from trio_p2p._stream.session import (
+from trio_p2p._stream.incoming import TOLD_SHARE
+from trio_p2p._stream.leg import (
     BUSY_HEARTBEAT_TIME,
     BUSY_SILENCE_TIME,
-    FIRST_WINDOW,
     IDLE_HEARTBEAT_TIME,
     IDLE_SILENCE_TIME,
-    TOLD_SHARE,
-    Event,
-    Role,
-    Session,
-    State,
 )
+from trio_p2p._stream.session import FIRST_WINDOW, Session
+from trio_p2p._stream.states import Event, Role, State
 
 from .session_pair import IDENTIFIER, MOST, SOCKET_BYTES, End, LiveLink, Pair, Wire, stream_bytes
 
@@ -490,7 +487,7 @@ def test_the_window_grows_for_whoever_is_blocked_as_long_as_everything_is_read()
     while pair.opener.written < 64 * FIRST_WINDOW:
         pair.write(pair.opener, MOST)
         pair.run()
-    assert pair.acceptor.session._window == 8 * FIRST_WINDOW
+    assert pair.acceptor.session._incoming._window == 8 * FIRST_WINDOW
     pair.run()
     assert pair.opener.session.room > 6 * FIRST_WINDOW
 
@@ -504,7 +501,7 @@ def test_the_window_grows_no_more_than_once_while_nothing_is_read() -> None:
         pair.pump(pair.acceptor)
         pair.deliver(pair.wires[-1], Role.OPENER)
     assert pair.opener.session.room == 0
-    assert pair.acceptor.session._window <= 2 * FIRST_WINDOW
+    assert pair.acceptor.session._incoming._window <= 2 * FIRST_WINDOW
 
 
 def test_a_limit_that_sinks_is_older_than_the_last_one() -> None:
@@ -575,7 +572,7 @@ def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> Non
         pair.pump(pair.opener)
         pair.deliver(pair.wires[-1], Role.ACCEPTOR)
         said = said_by(pair.acceptor.session, pair.now)
-        assert len(pair.acceptor.session._inbox) == 0
+        assert len(pair.acceptor.session._incoming._inbox) == 0
         for frame in said:
             if frame.kind is not Kind.CLOSE:
                 take(pair.opener.session, header(frame.kind, frame.number))
@@ -746,19 +743,21 @@ def test_hostile_frames_raise_one_exception_and_cost_no_memory(
             treat(session, each, paths)
         except RemoteProtocolError as error:
             session.fail(error)
-        held = len(session._unsent) + len(session._unacked) + len(session._frames._buffer)
+        outgoing = session._outgoing
+        sending = len(outgoing._unsent) + len(outgoing._unacked)
+        held = sending + len(session._leg.frames._buffer)
         assert held <= WINDOW // 2 + MAX_CONTROL_BYTES + 100
-        assert len(session._inbox) <= WINDOW // 2
-        assert session._acked <= session._sent
+        assert len(session._incoming._inbox) <= WINDOW // 2
+        assert outgoing._acked <= outgoing.sent
 
 
 def treat(session: Session, what: bytes | str, paths: int) -> None:
     is_attached = session.state in (State.GREETING, State.ATTACHED)
-    may_end = not session.is_over and session._ending is not Kind.CLOSE
+    may_end = not session.is_over and session._outgoing.ending is not Kind.CLOSE
     match what:
         case bytes() if is_attached:
             session.received_untrusted(what, NOW)
-        case "write" if session.room and session._ending is None:
+        case "write" if session.room and session._outgoing.ending is None:
             session.write(b"w" * min(session.room, 1000), NOW)
         case "read":
             session.read(100)

@@ -184,7 +184,7 @@ async def test_without_any_path_a_stream_is_given_up_after_the_grace_time() -> N
             with pytest.raises(trio.BrokenResourceError):
                 await stream.send_all(b"nowhere")
             with pytest.raises(trio.BrokenResourceError):
-                await stream.wait_path_changed()
+                await stream.wait_path_changed(stream.path)
             await stream.aclose()
 
 
@@ -208,7 +208,7 @@ async def test_receiver_that_has_started_anew_knows_nothing_of_its_old_streams()
             await broker.kill()
             assert opened.path is not None
             reset(opened.path)
-            await opened.wait_path_changed()
+            await opened.wait_path_changed(opened.path)
         await broker.start()
         async with open_p2p_listener("receiver", broker.address, identity=identity):
             with pytest.raises(trio.BrokenResourceError, match="this stream is over"):
@@ -223,7 +223,7 @@ async def test_relayed_stream_moves_to_a_direct_path_by_itself() -> None:
         opened, accepted = await peers.open_pair()
         for stream in (opened, accepted):
             while stream.path is None or stream.path.kind is not PathKind.DIRECT:
-                await stream.wait_path_changed()
+                await stream.wait_path_changed(stream.path)
         await opened.send_all(b"here")
         assert await accepted.receive_some() == b"here"
 
@@ -232,7 +232,7 @@ async def test_stream_that_may_only_be_relayed_stays_so() -> None:
     async with open_peers() as peers:
         opened, _ = await peers.open_pair("relay")
         with trio.move_on_after(0.2) as scope:
-            await opened.wait_path_changed()
+            await opened.wait_path_changed(opened.path)
         assert scope.cancelled_caught
         assert opened.path is not None
         assert opened.path.kind is PathKind.RELAY
@@ -244,7 +244,7 @@ async def test_waiting_for_another_path_ends_with_the_stream() -> None:
 
         async def wait() -> None:
             with pytest.raises(trio.ClosedResourceError):
-                await opened.wait_path_changed()
+                await opened.wait_path_changed(opened.path)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
@@ -252,7 +252,7 @@ async def test_waiting_for_another_path_ends_with_the_stream() -> None:
             await opened.aclose()
         with pytest.raises(trio.BrokenResourceError, match="the peer has closed"):
             while True:
-                await accepted.wait_path_changed()
+                await accepted.wait_path_changed(accepted.path)
 
 
 async def test_what_the_relay_says_last_is_told_to_both_ends() -> None:

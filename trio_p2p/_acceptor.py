@@ -13,7 +13,7 @@ from ._identity import Identity
 from ._introduction import PeerConnection
 from ._peer_id import PeerId
 from ._securing import secure
-from ._stream.carrier import Carrier
+from ._stream.carrier import Carrier, PathKind
 from ._stream.frames import AbortCode, Hello, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.path import Path
@@ -44,6 +44,7 @@ class Acceptor:
     def __init__(
         self,
         identity: Identity,
+        *,
         admit: Admit | None,
         window: int,
         grace: float,
@@ -75,6 +76,8 @@ class Acceptor:
         If cancelled, the connection is closed.
         """
         path, described, peer_id = await secure(connection, self._identity, server_side=True)
+        if described.kind is PathKind.RELAY:
+            scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
         is_taken = False
         try:
             hello, rest = await _receive_hello(path)

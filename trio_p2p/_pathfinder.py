@@ -24,6 +24,9 @@ MIN_PAUSE = 0.1
 MAX_PAUSE = 60.0
 MAX_URGENT_PAUSE = 1.0
 PAUSE_GROWTH = 2.0
+# How long to keep a relayed path in reserve after a move to a direct one, which has yet to prove
+# itself. It is idle, and brokers end idle circuits after a minute.
+RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
 
 Dial: TypeAlias = Callable[[], Awaitable[PeerConnection]]
@@ -66,6 +69,8 @@ class Pathfinder:
             async with trio.open_nursery() as nursery:
                 for kind, dial in self._dials.items():
                     nursery.start_soon(self._keep_finding, kind, dial)
+                if len(self._dials) > 1:
+                    nursery.start_soon(self._keep_reserve, self._dials[PathKind.RELAY])
                 await self._carrier.run()
                 nursery.cancel_scope.cancel(reason="the session is over")
         finally:
@@ -125,6 +130,39 @@ class Pathfinder:
             self._tell()
             nursery.cancel_scope.cancel(reason="the search is over")
         return is_found
+
+    async def _keep_reserve(self, dial: Dial) -> None:
+        """After each move from the relay to a direct path, have a way back for a while."""
+        while True:
+            await self._wait_moved()
+            try:
+                connection = await dial()
+                path, described, _ = await secure(
+                    connection, self._identity, server_side=False, expected=self.peer_id
+                )
+            except (P2PError, OSError) as error:
+                logger.info("no path is in reserve: %s", error)
+                continue
+            is_attached = False
+            try:
+                path.receive_at_once()  # lets the last flight of the handshake go
+                with trio.move_on_after(RESERVE_TIME):
+                    while self._carrier.path is not None:
+                        await self._carrier.path_changed.park()
+                if self._is_wanted(PathKind.RELAY):
+                    is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
+            except trio.BrokenResourceError as error:
+                logger.info("the path in reserve broke: %s", error)
+            finally:
+                if not is_attached:
+                    path.close()
+
+    async def _wait_moved(self) -> None:
+        kinds: list[PathKind | None] = []
+        while kinds != [PathKind.RELAY, PathKind.DIRECT]:
+            path = self._carrier.path
+            kinds = [*kinds[-1:], None if path is None else path.kind]
+            await self._carrier.path_changed.park()
 
     async def _cancel_when_unwanted(self, kind: PathKind, scope: trio.CancelScope) -> None:
         while self._is_wanted(kind):

@@ -210,10 +210,22 @@ async def open_p2p_listener(
     if raw and admit is not None:
         raise LocalProtocolError("raw streams prove nobody's identity: leave admit= out")
     chosen = parse_path("direct" if raw else "any", parse_techniques(techniques))
-    limits = parse_window(window), parse_grace(grace)
+    parse_window(window)
+    parse_grace(grace)
     streams, accepted = trio.open_memory_channel[Any](ACCEPT_BACKLOG)
     async with streams, open_background_nursery() as nursery:
-        acceptor = RawAcceptor(streams) if raw else Acceptor(me, admit, *limits, nursery, streams)
+        acceptor = (
+            RawAcceptor(streams)
+            if raw
+            else Acceptor(
+                me,
+                admit=admit,
+                window=window,
+                grace=grace,
+                nursery=nursery,
+                streams=streams,
+            )
+        )
         registration = Registration(
             checked_uid,
             address,

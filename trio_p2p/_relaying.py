@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 import trio
 
 from ._endpoint import Endpoint
-from ._errors import Attempt, Outcome, Technique
+from ._errors import Attempt, IntroductionError, Outcome, RelayError, Technique
 from ._introduction import OnAttempt, PeerConnection
 from ._net.broker_connection import (
+    BrokerConnection,
     connect_to_broker,
     error_of,
     resolve_broker,
     unexpected,
 )
-from ._net.sockets import local_endpoint, remote_endpoint
 from ._wire.messages import (
     IntroductionRequest,
     JoinRelay,
@@ -52,18 +51,18 @@ async def ask_for_relay(
     """
     request = IntroductionRequest(0, uid, Technique.RELAY, StreamKind.SESSION, certificate)
     started_at = trio.current_time()
-    local = remote = None
-    outcome = Outcome.NOT_INTRODUCED
-    try:
-        connection = await _request_relay(await resolve_broker(broker), request, None)
-        with suppress(OSError):  # the connection is gone already
-            local = local_endpoint(connection.stream.socket)
-            remote = remote_endpoint(connection.stream.socket)
-        outcome = Outcome.CONNECTED
-    finally:
+
+    def note(outcome: Outcome, local: Endpoint | None, remote: Endpoint | None) -> None:
         if on_attempt is not None:
             seconds = trio.current_time() - started_at
             on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
+
+    try:
+        connection, leg = await _request_relay(await resolve_broker(broker), request, None)
+    except (IntroductionError, RelayError):
+        note(Outcome.NOT_INTRODUCED, None, None)
+        raise
+    note(Outcome.CONNECTED, leg.local, leg.remote)
     return connection
 
 
@@ -79,14 +78,17 @@ async def join_relay(broker: Endpoint, request: RelayRequest) -> PeerConnection:
 
     If cancelled, the connection is closed.
     """
-    return await _request_relay([broker], JoinRelay(request.introduction), request.certificate)
+    connection, _ = await _request_relay(
+        [broker], JoinRelay(request.introduction), request.certificate
+    )
+    return connection
 
 
 async def _request_relay(
     endpoints: Sequence[Endpoint],
     request: IntroductionRequest | JoinRelay,
     certificate: bytes | None,
-) -> PeerConnection:
+) -> tuple[PeerConnection, BrokerConnection]:
     connection = await connect_to_broker(endpoints, (Technique.RELAY, StreamKind.SESSION))
     try:
         await connection.send(request)
@@ -107,4 +109,7 @@ async def _request_relay(
     if relayed.max_bytes is not None:
         logger.info("the broker relays %d bytes at most", relayed.max_bytes)
     stream, received = connection.detach()
-    return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)
+    relayed_connection = PeerConnection(
+        stream, Technique.RELAY, certificate, relayed.circuit, received
+    )
+    return relayed_connection, connection

@@ -150,7 +150,7 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
         await stream.send_all(GREETING)
         if Technique.RELAY in techniques:
             while stream.path is None or stream.path.kind is PathKind.RELAY:
-                await stream.wait_path_changed()
+                await stream.wait_path_changed(stream.path)
             if stream.path is not began:
                 lines.append(f"moved after {elapsed()} to {stream.path}")
             await stream.send_all(GREETING)

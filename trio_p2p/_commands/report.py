@@ -65,9 +65,10 @@ class Report:
     async def watch(self, stream: P2PStream) -> None:
         """Note each path that a stream changes to, until it has ended."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            path = stream.path
             while True:
-                self._note_path(stream.path)
-                await stream.wait_path_changed()
+                self._note_path(path)
+                path = await stream.wait_path_changed(path)
 
     def note_closed(self) -> None:
         """The stream is closed in order: that it has no path any more is no news."""

@@ -35,6 +35,8 @@ KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
 FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
 
+_NOT_INTRODUCED = "the broker could not introduce us: {}"
+
 
 async def resolve_broker(broker: tuple[str, int]) -> list[Endpoint]:
     """The endpoints of a broker, IPv4 first: two peers have to meet in one family.
@@ -203,37 +205,43 @@ class BrokerConnection(trio.abc.AsyncResource):
         )
 
 
+_MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
+    RefusalCode.UNKNOWN_UID: (
+        UnknownUIDError,
+        "no receiver is registered under this UID: check its spelling, that the receiver runs, "
+        "and that both use the same broker",
+    ),
+    RefusalCode.UID_TAKEN: (
+        UIDTakenError,
+        "another receiver is registered under this UID: choose another, or stop that one (the "
+        "broker said: {})",
+    ),
+    RefusalCode.UNSUPPORTED_VERSION: (
+        UnsupportedVersionError,
+        f"the broker and this program, which speaks version {VERSION}, are too different: update "
+        "the older one (the broker said: {})",
+    ),
+    RefusalCode.PROTOCOL_VIOLATION: (
+        LocalProtocolError,
+        "the broker refused what it was sent: {}",
+    ),
+    RefusalCode.IDENTITY_NOT_PROVEN: (
+        IdentityError,
+        "the broker does not believe our identity: {}",
+    ),
+    RefusalCode.UNSUPPORTED_STREAM: (LocalProtocolError, "{}"),
+    RefusalCode.RELAY_REFUSED: (RelayError, "the broker does not relay this: {}"),
+    RefusalCode.UNSUPPORTED_TECHNIQUE: (IntroductionError, _NOT_INTRODUCED),
+    RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
+    RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
+}
+
+
 def error_of(refused: Refused) -> P2PError:
     """The error that a broker's refusal means."""
-    match refused.code:
-        case RefusalCode.UNKNOWN_UID:
-            return UnknownUIDError(
-                "no receiver is registered under this UID: check its spelling, that the receiver "
-                "runs, and that both use the same broker"
-            )
-        case RefusalCode.UID_TAKEN:
-            return UIDTakenError(
-                "another receiver is registered under this UID: choose another, or stop that one "
-                f"(the broker said: {refused.reason})"
-            )
-        case RefusalCode.UNSUPPORTED_VERSION:
-            return UnsupportedVersionError(
-                f"the broker and this program, which speaks version {VERSION}, are too different: "
-                f"update the older one (the broker said: {refused.reason})"
-            )
-        case RefusalCode.PROTOCOL_VIOLATION:
-            return LocalProtocolError(f"the broker refused what it was sent: {refused.reason}")
-        case RefusalCode.IDENTITY_NOT_PROVEN:
-            return IdentityError(f"the broker does not believe our identity: {refused.reason}")
-        case RefusalCode.RELAY_REFUSED:
-            return RelayError(f"the broker does not relay this: {refused.reason}")
-        case (
-            RefusalCode.UNSUPPORTED_TECHNIQUE
-            | RefusalCode.UNSUPPORTED_STREAM
-            | RefusalCode.RECEIVER_LOST
-            | RefusalCode.RECEIVER_SILENT
-        ):
-            return IntroductionError(f"the broker could not introduce us: {refused.reason}")
+    error_type, sentence = _MEANINGS[refused.code]
+    # Not by str.format: the reason is the broker's, and so are the braces in it.
+    return error_type(sentence.replace("{}", refused.reason))
 
 
 def unexpected(message: Message) -> RemoteProtocolError:

@@ -59,7 +59,7 @@ class StreamPath:
     remote: Endpoint
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.technique}), {self.local} → {self.remote}"
+        return f"{self.technique}, {self.local} → {self.remote}"
 
 
 class Carrier:

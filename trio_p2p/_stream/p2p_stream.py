@@ -50,8 +50,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
         """What carries the stream now; None while it waits for another path, and at the end."""
         return self._carrier.path
 
-    async def wait_path_changed(self) -> StreamPath | None:
-        """Wait until :attr:`path` is another one than now.
+    async def wait_path_changed(self, path: StreamPath | None) -> StreamPath | None:
+        """Wait until :attr:`path` is another one.
+
+        Args:
+            path: the one that you know of.
 
         Returns:
             The new one; None if there is none for the time being.
@@ -60,9 +63,8 @@ class P2PStream(trio.abc.HalfCloseableStream):
             trio.ClosedResourceError: the stream is closed, perhaps by another task meanwhile.
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
         """
-        before = self.path
         await trio.lowlevel.checkpoint()
-        while self.path == before:
+        while self.path == path:
             self._check()
             if self._session.peer_is_closed:
                 raise trio.BrokenResourceError("the peer has closed the stream")

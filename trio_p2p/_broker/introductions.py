@@ -1,0 +1,192 @@
+"""The introductions of a broker: what the peers are told, and what they have to answer. Sans-IO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._credentials import peer_id_of_untrusted
+from .._endpoint import Endpoint
+from .._errors import Technique
+from .._wire.messages import (
+    ID_BYTES,
+    MAX_ROUND_TRIP,
+    NONCE_BYTES,
+    ConnectionRequest,
+    IntroductionRequest,
+    Message,
+    ReceiverEndpoint,
+    RefusalCode,
+    Relayed,
+    RelayRequest,
+    SenderEndpoint,
+)
+from .connection import Connection, Introduction, Outgoing
+from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota
+from .refusals import refuse
+
+
+class Introductions:
+    """Makes introductions, and remembers those that a receiver has yet to answer.
+
+    Args:
+        token_bytes: gives so many unguessable bytes.
+        round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
+        relay: how much to relay; None for nothing.
+    """
+
+    def __init__(
+        self,
+        token_bytes: Callable[[int], bytes],
+        round_trip: Callable[[Connection], int],
+        relay: RelayLimits | None,
+    ) -> None:
+        self._token_bytes = token_bytes
+        self._round_trip = round_trip
+        self._quota = None if relay is None else RelayQuota(relay)
+        self._pending: dict[bytes, Introduction] = {}
+
+    def __len__(self) -> int:
+        """How many are pending."""
+        return len(self._pending)
+
+    @property
+    def circuits(self) -> int:
+        """How many circuits are granted now."""
+        return 0 if self._quota is None else self._quota.circuits
+
+    def introduce(self, sender: Connection, receiver: Connection, number: int) -> Outgoing:
+        """Tell both peers at once: the fast technique.
+
+        Args:
+            sender: who has asked.
+            receiver: the registration that was asked for.
+            number: of the request.
+        """
+        nonce = self._token_bytes(NONCE_BYTES)
+        round_trip = self._round_trip_between(sender, receiver)
+        # The receiver first: its hole must be open when the sender's SYN arrives.
+        return [
+            (receiver, SenderEndpoint(sender.endpoint, nonce, sender.certificate, round_trip)),
+            (
+                sender,
+                ReceiverEndpoint(
+                    number, receiver.endpoint, nonce, receiver.certificate, round_trip
+                ),
+            ),
+        ]
+
+    def begin(
+        self, sender: Connection, receiver: Connection, request: IntroductionRequest
+    ) -> Outgoing:
+        """Ask the receiver, for whose answer the sender waits: the other techniques.
+
+        Raises:
+            RefusalError: nothing more is relayed for them.
+        """
+        introduction = Introduction(self._token_bytes(ID_BYTES), sender, receiver, request.number)
+        question: Message
+        if request.technique == Technique.RELAY:
+            introduction.grant = self._reserve_circuit(introduction)
+            question = RelayRequest(introduction.identifier, request.certificate)
+        else:
+            introduction.nonce = self._token_bytes(NONCE_BYTES)
+            question = ConnectionRequest(introduction.identifier)
+        self._pending[introduction.identifier] = introduction
+        sender.introduction = introduction
+        return [(receiver, question)]
+
+    def pending(self, identifier: bytes) -> Introduction:
+        """What a receiver answers to.
+
+        Raises:
+            RefusalError: to nothing.
+        """
+        introduction = self._pending.get(identifier)
+        if introduction is None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "there is no such introduction, or no more")
+        return introduction
+
+    def pending_classic(self, identifier: bytes) -> Introduction:
+        """What a receiver answers to, in the classic technique.
+
+        Raises:
+            RefusalError: to nothing, or in another one.
+        """
+        introduction = self.pending(identifier)
+        if introduction.grant is not None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is for a relay")
+        return introduction
+
+    def pending_of(self, receiver: Connection) -> list[Introduction]:
+        """Those that a receiver has yet to answer."""
+        return [each for each in self._pending.values() if each.receiver is receiver]
+
+    def sender_endpoint(self, introduction: Introduction) -> SenderEndpoint:
+        """What the receiver is told in the classic technique, when it has acknowledged."""
+        return SenderEndpoint(
+            introduction.sender.endpoint,
+            introduction.nonce,
+            introduction.sender.certificate,
+            self._round_trip_between(introduction.sender, introduction.receiver),
+        )
+
+    def receiver_endpoint(self, introduction: Introduction, endpoint: Endpoint) -> ReceiverEndpoint:
+        """What the sender is told in the classic technique, when the hole is punched.
+
+        Args:
+            introduction: which one.
+            endpoint: where the receiver punches from.
+        """
+        return ReceiverEndpoint(
+            introduction.number,
+            endpoint,
+            introduction.nonce,
+            introduction.receiver.certificate,
+            self._round_trip_between(introduction.sender, introduction.receiver),
+        )
+
+    def join(self, introduction: Introduction, connection: Connection) -> Outgoing:
+        """The receiver is there to be relayed, so the introduction is done.
+
+        Raises:
+            RefusalError: it was not for a relay.
+            OverQuotaError: nothing more is relayed for the receiver's address.
+        """
+        grant = introduction.grant
+        if grant is None or self._quota is None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
+        self._quota.join(grant, connection.endpoint.address)
+        del self._pending[introduction.identifier]
+        limits = self._quota.limits.bytes_per_second, self._quota.limits.max_bytes
+        certificate = introduction.receiver.certificate
+        return [
+            (introduction.sender, Relayed(grant.circuit, certificate, *limits)),
+            (connection, Relayed(grant.circuit, None, *limits)),
+        ]
+
+    def end(self, introduction: Introduction) -> None:
+        """It is answered, or nobody waits for that any more."""
+        del self._pending[introduction.identifier]
+        if introduction.grant is not None:
+            self.release(introduction.grant)
+
+    def release(self, grant: Grant) -> None:
+        """A circuit has ended, or will not be."""
+        assert self._quota is not None
+        self._quota.release(grant)
+
+    def _reserve_circuit(self, introduction: Introduction) -> Grant:
+        if self._quota is None:
+            refuse(RefusalCode.RELAY_REFUSED, "this broker does not relay", introduction.number)
+        try:
+            return self._quota.reserve(
+                self._token_bytes(ID_BYTES),
+                introduction.sender.endpoint.address,
+                peer_id_of_untrusted(introduction.receiver.certificate),
+            )
+        except OverQuotaError as error:
+            refuse(RefusalCode.RELAY_REFUSED, str(error), introduction.number)
+
+    def _round_trip_between(self, sender: Connection, receiver: Connection) -> int:
+        """An upper bound, by the triangle inequality."""
+        return min(self._round_trip(sender) + self._round_trip(receiver), MAX_ROUND_TRIP)

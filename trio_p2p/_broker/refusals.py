@@ -1,0 +1,91 @@
+"""What the broker refuses, each with a sentence that says why and what to do. Pure."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from .._credentials import (
+    is_registration_proven_untrusted,
+    peer_id_of_untrusted,
+    public_key_of_untrusted,
+)
+from .._errors import Technique
+from .._peer_id import looks_like_peer_id
+from .._wire.messages import IntroductionRequest, RefusalCode, Refused, Register, StreamKind
+from .connection import Connection
+
+
+class RefusalError(Exception):
+    """Carries the refusal out of a transition."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.reason)
+        self.refused = refused
+
+
+def refuse(code: RefusalCode, reason: str, number: int | None = None) -> NoReturn:
+    """Raise a refusal; without the number of a request it ends the connection."""
+    raise RefusalError(Refused(code, reason, number))
+
+
+def check_identity_untrusted(message: Register, challenge: bytes) -> None:
+    """Whoever registers has to hold the key, and a peer id only with the key that it names.
+
+    Raises:
+        RefusalError: this one does not.
+        RemoteProtocolError: what it calls its certificate is none.
+    """
+    if not is_registration_proven_untrusted(
+        message.certificate, message.signature, challenge, message.uid
+    ):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            "the signature is not that of the certificate's key over the UID and the "
+            "challenge of this connection",
+        )
+    if looks_like_peer_id(message.uid) and message.uid != str(
+        peer_id_of_untrusted(message.certificate)
+    ):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            "this UID is the peer id of another identity: register your own, or another name",
+        )
+
+
+def check_holder(holder: Connection, message: Register) -> None:
+    """Only the same identity may take a UID over from the connection that holds it.
+
+    Raises:
+        RefusalError: this is another one.
+    """
+    if public_key_of_untrusted(holder.certificate) != public_key_of_untrusted(message.certificate):
+        refuse(RefusalCode.UID_TAKEN, "a receiver of another identity is registered under it")
+
+
+def check_introduction(receiver: Connection, request: IntroductionRequest) -> None:
+    """The receiver has to take this kind of stream, and the technique.
+
+    Raises:
+        RefusalError: it does not, or they do not go together.
+    """
+    if request.stream not in receiver.streams:
+        refuse(
+            RefusalCode.UNSUPPORTED_STREAM,
+            f"the sender wants a {request.stream} stream, and the receiver takes only "
+            f"{' or '.join(receiver.streams) or 'what this broker does not know'}: both have "
+            "to choose the same",
+            request.number,
+        )
+    if request.technique not in receiver.techniques:
+        refuse(
+            RefusalCode.UNSUPPORTED_TECHNIQUE,
+            "the receiver cannot be introduced by this technique, only by "
+            f"{' or '.join(receiver.techniques) or 'none that this broker knows'}",
+            request.number,
+        )
+    if request.technique == Technique.RELAY and request.stream != StreamKind.SESSION:
+        refuse(
+            RefusalCode.UNSUPPORTED_STREAM,
+            "only sessions are relayed, because they are encrypted",
+            request.number,
+        )

@@ -1,0 +1,153 @@
+"""What one side of a session receives: bytes, until they are read, and how many may come. Sans-IO.
+
+The other side is told a limit, and never may send more than is going to be held.
+"""
+
+from __future__ import annotations
+
+from .._errors import RemoteProtocolError
+from .byte_queue import ByteQueue, Piece
+from .frames import Kind, header
+
+# Of its window, what has been received or read until the other side is told. To tell more often
+# would cost both more, for each time is a packet.
+TOLD_SHARE = 1 / 2
+
+
+class Incoming:
+    """The bytes that the other side sends.
+
+    Args:
+        capacity: how many of them to hold at most.
+        window: how many to hold at first. It grows if the path takes more.
+
+    Attributes:
+        received: how many have come.
+        to_acknowledge: the same, but an end counts as a byte, and a close as two.
+        has_ended: whether no more will.
+        is_closed: whether the other side does not read any more, either.
+    """
+
+    def __init__(self, capacity: int, window: int) -> None:
+        self.received = self.to_acknowledge = 0
+        self.has_ended = False
+        self.is_closed = False
+        self._capacity = capacity
+        self._window = window
+        self._inbox = ByteQueue()
+        self._arrived: list[bytes | memoryview] = []  # in a buffer of somebody else's
+        self._is_read = True
+        self._acknowledged = 0  # as the other side was told
+        self._given = window  # the highest limit that it was told
+        self._given_at_growth = 0
+        self._gives_again = False
+
+    @property
+    def has_input(self) -> bool:
+        """Whether :meth:`read` would return something."""
+        return bool(self._inbox) or self.has_ended
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the other side was told of all that has been received."""
+        return self._acknowledged == self.to_acknowledge
+
+    def read(self, max_bytes: int) -> bytes | None:
+        """Some of the bytes that came; empty at their end, None if there are none yet."""
+        if not self._inbox:
+            return b"" if self.has_ended else None
+        return self._inbox.take(max_bytes)
+
+    def close(self) -> None:
+        """Nobody is going to read it."""
+        self._is_read = False
+        self._inbox.clear()
+
+    # What is said over a path.
+
+    def begin_path(self) -> None:
+        """A path begins, and nobody knows what was said on the last one and did not arrive."""
+        self._acknowledged = self.received
+        self._gives_again = True
+
+    def add_news(self, pieces: list[Piece], *, is_due: bool) -> None:
+        """Give a limit and acknowledge what came, each if it is worth a packet.
+
+        Args:
+            pieces: what to say, to be added to.
+            is_due: whether something has to be said.
+        """
+        enough = self._window * TOLD_SHARE
+        limit = self.received - len(self._inbox) + self._window
+        gives = self._gives_again or limit - self._given >= enough
+        if gives:
+            self._gives_again = False
+            self._given = max(self._given, limit)
+            pieces.append(header(Kind.LIMIT, self._given))
+        behind = self.to_acknowledge - self._acknowledged
+        has_news = behind > 0 and (gives or self.has_ended)
+        # Mostly together with a limit, but not only if nobody reads.
+        if has_news or behind >= 2 * enough or is_due:
+            self._acknowledged = self.to_acknowledge
+            pieces.append(header(Kind.ACK, self.to_acknowledge))
+
+    # What the other side says.
+
+    def arrived(self, offset: int, payload: bytes | memoryview) -> None:
+        """Bytes of the stream, to be kept by :meth:`keep` before their buffer is used again.
+
+        Raises:
+            RemoteProtocolError: they may not come now.
+        """
+        received = self.received
+        if offset > received:
+            raise RemoteProtocolError(
+                f"got bytes from offset {offset} on, where {received} was expected"
+            )
+        piece = payload[received - offset :]
+        if not piece:
+            return
+        if self.has_ended:
+            raise RemoteProtocolError("got bytes behind the end of the stream")
+        received += len(piece)
+        if received > self._given:
+            raise RemoteProtocolError("got more bytes than the limit allows")
+        self.received = self.to_acknowledge = received
+        self._arrived.append(piece)
+
+    def keep(self) -> None:
+        """Copy what has arrived, once and into one piece."""
+        if self._arrived:
+            if self._is_read:
+                self._inbox.append(b"".join(self._arrived))
+            self._arrived.clear()
+
+    def ended(self, offset: int) -> None:
+        """The bytes end.
+
+        Raises:
+            RemoteProtocolError: they have not come to there, or further.
+        """
+        if offset != self.received:
+            raise RemoteProtocolError("got an end of the stream that is not where its bytes end")
+        self.has_ended = True
+        self.to_acknowledge = max(self.to_acknowledge, offset + 1)
+        self._acknowledged = min(self._acknowledged, self.received)  # even if it was said before
+
+    def closed(self, offset: int) -> None:
+        """The bytes end, and the other side reads no more.
+
+        Raises:
+            RemoteProtocolError: they have not come to there, or further.
+        """
+        self.ended(offset)
+        self.is_closed = True
+        self.to_acknowledge = offset + 2
+
+    def blocked(self, limit: int) -> None:
+        """The other side has more to send than up to a limit that it was told."""
+        # The window is too small for the path, if not the application is too slow. Grow once for
+        # each time that the other side has used up what it was given since the last growth.
+        if limit >= self._given_at_growth and len(self._inbox) < self._window // 4:
+            self._given_at_growth = self._given + 1
+            self._window = min(2 * self._window, self._capacity)
