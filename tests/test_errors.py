@@ -78,7 +78,7 @@ def test_one_hierarchy() -> None:
         (RefusalCode.UNSUPPORTED_VERSION, UnsupportedVersionError, "update the older one"),
         (RefusalCode.PROTOCOL_VIOLATION, LocalProtocolError, "THE REASON"),
         (RefusalCode.UNSUPPORTED_TECHNIQUE, IntroductionError, "THE REASON"),
-        (RefusalCode.UNSUPPORTED_STREAM, IntroductionError, "THE REASON"),
+        (RefusalCode.UNSUPPORTED_STREAM, LocalProtocolError, "THE REASON"),
         (RefusalCode.RECEIVER_LOST, IntroductionError, "THE REASON"),
         (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE REASON"),
         (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE REASON"),

@@ -42,6 +42,7 @@ from .raw_client import RawClient
 SENDERS = 20
 CYCLES = 200
 SESSION_CYCLES = 50  # each costs more, and leaves as little
+LINGER_TIME = 0.05  # seconds; the other end of a stream is over a little later than ours
 
 RELAY = SESSION_WAYS[-1]
 EVERY_WAY = pytest.mark.parametrize("way", [*WAYS, ANY_WAY], ids=str)
@@ -131,7 +132,7 @@ async def test_cycles_of_connect_transfer_and_close_leave_nothing(way: Way) -> N
         async with trio.open_nursery() as nursery:
             [listener] = await nursery.start(way.serve(echo, "echo", broker.address))
             await cycle()
-            await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked(LINGER_TIME)
             before = held()
             for _ in range(cycles):
                 await cycle()

@@ -22,7 +22,7 @@ from trio_p2p import (
     serve_broker,
     serve_p2p,
 )
-from trio_p2p._stream import session
+from trio_p2p._stream import leg
 
 from .lab import KernelNetwork, Nat, Network, UserspaceNetwork, run, running, start
 from .streams import Content, exchange_content
@@ -232,7 +232,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice dead paths ten times as fast, so that a test can afford some."""
     if not IS_SOAK:
         for name in ("BUSY_HEARTBEAT", "BUSY_SILENCE", "IDLE_HEARTBEAT", "IDLE_SILENCE"):
-            monkeypatch.setattr(session, f"{name}_TIME", getattr(session, f"{name}_TIME") / 10)
+            monkeypatch.setattr(leg, f"{name}_TIME", getattr(leg, f"{name}_TIME") / 10)
 
 
 def killers(lab: Lab) -> list[Callable[[StreamPath], None]]:

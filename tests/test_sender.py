@@ -282,9 +282,9 @@ async def test_stream_of_a_kind_that_the_receiver_does_not_take() -> None:
         open_p2p_listener("session", broker.address) as session,
     ):
         for path in ("any", "direct", "relay"):
-            with pytest.raises(IntroductionError):
+            with pytest.raises(LocalProtocolError, match="raw"):
                 await open_in_vain("raw", broker.address, path=path)
-        with pytest.raises(IntroductionError):
+        with pytest.raises(LocalProtocolError, match="raw"):
             await open_in_vain("session", broker.address, raw=True)
         assert raw.statistics().introductions == session.statistics().introductions == 0
 

@@ -308,17 +308,19 @@ def test_a_hello_that_acknowledges_everything_leaves_nothing_to_wait_for() -> No
 
 def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
     session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
-    assert session.waiting_since == NOW
     assert not session.pieces_to_send(NOW)
     assert session.heartbeat_at() == math.inf
     session.open_path(NOW + 5)
-    assert session.waiting_since == NOW
-    assert session.heartbeat_at() == math.inf
-    assert session.dead_at() == NOW + 5 + BUSY_SILENCE_TIME
-    take(session, Hello(0, IDENTIFIER, 1, is_new=False).encode(), now=NOW + 6)
     assert session.waiting_since == math.inf
-    session.lose_path(NOW + 7)
-    assert session.waiting_since == NOW + 7
+    session.lose_path(NOW + 6)
+    session.open_path(NOW + 7)
+    assert session.waiting_since == NOW + 6
+    assert session.heartbeat_at() == math.inf
+    assert session.dead_at() == NOW + 7 + BUSY_SILENCE_TIME
+    take(session, Hello(0, IDENTIFIER, 2, is_new=False).encode(), now=NOW + 7)
+    assert session.waiting_since == math.inf
+    session.lose_path(NOW + 8)
+    assert session.waiting_since == NOW + 8
 
 
 # Paths.

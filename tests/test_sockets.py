@@ -145,8 +145,10 @@ async def test_peers_meet_over_ipv6(technique: Technique) -> None:
         broker = endpoint_of(listener.socket.getsockname())
         assert str(broker) == f"[::1]:{broker.port}"
         async with open_p2p_listener("receiver", str(broker)) as receiver:
-            stream = await open_p2p_stream("receiver", str(broker), techniques=[technique])
-            async with stream, await receiver.accept() as accepted:
+            async with (
+                open_p2p_stream("receiver", str(broker), techniques=[technique]) as stream,
+                await receiver.accept() as accepted,
+            ):
                 await stream.send_all(b"!")
                 assert await accepted.receive_some() == b"!"
         nursery.cancel_scope.cancel()

@@ -35,12 +35,14 @@ def parse_uid(uid: str | PeerId) -> str:
     return checked
 
 
-def parse_expected(uid: str, expect: str | PeerId | None) -> PeerId | None:
+def parse_expected(uid: str, expect: object) -> PeerId | None:
     """Whom to expect as the owner of a UID, if the caller knows or the UID says it.
 
     Raises:
         LocalProtocolError: what the caller expects is no peer id, or contradicts the UID.
     """
+    if not isinstance(expect, str | PeerId | None):
+        raise LocalProtocolError(f"{_shown(expect)} is no peer id: give one, or its text")
     expected = PeerId.parse(expect) if isinstance(expect, str) else expect
     if looks_like_peer_id(uid):
         dialled = PeerId.parse(uid)

@@ -208,18 +208,24 @@ class BrokerConnection(trio.abc.AsyncResource):
 _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.UNKNOWN_UID: (
         UnknownUIDError,
-        "no receiver is registered under this UID: check its spelling, that the receiver runs, "
-        "and that both use the same broker",
+        (
+            "no receiver is registered under this UID: check its spelling, that the receiver runs, "
+            "and that both use the same broker"
+        ),
     ),
     RefusalCode.UID_TAKEN: (
         UIDTakenError,
-        "another receiver is registered under this UID: choose another, or stop that one (the "
-        "broker said: {})",
+        (
+            "another receiver is registered under this UID: choose another, or stop that one (the "
+            "broker said: {})"
+        ),
     ),
     RefusalCode.UNSUPPORTED_VERSION: (
         UnsupportedVersionError,
-        f"the broker and this program, which speaks version {VERSION}, are too different: update "
-        "the older one (the broker said: {})",
+        (
+            f"the broker and this program, which speaks version {VERSION}, are too different: update "
+            "the older one (the broker said: {})"
+        ),
     ),
     RefusalCode.PROTOCOL_VIOLATION: (
         LocalProtocolError,

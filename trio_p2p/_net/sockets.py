@@ -134,6 +134,8 @@ async def wait_connected(sock: socket.socket) -> None:
     """
     await trio.lowlevel.wait_writable(sock)
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not error and sock.getsockname() == sock.getpeername():
+        error = errno.ECONNREFUSED  # nobody listens there, and the port happened to be our own
     if error:
         raise OSError(error, os.strerror(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 import math
+from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
@@ -21,11 +22,14 @@ from .._errors import (
 )
 from .frames import Hello
 from .last_words import last_words_untrusted
+from .leg import BUSY_HEARTBEAT_TIME
 from .path import Path
-from .session import BUSY_HEARTBEAT_TIME, Session
+from .session import Session
+from .states import State
 
 # Seconds.
 DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
+CLOSING_TIME = 60.0  # that the other side has to answer a close, which takes a round trip
 HAND_OVER_TIME = 0.02  # without anybody who waits for bytes, until the reader reads by itself
 
 _LEFT = "the context that the stream was opened in has been left"
@@ -95,7 +99,8 @@ class Carrier:
         self._hand_over_at = -math.inf
         self._connection: Path | None = None
         self._circuit = b""
-        self._has_begun = False
+        self._former: Path | None = None  # which is read until the new one is greeted on
+        self._former_scope: trio.CancelScope
         self._scope: trio.CancelScope
         self._nursery = nursery
 
@@ -138,8 +143,10 @@ class Carrier:
             return False
         else:
             self.session.open_path(now)
-        self._leave_path()
-        self._has_begun = True
+        if hello is None and self._connection is not None and self._former is None:
+            self._begin_leaving(self._connection)
+        else:
+            self._leave_path()
         self._connection, self.path, self._circuit = connection, path, circuit
         self._reader_reads = True
         self._scope = trio.CancelScope()
@@ -150,9 +157,18 @@ class Carrier:
 
     def received_untrusted(self, data: bytes | memoryview) -> None:
         """Give the session what came over the current path, and send what it says to that."""
+        self._give(data, self.session.received_untrusted)
+        if self._former is not None and self.session.state is not State.GREETING:
+            self._drop_former()
+
+    def _give(
+        self,
+        data: bytes | memoryview,
+        receive_untrusted: Callable[[bytes | memoryview, float], None],
+    ) -> None:
         session = self.session
         try:
-            session.received_untrusted(data, trio.current_time())
+            receive_untrusted(data, trio.current_time())
         except RemoteProtocolError as error:
             logger.warning("a stream is broken by the other side: %s", error)
             session.fail(error)
@@ -207,7 +223,7 @@ class Carrier:
             return True
         self._is_driven = True
         try:
-            return await self._receive(connection)
+            return await self._receive(connection, is_driver=True)
         finally:
             self._is_driven = False
             self._hand_over_at = trio.current_time() + HAND_OVER_TIME
@@ -219,6 +235,8 @@ class Carrier:
         if not self.session.is_over:
             self.session.close(trio.current_time())
             self.push()
+            self._hand_over_at = -math.inf  # nobody is going to read any more
+            self._reader.unpark_all()
         if self.session.is_over:
             self.end()
         for lot in (self.readable, self.roomy, self.path_changed):
@@ -229,23 +247,37 @@ class Carrier:
         if self._connection is not None:
             self._connection.send_at_once(self.session.farewell())
             self._leave_path()
+        self._drop_former()
         self.session.fail(StreamAbortedError(reason))
         for lot in (self.readable, self.roomy, self.path_changed):
             lot.unpark_all()
 
     async def _wait_for_change(self) -> None:
         session = self.session
-        # Without a path, or being closed: then the peer has to answer in this time, too.
-        is_waiting = self._has_begun and not session.peer_is_closed
-        waiting_since = session.waiting_since if is_waiting else math.inf
-        since = min(waiting_since, session.closed_at)
-        with trio.CancelScope(deadline=since + self._grace) as patience:
+        waiting_since = math.inf if session.peer_is_closed else session.waiting_since
+        give_up_at = min(waiting_since + self._grace, session.closed_at + CLOSING_TIME)
+        with trio.CancelScope(deadline=give_up_at) as patience:
             await self.path_changed.park()
-        if patience.cancelled_caught and since <= min(session.waiting_since, session.closed_at):
+        if patience.cancelled_caught and trio.current_time() >= session.closed_at + CLOSING_TIME:
+            session.fail(PathLostError("the other side did not say that it has got everything"))
+        elif patience.cancelled_caught and session.waiting_since == waiting_since:
             reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
             session.fail(
                 PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")
             )
+
+    def _begin_leaving(self, connection: Path) -> None:
+        """Go on reading a path: the last words may come over it before the new one is answered."""
+        self._former, self._former_scope = connection, self._scope
+        connection.interrupt()  # whoever drives it shall drive the new one
+        self._reader.unpark_all()
+
+    def _drop_former(self) -> None:
+        if self._former is not None:
+            self._former.close()
+            self._former = None
+            self.session.forget_former()
+            self._former_scope.cancel(reason="the path is left")
 
     def _leave_path(self) -> None:
         if self._connection is not None:
@@ -291,33 +323,45 @@ class Carrier:
                 self.end(_LEFT)
             connection.close()
 
-    async def _receive(self, connection: Path) -> bool:
+    async def _receive(self, connection: Path, *, is_driver: bool = False) -> bool:
         """Give the session what comes next over a path; whether that had to be waited for."""
         has_waited = False
         try:
             while (data := connection.receive_at_once()) is None:
+                if is_driver and connection is not self._connection:
+                    return has_waited  # its reader reads what is left to read
                 await connection.wait_receive_might_not_block()
                 has_waited = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._lose(connection, _loss_of(error))
+        except trio.ClosedResourceError:
+            return has_waited  # by us, or we were interrupted
+        except trio.BrokenResourceError as error:
+            self._end_of(connection, _loss_of(error))
             return has_waited
-        if connection is not self._connection:
-            return has_waited
-        if data:
+        if not data:
+            self._end_of(connection, PathLostError("the other side has closed the connection"))
+        elif connection is self._connection:
             self.received_untrusted(data)
-        else:
-            self._lose(connection, PathLostError("the other side has closed the connection"))
+        elif connection is self._former:
+            self._give(data, self.session.received_before_untrusted)
         return has_waited
 
+    def _end_of(self, connection: Path, error: P2PError) -> None:
+        if connection is self._former:
+            self._drop_former()
+        else:
+            self._lose(connection, error)
+
     async def _read(self, connection: Path) -> None:
-        while connection is self._connection:
-            if self._is_driven or trio.current_time() < self._hand_over_at:
+        while connection is self._connection or connection is self._former:
+            rests = self._is_driven or trio.current_time() < self._hand_over_at
+            if rests and connection is self._connection:
                 self._reader_reads = False
                 self._reader_wakes_at = math.inf if self._is_driven else self._hand_over_at
                 with trio.CancelScope(deadline=self._reader_wakes_at):
                     await self._reader.park()
                 continue
-            self._reader_reads = True
+            if connection is self._connection:
+                self._reader_reads = True
             if not await self._receive(connection):
                 await trio.lowlevel.checkpoint()  # others want to do something, too
 

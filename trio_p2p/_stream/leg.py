@@ -27,16 +27,26 @@ class Leg:
         frames: what the other side has begun to say.
         last_sent_at: when this side said something.
         last_heard_at: when the other side did.
+        is_greeted: whether the other side has said its hello over it.
         has_told: whether this side has said over it that it knows that the other has closed.
     """
 
-    __slots__ = ("frames", "greeting", "has_told", "last_heard_at", "last_sent_at", "number")
+    __slots__ = (
+        "frames",
+        "greeting",
+        "has_told",
+        "is_greeted",
+        "last_heard_at",
+        "last_sent_at",
+        "number",
+    )
 
     def __init__(self, number: int, greeting: bytes, now: float) -> None:
         self.number = number
         self.greeting = greeting
         self.frames = FrameParser()
         self.last_sent_at = self.last_heard_at = now
+        self.is_greeted = False
         self.has_told = False
 
     def take_greeting(self) -> bytes:

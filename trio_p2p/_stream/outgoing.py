@@ -25,12 +25,14 @@ class Outgoing:
         ending: what they end with, EOF or CLOSE; None if there may be more.
         ending_is_acked: whether the other side has got that.
         unacked_since: since when something has not been acknowledged; infinite if all has.
+        furthest: the offset up to which everything has been sent at least once, over any path.
     """
 
     def __init__(self, capacity: int, limit: int) -> None:
         self.ending: Kind | None = None
         self.ending_is_acked = False
         self.unacked_since = math.inf
+        self.furthest = 0
         self._capacity = capacity
         self._unsent = ByteQueue()
         self._unacked = ByteQueue()
@@ -42,7 +44,7 @@ class Outgoing:
 
     @property
     def sent(self) -> int:
-        """The offset up to which everything has been sent at least once."""
+        """The offset up to which everything is received or on the way."""
         return self._acked + len(self._unacked)
 
     @property
@@ -115,6 +117,7 @@ class Outgoing:
             offset = self.sent
             piece = self._unsent.take(MAX_PAYLOAD_BYTES)
             self._unacked.append(piece)
+            self.furthest = max(self.furthest, self.sent)
             pieces += (header(Kind.DATA, offset, len(piece)), piece)
         if self.ending is not None and not self._ending_is_sent and not self._unsent:
             self._ending_is_sent = True
@@ -128,13 +131,12 @@ class Outgoing:
         Raises:
             RemoteProtocolError: that was not sent.
         """
-        sent = self.sent
-        end = sent + _ACKED_AS[self.ending]
-        if received > end:
+        if received > self.furthest + _ACKED_AS[self.ending]:
             raise RemoteProtocolError("got an acknowledgement of what was not sent")
-        is_end = self.ending is not None and not self._unsent and received == end
+        taken = self.sent + len(self._unsent)
+        is_end = self.ending is not None and received == taken + _ACKED_AS[self.ending]
         self.ending_is_acked |= is_end
-        self._acknowledge(min(received, sent))
+        self._acknowledge(min(received, taken))
         self.unacked_since = now if self._is_waiting else math.inf
         return is_end
 
@@ -152,5 +154,8 @@ class Outgoing:
 
     def _acknowledge(self, received: int) -> None:
         if received > self._acked:  # else it is older than one on the last path
-            self._unacked.drop(received - self._acked)
+            new = received - self._acked
+            sent_again = min(new, len(self._unacked))
+            self._unacked.drop(sent_again)
+            self._unsent.drop(new - sent_again)  # it came over the last path after all
             self._acked = received

@@ -183,6 +183,10 @@ class Path:
         """
         await trio.lowlevel.wait_readable(self._descriptor)
 
+    def interrupt(self) -> None:
+        """Give whoever waits on the path now a ClosedResourceError, but leave it open."""
+        trio.lowlevel.notify_closing(self._descriptor)
+
     async def receive(self) -> memoryview:
         """Receive some bytes.
 

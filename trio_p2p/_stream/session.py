@@ -20,7 +20,7 @@ from .._parameters import MIN_WINDOW
 from .byte_queue import Piece
 from .frames import AbortCode, Frame, Hello, Kind, abort, header
 from .incoming import Incoming
-from .leg import BUSY_HEARTBEAT_TIME as BUSY_HEARTBEAT_TIME, Leg
+from .leg import Leg
 from .outgoing import Outgoing
 from .states import Event as Event, Role as Role, State as State
 
@@ -41,7 +41,7 @@ class Session:
         state: what carries it now.
         error: why it is broken.
         is_blocked: set it while somebody waits for room.
-        waiting_since: since when no path carries it; infinite if one does.
+        waiting_since: since when the last path is lost; infinite if there is one, or was none.
         closed_at: when it was closed on this side; infinite if it was not.
     """
 
@@ -51,11 +51,13 @@ class Session:
         self.state = State.DETACHED
         self.error: P2PError | None = None
         self.is_blocked = False
-        self.waiting_since = now
+        self.waiting_since = math.inf
         self.closed_at = math.inf
         self._outgoing = Outgoing(window // 2, FIRST_WINDOW)
         self._incoming = Incoming(window // 2, FIRST_WINDOW)
         self._leg = Leg(0, b"", now)
+        self._former: Leg | None = None  # that is being left, while GREETING on the next
+        self._heard = self._leg  # that the frame at hand came over
         self._is_confirmed = role is Role.ACCEPTOR
 
     # What the application does.
@@ -107,8 +109,9 @@ class Session:
     # What the path does.
 
     def open_path(self, now: float) -> None:
-        """A path leads to the acceptor; whatever carried the session before is left."""
-        self.waiting_since = min(self.waiting_since, now)
+        """A path leads to the acceptor; what carried the session before is being left for it."""
+        if self.state is not State.DETACHED and self._former is None:
+            self._former = self._leg
         self._begin_path(self._leg.number + 1, now)
         self._happen(Event.PATH_OPENED)
 
@@ -122,6 +125,7 @@ class Session:
             return False
         self._check(hello)
         self._begin_path(hello.path, now)
+        self._leg.is_greeted = True
         self._happen(Event.PATH_ACCEPTED)
         self.waiting_since = math.inf
         self._outgoing.send_again_from(hello.received)
@@ -150,7 +154,22 @@ class Session:
         """
         if not self.is_over:
             self._leg.last_heard_at = now
-            self._receive(data, now)
+            self._receive(self._leg, data, now)
+
+    def received_before_untrusted(self, data: bytes | memoryview, now: float) -> None:
+        """Bytes came over the path that is being left: good until the other side leaves it, too.
+
+        They may be all that it had to say before its end.
+
+        Raises:
+            RemoteProtocolError: they are not what the other side may say there.
+        """
+        if self._former is not None and not self.is_over:
+            self._receive(self._former, data, now)
+
+    def forget_former(self) -> None:
+        """Nothing more comes over the path that was being left."""
+        self._former = None
 
     def pieces_to_send(self, now: float) -> list[Piece]:
         """What to send over the path next, all of it at once; nothing if empty.
@@ -223,13 +242,15 @@ class Session:
     def _happen(self, event: Event) -> None:
         self.state = self.TRANSITIONS[self.state, event]
 
-    def _receive(self, data: bytes | memoryview, now: float) -> None:
+    def _receive(self, leg: Leg, data: bytes | memoryview, now: float) -> None:
+        self._heard = leg
         try:
-            for frame in self._leg.frames.feed_untrusted(data):
-                handle = self.HANDLERS.get((self.state, frame.kind))
+            for frame in leg.frames.feed_untrusted(data):
+                state = State.ATTACHED if leg.is_greeted else State.GREETING
+                handle = self.HANDLERS.get((state, frame.kind))
                 if handle is None:
                     raise RemoteProtocolError(
-                        f"got a {frame.kind.name} frame out of place ({self.state.value})"
+                        f"got a {frame.kind.name} frame out of place ({state.value})"
                     )
                 handle(self, frame, now)
                 if self.is_over:
@@ -247,21 +268,23 @@ class Session:
         self._outgoing.begin_path(now)
 
     def _check(self, hello: Hello) -> None:
-        if hello.session != self.identifier or hello.received > self._outgoing.sent:
+        if hello.session != self.identifier or hello.received > self._outgoing.furthest:
             raise RemoteProtocolError("got a hello that claims what cannot be")
 
     # Frames: one method for each kind.
 
     def _on_hello(self, frame: Frame, _now: float) -> None:
         hello = Hello.decode_untrusted(frame.number, bytes(frame.payload))
-        if hello.path != self._leg.number:
+        if hello.path != self._heard.number:
             raise RemoteProtocolError("got the hello of another path")
         self._check(hello)
         self._is_confirmed = True
-        self._happen(Event.GREETED)
-        self.waiting_since = math.inf
-        if hello.path > 1:
-            self._outgoing.send_again_from(hello.received)
+        self._heard.is_greeted = True
+        if self._heard is self._leg:
+            self._happen(Event.GREETED)
+            self.waiting_since = math.inf
+            if hello.path > 1:
+                self._outgoing.send_again_from(hello.received)
 
     def _on_data(self, frame: Frame, _now: float) -> None:
         self._incoming.arrived(frame.number, frame.payload)
