@@ -9,7 +9,13 @@ author = "trio_p2p contributors"
 copyright = "2026, trio_p2p contributors"
 release = importlib.metadata.version("trio-p2p")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib_trio", "wire_tables", "stream_tables"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinxcontrib_trio",
+    "stream_tables",
+    "wire_tables",
+]
 exclude_patterns = ["_build"]
 sys.path.insert(0, str(Path(__file__).parent))
 html_theme = "furo"

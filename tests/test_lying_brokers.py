@@ -82,7 +82,7 @@ async def open_lying_broker(lie: Lie) -> AsyncGenerator[Address]:
     with trio.fail_after(LIFETIME):
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(0, host=HOST)
-            nursery.start_soon(LyingBroker(lie).serve_listeners, listeners)
+            nursery.start_soon(LyingBroker(lie).serve_listeners, listeners)  # noqa: ASYNC113
             yield listeners[0].socket.getsockname()
             nursery.cancel_scope.cancel(reason="the test is over")
 

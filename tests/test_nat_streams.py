@@ -288,44 +288,43 @@ def test_256_mib_each_way_arrive_although_the_path_is_killed_again_and_again(
             sending.result()
 
 
-@pytest.mark.parametrize("side", ["sender", "receiver"])
-@pytest.mark.parametrize("is_idle", [False, True])
-def test_silently_dead_path_is_noticed_and_replaced(
-    kernel_network: KernelNetwork, impatient: None, is_idle: bool, side: str
-) -> None:
-    # One of the two sends meanwhile, or neither does.
+async def talk_until_the_path_changes(stream: P2PStream) -> None:
+    before = stream.path
+    async with trio.open_nursery() as nursery:
 
+        async def watch() -> None:
+            await stream.wait_path_changed(before)
+            nursery.cancel_scope.cancel(reason="the path has changed")
+
+        nursery.start_soon(watch)
+        while True:
+            with trio.CancelScope(shield=True):
+                await stream.send_all(b"x")
+            await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("talker", ["sender", "receiver", "nobody"])
+def test_silently_dead_path_is_noticed_and_replaced(
+    kernel_network: KernelNetwork, impatient: None, talker: str
+) -> None:
     async def chat(stream: P2PStream) -> None:
         await stream.send_all(b"here")
-        if side == "receiver" and not is_idle:
-            await send_until_the_path_changes(stream)
+        if talker == "receiver":
+            await talk_until_the_path_changes(stream)
         async for data in stream:
             await stream.send_all(data)
-
-    async def send_until_the_path_changes(stream: P2PStream) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def watch() -> None:
-                await stream.wait_path_changed(stream.path)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(watch)
-            while True:
-                with trio.CancelScope(shield=True):
-                    await stream.send_all(b"x")
-                await trio.sleep(0.05)
 
     async def send() -> None:
         with trio.fail_after(PATIENCE):
             async with open_p2p_stream("receiver", lab.broker, path="direct") as stream:
                 assert (await stream.receive_some()).startswith(b"here")
-                before = stream.path
+                before = path = stream.path
                 assert before is not None
                 lab.kill(before, "drop")
-                if side == "sender" and not is_idle:
-                    await send_until_the_path_changes(stream)
-                while stream.path in (None, before):
-                    await stream.wait_path_changed(stream.path)
+                if talker == "sender":
+                    await talk_until_the_path_changes(stream)
+                while path in (None, before):
+                    path = await stream.wait_path_changed(path)
                 await stream.send_all(b"!")
                 while not (await stream.receive_some()).endswith(b"!"):
                     pass

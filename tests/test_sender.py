@@ -351,12 +351,14 @@ async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way
     async with open_broker() as broker, way.open_listener("receiver", broker.address) as listener:
         await trio.testing.wait_all_tasks_blocked()
         before = held()
-        error = OwnError()
+        error, opened, accepted = OwnError(), None, None
         with pytest.raises(OwnError) as caught:  # noqa: PT012
             async with way.open_stream("receiver", broker.address) as opened:
                 accepted = await listener.accept()
                 raise error
         assert caught.value is error
+        assert opened is not None
+        assert accepted is not None
         with pytest.raises((trio.ClosedResourceError, trio.BrokenResourceError)):
             await opened.receive_some()
         await trio.aclose_forcefully(accepted)

@@ -144,13 +144,13 @@ async def test_peers_meet_over_ipv6(technique: Technique) -> None:
         [listener] = await nursery.start(lambda **kw: serve_broker(0, host="::1", **kw))
         broker = endpoint_of(listener.socket.getsockname())
         assert str(broker) == f"[::1]:{broker.port}"
-        async with open_p2p_listener("receiver", str(broker)) as receiver:
-            async with (
-                open_p2p_stream("receiver", str(broker), techniques=[technique]) as stream,
-                await receiver.accept() as accepted,
-            ):
-                await stream.send_all(b"!")
-                assert await accepted.receive_some() == b"!"
+        async with (
+            open_p2p_listener("receiver", str(broker)) as receiver,
+            open_p2p_stream("receiver", str(broker), techniques=[technique]) as stream,
+            await receiver.accept() as accepted,
+        ):
+            await stream.send_all(b"!")
+            assert await accepted.receive_some() == b"!"
         nursery.cancel_scope.cancel()
 
 

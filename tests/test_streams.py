@@ -16,13 +16,11 @@ from trio_p2p import (
     PathKind,
     PathLostError,
     RelayLimits,
-    StreamAbortedError,
     WrongPeerError,
     open_p2p_listener,
     open_p2p_sender,
     open_p2p_stream,
 )
-
 
 from .loopback import open_broker
 from .streams import Content, Peers, exchange_content, open_peers, reset
@@ -135,15 +133,19 @@ async def test_closing_waits_until_the_other_side_has_everything() -> None:
 
 
 async def test_leaving_the_context_by_an_error_breaks_the_stream() -> None:
+    async def fail(peers: Peers) -> P2PStream:
+        async with open_p2p_stream("receiver", peers.broker.address) as opened:
+            accepted.append(await peers.listener.accept())
+            await opened.send_all(b"the first half")
+            assert await accepted[0].receive_some() == b"the first half"
+            raise ZeroDivisionError
+
+    accepted: list[P2PStream] = []
     async with open_peers() as peers:
         with pytest.raises(ZeroDivisionError):
-            async with open_p2p_stream("receiver", peers.broker.address) as opened:
-                accepted = await peers.listener.accept()
-                await opened.send_all(b"the first half")
-                assert await accepted.receive_some() == b"the first half"
-                raise ZeroDivisionError
+            await fail(peers)
         with pytest.raises(trio.BrokenResourceError):
-            await accepted.receive_some()
+            await accepted[0].receive_some()
 
 
 @pytest.mark.parametrize("side", ["sender", "listener"])
@@ -178,7 +180,9 @@ async def test_without_any_path_a_stream_is_given_up_after_the_grace_time() -> N
         assert opened.path is not None
         reset(opened.path)
         for stream in (opened, accepted):
-            with pytest.raises(trio.BrokenResourceError, match="no path for 0.2 seconds") as caught:
+            with pytest.raises(
+                trio.BrokenResourceError, match=r"no path for 0\.2 seconds"
+            ) as caught:
                 await stream.receive_some()
             assert isinstance(caught.value.__cause__, PathLostError)
             with pytest.raises(trio.BrokenResourceError):
@@ -251,8 +255,7 @@ async def test_waiting_for_another_path_ends_with_the_stream() -> None:
             await trio.testing.wait_all_tasks_blocked()
             await opened.aclose()
         with pytest.raises(trio.BrokenResourceError, match="the peer has closed"):
-            while True:
-                await accepted.wait_path_changed(accepted.path)
+            await watch_paths(accepted)
 
 
 async def test_what_the_relay_says_last_is_told_to_both_ends() -> None:
@@ -261,8 +264,18 @@ async def test_what_the_relay_says_last_is_told_to_both_ends() -> None:
         await opened.send_all(bytes(200_000))
         for stream in (opened, accepted):
             with pytest.raises(trio.BrokenResourceError, match="it has carried 100000 bytes"):
-                while await stream.receive_some():
-                    pass
+                await exhaust(stream)
+
+
+async def watch_paths(stream: P2PStream) -> None:
+    path = stream.path
+    while True:
+        path = await stream.wait_path_changed(path)
+
+
+async def exhaust(stream: P2PStream) -> None:
+    async for _ in stream:
+        pass
 
 
 RUNS, KILLS, BYTES = 100, 5, 4 * 1024 * 1024

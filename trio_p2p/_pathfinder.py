@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import trio
 
@@ -175,7 +175,8 @@ class Pathfinder:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end_rest_on_change, nursery.cancel_scope)
-            if self._carrier.path is not None:
+            has_path = self._carrier.path is not None
+            if has_path:
                 with trio.move_on_after(seconds * _JITTER.uniform(0.5, 1.5)):
                     while self._carrier.path is not None:
                         await self._carrier.path_changed.park()
@@ -203,7 +204,7 @@ class Pathfinder:
         for error in errors:
             group = error.__cause__
             if isinstance(group, ExceptionGroup):
-                causes += [cause for cause in group.exceptions if isinstance(cause, P2PError)]
+                causes += cast("ExceptionGroup[P2PError]", group).exceptions
             else:
                 causes.append(error)
         failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")

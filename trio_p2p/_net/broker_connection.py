@@ -223,8 +223,8 @@ _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.UNSUPPORTED_VERSION: (
         UnsupportedVersionError,
         (
-            f"the broker and this program, which speaks version {VERSION}, are too different: update "
-            "the older one (the broker said: {})"
+            f"the broker and this program, which speaks version {VERSION}, are too different: "
+            "update the older one (the broker said: {})"
         ),
     ),
     RefusalCode.PROTOCOL_VIOLATION: (

@@ -37,7 +37,7 @@ class Outgoing:
         self._unsent = ByteQueue()
         self._unacked = ByteQueue()
         self._acked = 0  # offset of the first byte in _unacked
-        self._limit = limit
+        self._limit = self._window = limit
         self._blocked_at = -1  # the limit that the other side was told of to be too low
         self._ending_is_sent = False
         self._is_wanted = True
@@ -106,8 +106,11 @@ class Outgoing:
             self.unacked_since = math.inf
 
     def add_blocked(self, pieces: list[Piece]) -> None:
-        """Say that there is more to send than up to the limit, once for each limit."""
-        if self._limit - self._acked < self._capacity and self._blocked_at != self._limit:
+        """Say that there is more to send than up to the limit, once for each limit.
+
+        Unless the other side gives as much as may be held here anyway.
+        """
+        if self._window < self._capacity and self._blocked_at != self._limit:
             self._blocked_at = self._limit
             pieces.append(header(Kind.BLOCKED, self._limit))
 
@@ -137,6 +140,7 @@ class Outgoing:
         is_end = self.ending is not None and received == taken + _ACKED_AS[self.ending]
         self.ending_is_acked |= is_end
         self._acknowledge(min(received, taken))
+        self._window = max(self._window, self._limit - self._acked)
         self.unacked_since = now if self._is_waiting else math.inf
         return is_end
 

@@ -228,7 +228,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
 def close_at_once(stream: P2PStream) -> None:
     """Close a stream without waiting, like :meth:`P2PStream.aclose` if that is cancelled."""
-    stream._carrier.end()
+    stream._carrier.end()  # pyright: ignore[reportPrivateUsage]
 
 
 class _Turn:
