@@ -115,11 +115,11 @@ class Side:
 
     def check(self) -> None:
         session = self.session
-        assert len(session._unsent) + len(session._unacked) <= WINDOW // 2
-        assert len(session._inbox) <= WINDOW // 2
-        assert len(session._frames._buffer) <= HEADER_BYTES + MAX_CONTROL_BYTES
+        assert len(session._outgoing._unsent) + len(session._outgoing._unacked) <= WINDOW // 2
+        assert len(session._incoming._inbox) <= WINDOW // 2
+        assert len(session._leg.frames._buffer) <= HEADER_BYTES + MAX_CONTROL_BYTES
         assert 0 <= session.room <= WINDOW // 2
-        assert session._acked <= session._sent
+        assert session._outgoing._acked <= session._outgoing.sent
 
 
 def read(data: bytes) -> None:

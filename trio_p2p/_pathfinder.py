@@ -200,13 +200,10 @@ class Pathfinder:
                 return error
         if len(errors) == 1:
             return errors[0]
-        causes: list[P2PError] = []
+        causes: list[Exception] = []
         for error in errors:
-            group = error.__cause__
-            if isinstance(group, ExceptionGroup):
-                causes += cast("ExceptionGroup[P2PError]", group).exceptions
-            else:
-                causes.append(error)
+            group = cast("ExceptionGroup[P2PError] | None", error.__cause__)
+            causes += [error] if group is None else list(group.exceptions)
         failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
         failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
         return failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Literal, overload
@@ -301,7 +301,7 @@ async def open_p2p_stream(
     open_in_round = partial(open_over_new_link, options.broker)
     async with open_background_nursery() as nursery:
         sender = P2PSender(options, nursery, open_in_round)
-        open_stream: Callable[..., Awaitable[Any]] = sender.open_stream
+        open_stream: Any = sender.open_stream  # whose overloads tell what we were asked for apart
         stream = await open_stream(uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt)
         try:
             yield stream

@@ -63,7 +63,8 @@ class StreamPath:
     remote: Endpoint
 
     def __str__(self) -> str:
-        return f"{self.technique}, {self.local} → {self.remote}"
+        how = "" if self.kind is PathKind.RELAY else f" ({self.technique})"
+        return f"{self.kind}{how}, {self.local} → {self.remote}"
 
 
 class Carrier:
