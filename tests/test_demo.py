@@ -47,7 +47,7 @@ RELAYED_STEPS = [
     *RELAY_STEPS,
     "broker    relay 3, ",
     "broker    relay 4, ",
-    "stream    a stream's path is relay ",
+    "stream    a stream's path is relay, ",
     DIRECT.format("classic"),
 ]
 # Lists of steps, each in this order, with anything in between
@@ -100,10 +100,10 @@ def assert_in_order(lines: list[str], starts: list[str]) -> None:
 
 def path_in(line: str, what: str) -> list[str]:
     """Kind and technique of the path that a line of the summary is about."""
-    path = r"(\w+) \((\w+)\), \S+:\d+ → \S+:\d+"
+    path = r"(\w+)(?: \((\w+)\))?, \S+:\d+ → \S+:\d+"
     match = re.fullmatch(rf"{what} \d+\.\d ms(?:: | to ){path}", line)
     assert match, line
-    return list(match.groups())
+    return [match[1], match[2] or match[1]]
 
 
 def assert_moved(act: str) -> None:
