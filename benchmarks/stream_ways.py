@@ -121,7 +121,7 @@ async def _open_p2p_receiver(raw: bool, announce: Announce) -> AsyncGenerator[Re
         async with open_p2p_listener(_UID, (_HOST, port), **options) as listener:
             announce(port)
             async with await listener.accept() as stream:
-                yield stream.receive_some
+                yield partial(stream.receive_some, 256 * KIB) if raw else stream.receive_some
         nursery.cancel_scope.cancel(reason="the sender has ended")
 
 

@@ -16,9 +16,12 @@ from ._errors import (
     Attempt,
     BrokerLostError,
     BrokerUnreachableError,
+    NotAdmittedError,
     P2PError,
+    PathLostError,
     RemoteProtocolError,
     Technique,
+    WrongPeerError,
 )
 from ._identity import Identity
 from ._introduction import Introduction, PeerConnection, connect_introduced
@@ -194,8 +197,10 @@ class Registration:
                 return
             logger.info("no connection came of an introduction to %r", self.uid)
         except (P2PError, OSError) as error:
-            # A sender that has found a direct path wants no relay any more.
-            level = logging.DEBUG if is_relay else logging.WARNING
+            # A sender that has found one path leaves the others as they are: no news.
+            is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
+            is_left = is_relay or isinstance(error, PathLostError)
+            level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             logger.log(level, "an introduction to %r failed: %s", self.uid, error)
         finally:
             self._under_way -= 1
