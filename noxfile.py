@@ -147,6 +147,23 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Send 256 MiB each way while the path is killed 30 times: takes some minutes."""
+    install_groups(session, "test")
+    session.run(
+        *(
+            "pytest",
+            "-o",
+            "faulthandler_timeout=3600",
+            "tests/test_nat_streams.py",
+            "-k",
+            "killed_again",
+        ),
+        env={"TRIO_P2P_SOAK": "1"},
+    )
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Feed hostile bytes to the decoder for a minute; arguments after ``--`` go to libFuzzer."""
     install_groups(session, "fuzz")

@@ -45,8 +45,8 @@ from ._sender import (
     open_p2p_sender as open_p2p_sender,
     open_p2p_stream as open_p2p_stream,
 )
-from ._stream.carrier import PathKind as PathKind, StreamPath as StreamPath
 from ._stream.p2p_stream import P2PStream as P2PStream
+from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
 
 # Silent, unless the application asks for our logs.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

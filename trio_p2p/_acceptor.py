@@ -13,11 +13,12 @@ from ._identity import Identity
 from ._introduction import PeerConnection
 from ._peer_id import PeerId
 from ._securing import secure
-from ._stream.carrier import Carrier, PathKind
+from ._stream.carrier import Carrier
 from ._stream.frames import AbortCode, Hello, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.path import Path
 from ._stream.session import Role, Session, State
+from ._stream.stream_path import PathKind
 
 MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
 

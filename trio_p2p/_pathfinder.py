@@ -16,7 +16,8 @@ from ._introduction import PeerConnection
 from ._net.network_changes import wait_network_changed
 from ._peer_id import PeerId
 from ._securing import secure
-from ._stream.carrier import Carrier, PathKind
+from ._stream.carrier import Carrier
+from ._stream.stream_path import PathKind
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.

@@ -10,8 +10,8 @@ from ._identity import Identity
 from ._introduction import PeerConnection
 from ._net.sockets import local_endpoint, remote_endpoint
 from ._peer_id import PeerId
-from ._stream.carrier import PathKind, StreamPath
 from ._stream.path import Path
+from ._stream.stream_path import PathKind, StreamPath
 from ._stream.tls import make_context
 
 HANDSHAKE_TIME = 10.0  # seconds; a round trip, with room for retransmitted segments

@@ -31,10 +31,11 @@ from ._pathfinder import Dial, Pathfinder
 from ._peer_id import PeerId
 from ._relaying import ask_for_relay
 from ._rounds import Errand, OpenInRound, open_in_rounds, open_over_new_link
-from ._stream.carrier import DEFAULT_GRACE, Carrier, PathKind
+from ._stream.carrier import DEFAULT_GRACE, Carrier
 from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
+from ._stream.stream_path import PathKind
 from ._wire.messages import StreamKind
 
 

@@ -27,8 +27,8 @@ from .._lab.programs import Place, run, running
 from .._net.sockets import local_endpoint
 from .._receiver import serve_p2p
 from .._sender import open_p2p_stream
-from .._stream.carrier import PathKind
 from .._stream.p2p_stream import P2PStream
+from .._stream.stream_path import PathKind
 from .run import EXIT_FAILED
 from .standard_streams import end_standard_output
 

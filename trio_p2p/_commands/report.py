@@ -13,8 +13,8 @@ import trio
 
 from .._errors import Attempt
 from .._peer_id import PeerId
-from .._stream.carrier import PathKind, StreamPath
 from .._stream.p2p_stream import P2PStream
+from .._stream.stream_path import PathKind, StreamPath
 from .run import CommandError
 
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 from collections.abc import Callable
 from contextlib import suppress
 
-import attrs
 import trio
 
-from .._endpoint import Endpoint
 from .._errors import (
     NotAdmittedError,
     P2PError,
     PathLostError,
     RemoteProtocolError,
     StreamAbortedError,
-    Technique,
 )
 from .frames import Hello
 from .last_words import last_words_untrusted
@@ -26,6 +22,7 @@ from .leg import BUSY_HEARTBEAT_TIME
 from .path import Path
 from .session import Session
 from .states import State
+from .stream_path import StreamPath
 
 # Seconds.
 DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
@@ -35,36 +32,6 @@ HAND_OVER_TIME = 0.02  # without anybody who waits for bytes, until the reader r
 _LEFT = "the context that the stream was opened in has been left"
 
 logger = logging.getLogger("trio_p2p.stream")
-
-
-class PathKind(enum.StrEnum):
-    """How the bytes of a stream travel."""
-
-    DIRECT = "direct"
-    """From peer to peer."""
-    RELAY = "relay"
-    """Through the broker, which cannot read them."""
-
-
-@attrs.frozen
-class StreamPath:
-    """The connection that carries a stream at a time.
-
-    Attributes:
-        kind: whether it leads to the peer directly.
-        technique: how the peers were introduced for it.
-        local: the local endpoint.
-        remote: the peer's endpoint, or the broker's if that relays.
-    """
-
-    kind: PathKind
-    technique: Technique
-    local: Endpoint
-    remote: Endpoint
-
-    def __str__(self) -> str:
-        how = "" if self.kind is PathKind.RELAY else f" ({self.technique})"
-        return f"{self.kind}{how}, {self.local} → {self.remote}"
 
 
 class Carrier:

@@ -7,9 +7,10 @@ import operator
 import trio
 
 from .._peer_id import PeerId
-from .carrier import Carrier, StreamPath
+from .carrier import Carrier
 from .frames import MAX_PAYLOAD_BYTES
 from .session import State
+from .stream_path import StreamPath
 
 # Of what is larger no smaller piece is sent, as each is a packet with a cost. A window is several
 # times as large, so that there is always going to be room for one.
