@@ -57,7 +57,7 @@ class Acceptor:
         self._window = window
         self._grace = grace
         self._nursery = nursery
-        self.connected = 0
+        self.connected: int = 0
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
@@ -157,7 +157,7 @@ class RawAcceptor:
     """
 
     def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
-        self.connected = 0
+        self.connected: int = 0
         self._streams = streams
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:

@@ -53,9 +53,9 @@ class Carrier:
     def __init__(self, session: Session, grace: float, nursery: trio.Nursery) -> None:
         self.session = session
         self.path: StreamPath | None = None
-        self.readable = trio.lowlevel.ParkingLot()
-        self.roomy = trio.lowlevel.ParkingLot()
-        self.path_changed = trio.lowlevel.ParkingLot()
+        self.readable: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self.roomy: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self.path_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self._grace = grace
         self.loss: P2PError | None = None
         self._writer = trio.lowlevel.ParkingLot()

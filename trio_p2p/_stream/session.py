@@ -48,11 +48,11 @@ class Session:
     def __init__(self, role: Role, identifier: bytes, window: int, now: float) -> None:
         self.role = role
         self.identifier = identifier
-        self.state = State.DETACHED
+        self.state: State = State.DETACHED
         self.error: P2PError | None = None
         self.is_blocked = False
-        self.waiting_since = math.inf
-        self.closed_at = math.inf
+        self.waiting_since: float = math.inf
+        self.closed_at: float = math.inf
         self._outgoing = Outgoing(window // 2, FIRST_WINDOW)
         self._incoming = Incoming(window // 2, FIRST_WINDOW)
         self._leg = Leg(0, b"", now)
