@@ -9,7 +9,9 @@ import trio
 from trio.testing import check_half_closeable_stream
 
 from trio_p2p import (
+    AttemptFailedError,
     Identity,
+    IntroductionError,
     LocalProtocolError,
     NotAdmittedError,
     P2PStream,
@@ -307,3 +309,19 @@ async def test_every_run_is_byte_exact_although_its_path_is_killed_again_and_aga
     async with open_peers() as peers, trio.open_nursery() as nursery:
         for number in range(RUNS):
             nursery.start_soon(run, peers, number)
+
+
+async def test_error_names_the_causes_of_both_ways() -> None:
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address, techniques=["classic"]),
+        open_p2p_sender(broker.address, techniques=["fast", "relay"]) as sender,
+    ):
+        with pytest.raises(IntroductionError, match="there is no way to the peer") as caught:
+            await sender.open_stream("receiver")
+    causes = caught.value.__cause__
+    assert isinstance(causes, ExceptionGroup)
+    direct, relayed = sorted(causes.exceptions, key=lambda cause: type(cause).__name__)
+    assert isinstance(direct, AttemptFailedError)
+    assert direct.attempt.technique == "fast"
+    assert "cannot be introduced by this technique" in str(relayed)
