@@ -18,21 +18,30 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["trio_p2p"]):
-    from trio_p2p._broker.registry import Connection, Outgoing, Registry, State
+    from trio_p2p._broker.connection import Connection, Outgoing, State
+    from trio_p2p._broker.quota import RelayLimits
+    from trio_p2p._broker.registry import Registry
     from trio_p2p._endpoint import Endpoint
     from trio_p2p._errors import RemoteProtocolError
+    from trio_p2p._identity import Identity
     from trio_p2p._wire.codec import FrameReader, decode_untrusted, encode
     from trio_p2p._wire.messages import (
-        ID_BYTES,
         Acknowledge,
+        ConnectionRequest,
+        Hello,
         HolePunched,
         IntroductionRequest,
+        JoinRelay,
+        Message,
         Register,
+        RelayRequest,
+        StreamKind,
     )
 
 VECTORS = Path(__file__).parent.parent / "docs" / "vectors.json"
 ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
 CONNECTIONS = 4
+OVER = (State.CLOSED, State.RELAYED)  # for the registry: what is relayed is not for it to read
 
 
 class Clients:
@@ -43,6 +52,7 @@ class Clients:
         self.registry = Registry(
             token_bytes=lambda length: next(tokens).to_bytes(length, "big"),
             round_trip=lambda _connection: 0,
+            relay=RelayLimits(),
         )
         self.connections = [self.registry.connected(ENDPOINT, 0.0) for _ in range(CONNECTIONS)]
         self.readers = [FrameReader() for _ in range(CONNECTIONS)]
@@ -51,7 +61,7 @@ class Clients:
         connection, reader = self.connections[index], self.readers[index]
         reader.feed(data)
         try:
-            while connection.state is not State.CLOSED:
+            while connection.state not in OVER:
                 payload = reader.next_untrusted()
                 if payload is None:
                     break
@@ -60,8 +70,9 @@ class Clients:
                 repr(message)  # the log
         except RemoteProtocolError as error:
             self.check(self.registry.violated(connection, error))
-        if connection.state is State.CLOSED:
-            self.end(index)
+        for number, other in enumerate(self.connections):
+            if other.state is State.RELAYED or (number == index and other.state is State.CLOSED):
+                self.end(number)
 
     def end(self, index: int) -> None:
         self.check(self.registry.disconnected(self.connections[index]))
@@ -111,8 +122,30 @@ def feed(data: bytes) -> None:
     clients.end_all()
 
 
+class Script(Clients):
+    """Clients that say what makes sense, and remember it as an input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Message] = []
+        self.inputs = [b""]
+
+    def check(self, outgoing: Outgoing) -> None:
+        self.told += [message for _, message in outgoing]
+        super().check(outgoing)
+
+    def say(self, index: int, *messages: Message) -> None:
+        pieces = _pieces(index, b"".join(map(encode, messages)))
+        self.inputs.append(self.inputs[-1] + pieces)
+        self.receive(index, b"".join(map(encode, messages)))
+
+    def last(self, message_type: type[Message]) -> Message:
+        """The last message of a type that anybody was told."""
+        return next(message for message in reversed(self.told) if isinstance(message, message_type))
+
+
 def seeds() -> list[bytes]:
-    """Inputs to begin with: every vector, first or after a greeting, and the twelve steps."""
+    """Inputs to begin with: every vector, first or after a greeting, and all introductions."""
     vectors = json.loads(VECTORS.read_text("utf-8"))
     frames = [
         bytes.fromhex(vector["hex"])
@@ -120,19 +153,30 @@ def seeds() -> list[bytes]:
         for vector in vectors[section]
     ]
     hello = _pieces(0, frames[0])
-    first_token, second_token = (number.to_bytes(ID_BYTES, "big") for number in (2, 3))
-    steps = [
-        hello + _pieces(0, encode(Register("alice"))),
-        _pieces(1, frames[0]) + _pieces(1, encode(IntroductionRequest(0, "alice", "classic"))),
-        _pieces(2, frames[0]) + _pieces(2, encode(Acknowledge(first_token))),
-        _pieces(3, frames[0]) + _pieces(3, encode(HolePunched(first_token))),
-        _pieces(1, frames[0]) + _pieces(1, encode(IntroductionRequest(0, "alice", "fast"))),
-        _pieces(2, frames[0]) + _pieces(2, encode(Register("alice", second_token))),
-    ]
-    twelve_steps = [b"".join(steps[:count]) for count in range(1, len(steps) + 1)]
-    return twelve_steps + [
+    return introductions() + [
         greeting + _pieces(0, frame) for frame in frames for greeting in (b"", hello)
     ]
+
+
+def introductions() -> list[bytes]:
+    """A registration, and an introduction by each technique; each cut off after every step."""
+    script, identity = Script(), Identity.generate()
+    certificate = identity.certificate
+
+    def request(technique: str) -> IntroductionRequest:
+        return IntroductionRequest(0, "alice", technique, StreamKind.SESSION, certificate)
+
+    script.say(0, Hello())
+    challenge = script.last(Hello).challenge
+    script.say(0, Register("alice", certificate, identity.sign_registration(challenge, "alice")))
+    script.say(1, Hello(), request("classic"))
+    identifier = script.last(ConnectionRequest).introduction
+    script.say(2, Hello(), Acknowledge(identifier))
+    script.say(3, Hello(), HolePunched(identifier))
+    script.say(1, Hello(), request("fast"))
+    script.say(3, Hello(), request("relay"))
+    script.say(2, Hello(), JoinRelay(script.last(RelayRequest).introduction))
+    return script.inputs[1:]
 
 
 def _pieces(index: int, frame: bytes) -> bytes:
