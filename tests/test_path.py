@@ -333,7 +333,7 @@ async def test_a_farewell_is_the_last_that_is_sent() -> None:
         server.send_at_once(b"and again")
         with pytest.raises(trio.ClosedResourceError):
             await server.send(b"one more thing")
-        await server.aclose()
+        server.close()
         assert await receive(client, 8) == b"farewell"
         assert not await client.receive()
 
@@ -368,7 +368,7 @@ async def test_who_waits_learns_that_the_path_is_closed() -> None:
         nursery.start_soon(wait_for, client.receive)
         nursery.start_soon(wait_for, lambda: fill(client))
         await trio.testing.wait_all_tasks_blocked()
-        await client.aclose()
+        client.close()
         await wait_for(client.receive)
 
 

@@ -223,11 +223,6 @@ class Path:
         self._open_descriptor = -1
         self._stream.socket.close()
 
-    async def aclose(self) -> None:
-        """Close the connection. A checkpoint; if cancelled, it is closed all the same."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
     @property
     def _descriptor(self) -> int:
         if self._open_descriptor < 0:
