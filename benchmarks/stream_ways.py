@@ -40,6 +40,26 @@ class Way:
     piece_bytes: int = 256 * KIB
 
 
+class Chunk:
+    """What one call receives."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+        self._filled = 0
+
+    def get_buffer(self, size: int) -> memoryview:
+        if not self._filled:
+            self._memory = bytearray(size)
+        return memoryview(self._memory)[self._filled :]
+
+    def buffer_updated(self, count: int) -> None:
+        self._filled += count
+
+    def take(self) -> bytearray:
+        del self._memory[self._filled :]
+        return self._memory
+
+
 @asynccontextmanager
 async def _open_tcp_sender(port: int) -> AsyncGenerator[Send]:
     async with await _connect(port) as stream:
@@ -74,7 +94,15 @@ async def _open_path_sender(port: int) -> AsyncGenerator[Send]:
     stream = await _connect(port)
     path = _make_path(stream, _SENDER, _RECEIVER, server_side=False)
     await path.do_handshake()
-    yield path.send
+
+    async def send(piece: bytes) -> None:
+        path.start_sending((piece,))
+        if path.is_sending:
+            await path.finish_sending()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    yield send
     path.close()
 
 
@@ -82,7 +110,13 @@ async def _open_path_sender(port: int) -> AsyncGenerator[Send]:
 async def _open_path_receiver(announce: Announce) -> AsyncGenerator[Receive]:
     path = _make_path(await _accept(announce), _RECEIVER, _SENDER, server_side=True)
     await path.do_handshake()
-    yield path.receive
+
+    async def receive() -> bytearray:
+        chunk = Chunk()
+        await path.receive(chunk)
+        return chunk.take()
+
+    yield receive
     path.close()
 
 

@@ -18,16 +18,17 @@ import atheris
 with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._errors import PathLostError, RemoteProtocolError
     from trio_p2p._stream.frames import (
-        MAX_CONTROL_BYTES,
         SESSION_ID_BYTES,
         AbortCode,
         FrameParser,
         Hello,
+        HelloReader,
         Kind,
         abort,
         header,
     )
     from trio_p2p._stream.session import FIRST_WINDOW, Role, Session, State
+    from trio_p2p._stream.sinks import Sink
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
 WINDOW = 2 * FIRST_WINDOW
@@ -41,38 +42,36 @@ class Side:
     def __init__(self, role: Role) -> None:
         self.session = Session(role, IDENTIFIER, WINDOW, 0.0)
         self.now = 0.0
-        self.beginning: bytes | None = None  # of a path that has not been greeted on
+        self.reader: HelloReader | None = None  # of a path that has not been greeted on
         self.is_ended = False
         self.is_closed = False
         self.open()
 
     def open(self) -> None:
         if self.session.role is Role.ACCEPTOR:
-            self.beginning = b""
+            self.reader = HelloReader()
         elif not self.session.is_over:
             self.session.open_path(self.now)
 
     def receive(self, data: bytes) -> None:
         try:
-            if self.beginning is not None:
-                self.begin(data)
+            if self.reader is not None:
+                self.begin(self.reader, data)
             elif self.is_carried:
-                self.session.received_untrusted(data, self.now)
+                give(self.session.sink(self.now), data)
         except RemoteProtocolError as error:
             str(error)  # the log
             self.session.fail(error)
 
-    def begin(self, data: bytes) -> None:
-        assert self.beginning is not None
-        self.beginning += data
-        split = Hello.split_untrusted(self.beginning)
-        if split is None:
+    def begin(self, reader: HelloReader, data: bytes) -> None:
+        rest = give(reader, data)
+        hello = reader.hello
+        if hello is None:
             return
-        self.beginning = None
-        hello, rest = split
+        self.reader = None
         repr(hello)  # the log
         if self.session.accept_path(hello, self.now):
-            self.session.received_untrusted(rest, self.now)
+            give(self.session.sink(self.now), rest)
         elif self.session.is_over:
             read(self.session.answer_late(hello))
 
@@ -116,19 +115,37 @@ class Side:
     def check(self) -> None:
         session = self.session
         assert len(session._outgoing._unsent) + len(session._outgoing._unacked) <= WINDOW // 2
-        assert len(session._incoming._inbox) <= WINDOW // 2
-        assert len(session._leg.frames._buffer) <= HEADER_BYTES + MAX_CONTROL_BYTES
+        assert session._incoming._held <= WINDOW // 2
         assert 0 <= session.room <= WINDOW // 2
         assert session._outgoing._acked <= session._outgoing.sent
+
+
+def give(sink: Sink, data: bytes) -> bytes:
+    """Give a sink bytes as a path would; what it did not take any more."""
+    rest = memoryview(data)
+    while rest:
+        with sink.get_buffer(len(rest)) as buffer:
+            count = min(len(rest), len(buffer))
+            if not count:
+                break
+            buffer[:count] = rest[:count]
+        sink.buffer_updated(count)
+        rest = rest[count:]
+    return bytes(rest)
 
 
 def read(data: bytes) -> None:
     """Check that these are whole frames."""
     parser = FrameParser()
-    for _ in parser.feed_untrusted(data):
-        pass
-    assert not parser._missing
-    assert not parser._buffer
+    rest = memoryview(data)
+    while rest:
+        buffer = parser.get_buffer()
+        count = min(len(rest), len(buffer))
+        buffer[:count] = rest[:count]
+        parser.buffer_updated_untrusted(count)
+        rest = rest[count + parser.missing :]
+        parser.pass_over(parser.missing)
+    assert len(parser.get_buffer()) == HEADER_BYTES
 
 
 def feed(data: bytes) -> None:

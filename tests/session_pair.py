@@ -6,9 +6,11 @@ from collections import deque
 import attrs
 
 from trio_p2p._errors import StreamAbortedError
-from trio_p2p._stream.frames import SESSION_ID_BYTES, Hello
+from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.states import Role, State
+
+from .sinks import feed
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
 SOCKET_BYTES = 300_000  # in flight, until whoever sends has to wait
@@ -34,7 +36,7 @@ class Wire:
     closed_by: set[Role] = attrs.field(factory=set)
     is_broken: bool = False
     is_black_hole: bool = False
-    beginning: bytes = b""  # what the acceptor has got before it knew what this is
+    reader: HelloReader = attrs.field(factory=HelloReader)  # until the acceptor knows what it is
 
 
 class End:
@@ -150,7 +152,7 @@ class Pair:
         del wire.in_flight[to][:count]
         if data:
             if end.wire is wire:
-                end.session.received_untrusted(data, self.now)
+                feed(end.session.sink(self.now), data)
                 self._end_if_over(end)
             elif to is Role.ACCEPTOR and to not in wire.closed_by:
                 self._greet(wire, data)
@@ -194,18 +196,17 @@ class Pair:
 
     def _greet(self, wire: Wire, data: bytes) -> None:
         acceptor = self.acceptor
-        wire.beginning += data
-        split = Hello.split_untrusted(wire.beginning)
-        if split is None:
+        rest = feed(wire.reader, data)
+        hello = wire.reader.hello
+        if hello is None:
             return
-        hello, rest = split
         if acceptor.session.is_over:
             wire.in_flight[Role.OPENER] += acceptor.session.answer_late(hello)
         elif acceptor.session.accept_path(hello, self.now):
             self.is_begun = True
             acceptor.leave()
             acceptor.wire = wire
-            acceptor.session.received_untrusted(rest, self.now)
+            feed(acceptor.session.sink(self.now), rest)
             self._end_if_over(acceptor)
             return
         wire.closed_by.add(Role.ACCEPTOR)
@@ -233,7 +234,7 @@ class Pair:
             outgoing, incoming = session._outgoing, session._incoming
             half = outgoing._capacity
             assert len(outgoing._unsent) + len(outgoing._unacked) <= half
-            assert len(incoming._inbox) <= incoming._window <= half
+            assert incoming._held <= incoming._window <= half
             assert 0 <= session.room <= half
             assert outgoing.sent <= outgoing._limit <= other.session._incoming._given
             assert incoming.received <= other.written

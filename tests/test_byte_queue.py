@@ -31,7 +31,6 @@ class Queues(RuleBasedStateMachine):
     def take(self, which: int, count: int) -> None:
         taken = self.queues[which].take(count)
         content = self.contents[which]
-        assert isinstance(taken, bytes)
         assert content.startswith(taken)
         assert len(taken) <= count
         assert taken or not count or not content

@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterable
 from itertools import pairwise
 
-import attrs
 import msgpack
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -17,13 +16,14 @@ from trio_p2p._stream.frames import (
     MAX_PAYLOAD_BYTES,
     SESSION_ID_BYTES,
     AbortCode,
-    Frame,
-    FrameParser,
     Hello,
+    HelloReader,
     Kind,
     abort,
     header,
 )
+
+from .sinks import FrameSink, Said, feed, frames_of
 
 HEADER_BYTES = len(header(Kind.ACK, 0))
 NUMBERS = st.integers(0, MAX_NUMBER)
@@ -46,22 +46,19 @@ def encode(kind: Kind, number: int, payload: bytes) -> bytes:
     return header(kind, number, len(payload)) + payload
 
 
-def parse(chunks: Iterable[bytes]) -> list[tuple[Kind, int, bytes]]:
-    """All frames in these chunks, with the pieces of each DATA frame put together."""
-    parser = FrameParser()
-    frames: list[tuple[Kind, int, bytes]] = []
-    missing = 0
+def parse(chunks: Iterable[bytes]) -> list[Said]:
+    """All frames in these chunks."""
+    sink = FrameSink()
     for chunk in chunks:
-        for frame in parser.feed_untrusted(chunk):
-            payload = bytes(frame.payload)
-            if frame.kind is Kind.DATA and missing:
-                kind, number, before = frames.pop()
-                assert frame.number == number + len(before)
-                frames.append((kind, number, before + payload))
-            else:
-                frames.append((frame.kind, frame.number, payload))
-            missing = parser._missing
-    return frames
+        assert not feed(sink, chunk)
+    return sink.said
+
+
+def greeting(data: bytes) -> tuple[Hello | None, bytes]:
+    """The hello that these bytes begin with, and what is left of them."""
+    reader = HelloReader()
+    rest = feed(reader, data)
+    return reader.hello, rest
 
 
 def cut(data: bytes, cuts: Iterable[int]) -> list[bytes]:
@@ -85,18 +82,18 @@ def test_frames_are_msgpack(frames: list[tuple[Kind, int, bytes]]) -> None:
 def test_a_hello_survives_and_what_follows_it_stays(hello: Hello, rest: bytes) -> None:
     data = hello.encode()
     assert len(data) == HELLO_BYTES
-    assert Hello.split_untrusted(data + rest) == (hello, rest)
+    assert greeting(data + rest) == (hello, rest)
     for length in range(HELLO_BYTES):
-        assert Hello.split_untrusted(data[:length]) is None
+        assert greeting(data[:length]) == (None, b"")
 
 
 @given(st.binary(max_size=2 * HELLO_BYTES))
 def test_a_path_may_begin_with_any_bytes_and_raises_one_exception(data: bytes) -> None:
     try:
-        split = Hello.split_untrusted(data)
+        hello, _ = greeting(data)
     except RemoteProtocolError:
         return
-    assert split is None
+    assert hello is None
 
 
 @pytest.mark.parametrize(
@@ -112,13 +109,13 @@ def test_a_path_may_begin_with_any_bytes_and_raises_one_exception(data: bytes) -
 )
 def test_a_path_that_does_not_begin_with_a_hello_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        Hello.split_untrusted(data)
+        greeting(data)
 
 
 def test_a_hello_whose_flag_is_no_flag_is_refused() -> None:
     data = Hello(0, bytes(SESSION_ID_BYTES), 1, is_new=True).encode()
     with pytest.raises(RemoteProtocolError, match="malformed hello"):
-        Hello.split_untrusted(data[:-1] + b"\x02")
+        greeting(data[:-1] + b"\x02")
 
 
 def test_the_session_does_not_show_in_logs() -> None:
@@ -142,39 +139,37 @@ def test_the_session_does_not_show_in_logs() -> None:
 def test_what_is_no_frame_is_refused_as_soon_as_its_header_is_there(
     data: bytes, complaint: str
 ) -> None:
-    parser = FrameParser()
-    assert not list(parser.feed_untrusted(data[: HEADER_BYTES - 1]))
+    sink = FrameSink()
+    feed(sink, data[: HEADER_BYTES - 1])
+    assert not sink.said
     with pytest.raises(RemoteProtocolError, match=complaint):
-        list(parser.feed_untrusted(data[HEADER_BYTES - 1 :]))
+        feed(sink, data[HEADER_BYTES - 1 :])
 
 
 def test_data_arrives_in_pieces_that_know_where_they_belong() -> None:
-    parser = FrameParser()
+    sink = FrameSink()
     data = encode(Kind.DATA, 7, b"pieces")
-    pieces = [
-        attrs.astuple(attrs.evolve(frame, payload=bytes(frame.payload)))
-        for chunk in (data[: HEADER_BYTES + 3], data[HEADER_BYTES + 3 :])
-        for frame in parser.feed_untrusted(chunk)
-    ]
-    assert pieces == [(Kind.DATA, 7, b"pie"), (Kind.DATA, 10, b"ces")]
+    feed(sink, data[: HEADER_BYTES + 3])
+    assert sink.said == [Said(Kind.DATA, 7, b"pie")]
+    assert (sink.parser.offset, sink.parser.missing) == (10, 3)
+    feed(sink, data[HEADER_BYTES + 3 :])
+    assert sink.said == [Said(Kind.DATA, 7, b"pieces")]
 
 
 @settings(max_examples=200)
 @given(st.lists(st.binary(max_size=600) | FRAMES.map(lambda frame: encode(*frame)), max_size=8))
 def test_hostile_bytes_raise_one_exception_and_cost_no_memory(chunks: list[bytes]) -> None:
-    parser = FrameParser()
+    sink = FrameSink()
     for chunk in chunks:
         try:
-            for frame in parser.feed_untrusted(chunk):
-                assert len(frame.payload) <= max(len(chunk), MAX_CONTROL_BYTES)
+            assert not feed(sink, chunk)
         except RemoteProtocolError:
             return
-        assert len(parser._buffer) <= HEADER_BYTES + MAX_CONTROL_BYTES
+        assert len(sink.parser.get_buffer()) <= HEADER_BYTES + MAX_CONTROL_BYTES
 
 
 @pytest.mark.parametrize("reason", ["words", "ü" * 1000, "\udcff", ""])
 def test_a_reason_for_the_end_always_fits(reason: str) -> None:
-    (frame,) = FrameParser().feed_untrusted(abort(AbortCode.GIVEN_UP, reason))
+    (frame,) = frames_of(abort(AbortCode.GIVEN_UP, reason))
     assert (frame.kind, frame.number) == (Kind.ABORT, AbortCode.GIVEN_UP)
     assert len(frame.payload) <= MAX_CONTROL_BYTES
-    assert isinstance(frame, Frame)

@@ -16,6 +16,7 @@ from trio_p2p._stream.path import TAIL_BYTES, Path
 from trio_p2p._stream.tls import make_context
 
 from .loopback import HOST, held
+from .sinks import ByteSink
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
 PATIENCE = 20.0  # seconds until something that hangs fails its test
@@ -70,7 +71,7 @@ async def begin(client: Path, server: Path) -> None:
 
     async def greet() -> None:
         await client.do_handshake()
-        await client.send(b"hello")
+        await send(client, b"hello")
 
     await together(greet, server.do_handshake)
     assert await receive(server, 5) == b"hello"
@@ -84,10 +85,25 @@ async def open_paths() -> AsyncGenerator[tuple[Path, Path]]:
         yield client, server
 
 
+async def send(path: Path, *pieces: bytes | memoryview) -> None:
+    """Send some bytes, and wait until all of them have left."""
+    path.start_sending(pieces)
+    if path.is_sending:
+        await path.finish_sending()
+
+
+async def receive_some(path: Path) -> bytes:
+    """What has come, or comes next; nothing at the end."""
+    sink = ByteSink()
+    count = await path.receive(sink)
+    assert count == len(sink.data)
+    return bytes(sink.data)
+
+
 async def receive(path: Path, count: int) -> bytes:
     data = bytearray()
     while len(data) < count:
-        piece = await path.receive()
+        piece = await receive_some(path)
         assert piece, f"the end after {len(data)} bytes"
         data += piece
     return bytes(data)
@@ -96,15 +112,15 @@ async def receive(path: Path, count: int) -> bytes:
 async def fill(path: Path) -> None:
     """Send more than a connection takes that nobody reads from."""
     while True:
-        await path.send(bytes(2**18))
+        await send(path, bytes(2**18))
 
 
 async def test_both_sides_get_what_the_other_one_sends() -> None:
     async with open_paths() as (client, server):
-        await server.send(b"to the ", memoryview(b"client"), b"")
+        await send(server, b"to the ", memoryview(b"client"), b"")
         assert await receive(client, 13) == b"to the client"
-        await client.send(b"")
-        await client.send(b"to the server")
+        await send(client, b"")
+        await send(client, b"to the server")
         assert await receive(server, 13) == b"to the server"
 
 
@@ -114,7 +130,7 @@ async def test_a_client_that_only_receives_ends_its_handshake_too() -> None:
 
         async def serve() -> None:
             await server.do_handshake()
-            await server.send(b"welcome")
+            await send(server, b"welcome")
 
         async def listen() -> None:
             await client.do_handshake()
@@ -127,10 +143,10 @@ async def test_much_goes_both_ways_at_once_and_arrives_as_it_was() -> None:
     lengths = [1, 16_384, 16_385, 2**17, 2**17 + 1, 2**18 + 13, 3_000_001, 0, 5]
     data = os.urandom(sum(lengths))
 
-    async def send(path: Path) -> None:
+    async def send_all(path: Path) -> None:
         position = 0
         for length in lengths:
-            await path.send(b"head", memoryview(data)[position : position + length], b"")
+            await send(path, b"head", memoryview(data)[position : position + length], b"")
             position += length
 
     expected, position = b"", 0
@@ -143,7 +159,7 @@ async def test_much_goes_both_ways_at_once_and_arrives_as_it_was() -> None:
 
     async with open_paths() as paths, trio.open_nursery() as nursery:
         for path in paths:
-            nursery.start_soon(send, path)
+            nursery.start_soon(send_all, path)
             nursery.start_soon(check, path)
 
 
@@ -158,7 +174,7 @@ async def test_many_paths_share_the_buffers_and_nobody_gets_anothers_bytes() -> 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(check)
                 for _ in range(20):
-                    await client.send(word)
+                    await send(client, word)
 
     async with trio.open_nursery() as nursery:
         for number in range(8):
@@ -192,9 +208,9 @@ async def test_a_server_finds_another_client_and_both_learn_of_it() -> None:
 
         async def be_refused() -> None:
             await client.do_handshake()
-            await client.send(b"nobody is to get this")
+            await send(client, b"nobody is to get this")
             with pytest.raises(trio.BrokenResourceError) as caught:
-                await client.receive()
+                await receive_some(client)
             assert isinstance(caught.value.__cause__, NotAdmittedError)
 
         await together(refuse, be_refused)
@@ -231,7 +247,7 @@ async def test_what_somebody_else_received_before_counts() -> None:
 
 async def begin_with(client: Path, words: bytes) -> None:
     await client.do_handshake()
-    await client.send(words)
+    await send(client, words)
 
 
 async def test_proofs_go_before_the_handshake() -> None:
@@ -264,11 +280,11 @@ async def test_a_wrong_proof_is_no_handshake() -> None:
 
 async def test_the_end_of_the_connection_is_the_end_wherever_it_comes() -> None:
     async with open_paths() as (client, server):
-        await server.send(b"some")
+        await send(server, b"some")
         server.close()
         assert await receive(client, 4) == b"some"
         for _ in range(2):
-            assert not await client.receive()
+            assert not await receive_some(client)
 
 
 async def test_a_reset_breaks_the_path() -> None:
@@ -277,12 +293,12 @@ async def test_a_reset_breaks_the_path() -> None:
         await begin(client, server)
         reset(other)
         with pytest.raises(trio.BrokenResourceError) as caught:
-            await client.receive()
+            await receive_some(client)
         assert isinstance(caught.value.__cause__, OSError)
         with pytest.raises(trio.BrokenResourceError):
-            await client.send(b"to nobody")
+            await send(client, b"to nobody")
         with pytest.raises(trio.ClosedResourceError):
-            await client.send(b"to nobody")
+            await send(client, b"to nobody")
 
 
 def reset(stream: trio.SocketStream) -> None:
@@ -296,18 +312,18 @@ async def test_the_last_words_in_clear_are_kept_behind_what_is_good() -> None:
     async with open_streams() as (one, other):
         client, server = client_path(one), server_path(other)
         await begin(client, server)
-        await server.send(b"good")
+        await send(server, b"good")
         await other.send_all(words)
         assert await receive(client, 4) == b"good"
         with pytest.raises(trio.BrokenResourceError) as caught:
-            await client.receive()
+            await receive_some(client)
         assert isinstance(caught.value.__cause__, RemoteProtocolError)
         assert client.tail.endswith(words)
         with pytest.raises(trio.BrokenResourceError) as caught:  # the alert got there
-            await server.receive()
+            await receive_some(server)
         assert isinstance(caught.value.__cause__, RemoteProtocolError)
         with pytest.raises(trio.BrokenResourceError) as caught:
-            await server.send(b"into the void")
+            await send(server, b"into the void")
         assert isinstance(caught.value.__cause__, RemoteProtocolError)
         client.send_at_once(b"nor that")
 
@@ -317,12 +333,12 @@ async def test_the_tail_is_made_of_pieces_and_never_longer_than_it_may_be() -> N
         client, server = client_path(one), server_path(other)
         await begin(client, server)
         for piece in (bytes(3 * TAIL_BYTES), b"some ", b"last"):
-            await server.send(piece)
+            await send(server, piece)
             await receive(client, len(piece))
         assert len(client.tail) == TAIL_BYTES
         await other.send_all(b"words")
         with pytest.raises(trio.BrokenResourceError):
-            await client.receive()
+            await receive_some(client)
         assert client.tail.endswith(b"words")
         assert len(client.tail) == TAIL_BYTES
 
@@ -332,10 +348,10 @@ async def test_a_farewell_is_the_last_that_is_sent() -> None:
         server.send_at_once(b"farewell")
         server.send_at_once(b"and again")
         with pytest.raises(trio.ClosedResourceError):
-            await server.send(b"one more thing")
+            await send(server, b"one more thing")
         server.close()
         assert await receive(client, 8) == b"farewell"
-        assert not await client.receive()
+        assert not await receive_some(client)
 
 
 async def test_a_farewell_is_not_said_before_the_handshake_nor_on_a_closed_path() -> None:
@@ -353,9 +369,9 @@ async def test_a_farewell_does_not_get_into_the_midst_of_something() -> None:
         await trio.testing.wait_all_tasks_blocked()
         client.send_at_once(b"farewell")
         with pytest.raises(trio.BusyResourceError):
-            await client.send(b"me too")
+            await send(client, b"me too")
         nursery.cancel_scope.cancel(reason="enough is sent")
-        while data := await server.receive():
+        while data := await receive_some(server):
             assert not any(data)
 
 
@@ -365,45 +381,47 @@ async def test_who_waits_learns_that_the_path_is_closed() -> None:
             await function()
 
     async with open_paths() as (client, _), trio.open_nursery() as nursery:
-        nursery.start_soon(wait_for, client.receive)
+        nursery.start_soon(wait_for, lambda: receive_some(client))
         nursery.start_soon(wait_for, lambda: fill(client))
         await trio.testing.wait_all_tasks_blocked()
         client.close()
-        await wait_for(client.receive)
+        await wait_for(lambda: receive_some(client))
 
 
-async def test_cancelled_before_anything_is_sent_a_path_is_as_good_as_before() -> None:
+async def test_cancelled_before_it_receives_a_path_is_as_good_as_before() -> None:
     async with open_paths() as (client, server):
         with trio.CancelScope() as scope:
             scope.cancel(reason="the test does")
-            await client.send(b"not this")
-        with trio.CancelScope() as scope:
-            scope.cancel(reason="the test does")
-            await client.receive()
-        await client.send(b"but this")
-        assert await receive(server, 8) == b"but this"
+            await receive_some(client)
+        await send(server, b"this")
+        assert await receive(client, 4) == b"this"
 
 
 async def test_cancelled_while_it_receives_a_path_loses_nothing() -> None:
     async with open_paths() as (client, server):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.receive)
+            nursery.start_soon(receive_some, client)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel(reason="the test does")
-        await server.send(b"still here")
+        await send(server, b"still here")
         assert await receive(client, 10) == b"still here"
 
 
-async def test_cancelled_in_the_midst_of_something_a_path_is_closed() -> None:
-    async with open_paths() as (client, _):
+async def test_cancelled_while_it_sends_a_path_sends_the_rest_when_it_is_called_again() -> None:
+    async with open_paths() as (client, server):
+        data = os.urandom(2**24)
+        client.start_sending((data,))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(fill, client)
+            nursery.start_soon(client.finish_sending)
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel(reason="the test does")
-        with pytest.raises(trio.ClosedResourceError):
-            await client.send(b"more")
-        with pytest.raises(trio.ClosedResourceError):
-            await client.receive()
+        assert client.is_sending
+
+        async def check() -> None:
+            assert await receive(server, len(data)) == data
+
+        await together(client.finish_sending, check)
+        assert not client.is_sending
 
 
 class Canceller(trio.abc.Instrument):
@@ -425,10 +443,10 @@ async def talk_as(path: Path, *, is_client: bool) -> None:
     try:
         await path.do_handshake()
         if is_client:
-            await path.send(b"ping", bytes(2**18))
+            await send(path, b"ping", bytes(2**18))
         await receive(path, 2**18 + 4)
         if not is_client:
-            await path.send(b"pong", bytes(2**18))
+            await send(path, b"pong", bytes(2**18))
     finally:
         path.close()
 

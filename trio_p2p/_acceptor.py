@@ -14,7 +14,7 @@ from ._introduction import PeerConnection
 from ._peer_id import PeerId
 from ._securing import secure
 from ._stream.carrier import Carrier
-from ._stream.frames import AbortCode, Hello, abort
+from ._stream.frames import AbortCode, Hello, HelloReader, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.path import Path
 from ._stream.session import Role, Session, State
@@ -81,7 +81,7 @@ class Acceptor:
             scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
         is_taken = False
         try:
-            hello, rest = await _receive_hello(path)
+            hello = await _receive_hello(path)
             if hello.session in self._ended:
                 self._answer_late(path, hello, peer_id)
                 return
@@ -94,8 +94,6 @@ class Acceptor:
         finally:
             if not is_taken:
                 path.close()
-        if is_taken:
-            carrier.received_untrusted(rest)
         if known is None:
             scope.deadline = math.inf
             self.connected += 1
@@ -185,24 +183,21 @@ async def _deliver(
             discard(stream)
 
 
-async def _receive_hello(path: Path) -> tuple[Hello, bytes]:
-    """The hello that a path begins with, and what came behind it.
+async def _receive_hello(path: Path) -> Hello:
+    """The hello that a path begins with.
 
     Raises:
         RemoteProtocolError: it does not begin with one.
         PathLostError: it ended before.
     """
-    data = b""
-    while True:
+    reader = HelloReader()
+    while reader.hello is None:
         try:
-            more = bytes(await path.receive())
+            count = await path.receive(reader)
         except trio.BrokenResourceError as error:
             if isinstance(error.__cause__, P2PError):
                 raise error.__cause__ from error
             raise PathLostError(f"the connection broke: {error}") from error
-        if not more:
+        if not count:
             raise PathLostError("the other side has closed the connection")
-        data += more
-        split = Hello.split_untrusted(data)
-        if split is not None:
-            return split
+    return reader.hello

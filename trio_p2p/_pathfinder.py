@@ -146,14 +146,12 @@ class Pathfinder:
                 continue
             is_attached = False
             try:
-                path.receive_at_once()  # lets the last flight of the handshake go
+                path.send_last_flight()
                 with trio.move_on_after(RESERVE_TIME):
                     while self._carrier.path is not None:
                         await self._carrier.path_changed.park()
                 if self._is_wanted(PathKind.RELAY):
                     is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
-            except trio.BrokenResourceError as error:
-                logger.info("the path in reserve broke: %s", error)
             finally:
                 if not is_attached:
                     path.close()

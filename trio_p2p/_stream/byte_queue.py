@@ -38,17 +38,20 @@ class ByteQueue:
                 return
         self._pieces.append(piece)
 
-    def take(self, count: int) -> bytes:
-        """Remove and return up to so many bytes from the front, all of one piece."""
+    def take(self, count: int) -> Piece:
+        """Remove and return up to so many bytes from the front, all of one piece.
+
+        If that is the whole piece, it is the very one that was added, or what others joined.
+        """
         if not self._pieces:
             return b""
         first = self._pieces[0]
         end = self._taken + count
         if end < len(first):
-            taken = bytes(memoryview(first)[self._taken : end])
+            taken = first[self._taken : end]
             self._taken = end
         else:
-            taken = bytes(memoryview(first)[self._taken :]) if self._taken else bytes(first)
+            taken = first[self._taken :] if self._taken else first
             self._pieces.popleft()
             self._taken = 0
         self._length -= len(taken)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
 
 import attrs
 
@@ -75,23 +74,6 @@ class Hello:
         return header(Kind.HELLO, self.received, len(payload)) + payload
 
     @classmethod
-    def split_untrusted(cls, data: bytes) -> tuple[Hello, bytes] | None:
-        """The hello that a path begins with, and what follows it; None if more has to come.
-
-        Raises:
-            RemoteProtocolError: it does not begin with one.
-        """
-        start, rest = data[:HELLO_BYTES], data[HELLO_BYTES:]
-        [*frames] = FrameParser().feed_untrusted(start)
-        match frames:
-            case [Frame(Kind.HELLO, received, payload)]:
-                return cls.decode_untrusted(received, bytes(payload)), rest
-            case [] if len(start) < HELLO_BYTES:
-                return None
-            case _:
-                raise RemoteProtocolError("got a path that does not begin with a hello")
-
-    @classmethod
     def decode_untrusted(cls, received: int, payload: bytes) -> Hello:
         """What a frame of this kind says.
 
@@ -106,17 +88,19 @@ class Hello:
 
 @attrs.frozen
 class Frame:
-    """A frame, or some of one: the payload of DATA comes in pieces as it arrives.
+    """A frame; of DATA, only what precedes the payload.
 
     Attributes:
         kind: what it says.
-        number: what that is about; of a piece of DATA, the offset of its first byte.
-        payload: bytes of the stream, to be copied before more is fed, or what else belongs to it.
+        number: what that is about.
+        length: of the payload, in bytes.
+        payload: what belongs to it; nothing if it is DATA.
     """
 
     kind: Kind
     number: int
-    payload: bytes | memoryview
+    length: int
+    payload: bytes
 
 
 def abort(code: AbortCode, reason: str) -> bytes:
@@ -131,64 +115,91 @@ def header(kind: Kind, number: int, length: int = 0) -> bytes:
 
 
 class FrameParser:
-    """Cuts the bytes of a path into frames; holds no more than one control frame."""
+    """Cuts the bytes of a path into frames; holds no more than one control frame.
 
-    __slots__ = ("_buffer", "_missing", "_offset")
+    The payload of DATA does not pass through it: whoever has the bytes puts them elsewhere, as
+    long as :attr:`missing` is not 0, and says so by :meth:`pass_over`.
+
+    Attributes:
+        missing: how many bytes of DATA come next.
+        offset: where in the stream they begin.
+    """
+
+    __slots__ = ("_buffer", "_filled", "_wanted", "missing", "offset")
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._missing = 0  # bytes of DATA that belong to the last header
-        self._offset = 0  # where in the stream they begin
+        self._buffer = memoryview(bytearray(_HEADER.size + MAX_CONTROL_BYTES))
+        self._filled = 0
+        self._wanted = _HEADER.size
+        self.missing = 0
+        self.offset = 0
 
-    def feed_untrusted(self, data: bytes | memoryview) -> Iterator[Frame]:
-        """The frames that these bytes complete.
+    def get_buffer(self) -> memoryview:
+        """Where the next bytes go that are not DATA."""
+        return self._buffer[self._filled : self._wanted]
+
+    def buffer_updated_untrusted(self, count: int) -> Frame | None:
+        """So many bytes have been put there; the frame that is complete with them, if one is.
 
         Raises:
-            RemoteProtocolError: they are no frames.
+            RemoteProtocolError: they are no frame.
         """
-        view = memoryview(data)
-        while view:
-            if self._missing:
-                piece = view[: self._missing]
-                view = view[len(piece) :]
-                offset = self._offset
-                self._missing -= len(piece)
-                self._offset += len(piece)
-                yield Frame(Kind.DATA, offset, piece)
-                continue
-            wanted = _HEADER.size - len(self._buffer)
-            if wanted <= 0:
-                wanted += self._control_length()
-            self._buffer += view[:wanted]
-            view = view[wanted:]
-            yield from self._complete()
-
-    def _control_length(self) -> int:
-        length: int = _HEADER.unpack_from(self._buffer)[5]
-        return length
-
-    def _complete(self) -> Iterator[Frame]:
-        """The frame that stands in the buffer, if it is whole."""
-        if len(self._buffer) < _HEADER.size:
-            return
+        self._filled += count
+        if self._filled < self._wanted:
+            return None
         array, kind_number, uint, number, binary, length = _HEADER.unpack_from(self._buffer)
         if (array, uint, binary) != (_ARRAY_OF_3, _UINT_64, _BIN_32) or number > MAX_NUMBER:
             raise RemoteProtocolError("got bytes on a path that are no frame")
-        if kind_number not in _KINDS:
+        kind = _KINDS.get(kind_number)
+        if kind is None:
             raise RemoteProtocolError(f"got a frame of unknown kind {kind_number} on a path")
-        kind = Kind(kind_number)
         if kind is Kind.DATA:
             if not 0 < length <= MAX_PAYLOAD_BYTES:
                 raise RemoteProtocolError(f"got a data frame of {length} bytes")
-            self._missing, self._offset = length, number
-            self._buffer.clear()
-            return
-        if length > MAX_CONTROL_BYTES:
-            raise RemoteProtocolError(f"got a control frame of {length} bytes")
-        if len(self._buffer) == _HEADER.size + length:
-            payload = bytes(self._buffer[_HEADER.size :])
-            self._buffer.clear()
-            yield Frame(kind, number, payload)
+            self.missing, self.offset = length, number
+            payload = b""
+        else:
+            if length > MAX_CONTROL_BYTES:
+                raise RemoteProtocolError(f"got a control frame of {length} bytes")
+            self._wanted = _HEADER.size + length
+            if self._filled < self._wanted:
+                return None
+            payload = bytes(self._buffer[_HEADER.size : self._wanted])
+        self._filled, self._wanted = 0, _HEADER.size
+        return Frame(kind, number, length, payload)
+
+    def pass_over(self, count: int) -> None:
+        """So many of the missing bytes of DATA have come."""
+        self.missing -= count
+        self.offset += count
 
 
-_KINDS = frozenset(Kind)
+class HelloReader:
+    """Takes the hello that a path begins with, and not a byte more.
+
+    Attributes:
+        hello: what it says, once it is there.
+    """
+
+    def __init__(self) -> None:
+        self.hello: Hello | None = None
+        self._frames = FrameParser()
+
+    def get_buffer(self, _size: int) -> memoryview:
+        """Where the next bytes go; empty if there is nothing more to take."""
+        return self._frames.get_buffer()[: 0 if self.hello else None]
+
+    def buffer_updated(self, count: int) -> None:
+        """So many bytes have been put there.
+
+        Raises:
+            RemoteProtocolError: the path does not begin with a hello.
+        """
+        frame = self._frames.buffer_updated_untrusted(count)
+        if frame is not None:
+            if frame.kind is not Kind.HELLO:
+                raise RemoteProtocolError("got a path that does not begin with a hello")
+            self.hello = Hello.decode_untrusted(frame.number, frame.payload)
+
+
+_KINDS = {kind.value: kind for kind in Kind}

@@ -35,7 +35,8 @@ class Incoming:
         self._capacity = capacity
         self._window = window
         self._inbox = ByteQueue()
-        self._arrived: list[bytes | memoryview] = []  # in a buffer of somebody else's
+        self._chunk = bytearray()  # where bytes are put as they come; then it joins the inbox
+        self._filled = 0
         self._is_read = True
         self._acknowledged = 0  # as the other side was told
         self._given = window  # the highest limit that it was told
@@ -45,15 +46,21 @@ class Incoming:
     @property
     def has_input(self) -> bool:
         """Whether :meth:`read` would return something."""
-        return bool(self._inbox) or self.has_ended
+        return bool(self._inbox) or self._filled > 0 or self.has_ended
+
+    @property
+    def _held(self) -> int:
+        """How many bytes wait to be read."""
+        return len(self._inbox) + self._filled
 
     @property
     def is_acknowledged(self) -> bool:
         """Whether the other side was told of all that has been received."""
         return self._acknowledged == self.to_acknowledge
 
-    def read(self, max_bytes: int) -> bytes | None:
+    def read(self, max_bytes: int) -> Piece | None:
         """Some of the bytes that came; empty at their end, None if there are none yet."""
+        self._finish_chunk()
         if not self._inbox:
             return b"" if self.has_ended else None
         return self._inbox.take(max_bytes)
@@ -61,6 +68,7 @@ class Incoming:
     def close(self) -> None:
         """Nobody is going to read it."""
         self._is_read = False
+        self._finish_chunk()
         self._inbox.clear()
 
     # What is said over a path.
@@ -78,7 +86,7 @@ class Incoming:
             is_due: whether something has to be said.
         """
         enough = self._window * TOLD_SHARE
-        limit = self.received - len(self._inbox) + self._window
+        limit = self.received - self._held + self._window
         gives = self._gives_again or limit - self._given >= enough
         if gives:
             self._gives_again = False
@@ -93,34 +101,56 @@ class Incoming:
 
     # What the other side says.
 
-    def arrived(self, offset: int, payload: bytes | memoryview) -> None:
-        """Bytes of the stream, to be kept by :meth:`keep` before their buffer is used again.
+    def announced(self, offset: int, length: int) -> None:
+        """Bytes of the stream are going to come.
 
         Raises:
             RemoteProtocolError: they may not come now.
         """
-        received = self.received
-        if offset > received:
+        if offset > self.received:
             raise RemoteProtocolError(
-                f"got bytes from offset {offset} on, where {received} was expected"
+                f"got bytes from offset {offset} on, where {self.received} was expected"
             )
-        piece = payload[received - offset :]
-        if not piece:
+        if offset + length > self._given:
+            raise RemoteProtocolError("got more bytes than the limit allows")
+
+    def get_buffer(self, offset: int, missing: int, size: int) -> memoryview:
+        """Where to put bytes of the stream.
+
+        Args:
+            offset: the first one's.
+            missing: how many were announced and have not come.
+            size: how many are there, about: no more memory is taken.
+        """
+        known = self.received - offset  # they have come over an earlier path
+        if known > 0 or not self._is_read:
+            return memoryview(bytearray(min(missing, size, known if known > 0 else missing)))
+        if not self._filled and len(self._chunk) < size:
+            self._chunk = bytearray(min(size, self._given - offset))
+        return memoryview(self._chunk)[self._filled : self._filled + missing]
+
+    def arrived(self, offset: int, count: int) -> None:
+        """So many bytes have been put there, and nobody holds the buffer any more.
+
+        Raises:
+            RemoteProtocolError: they may not come now.
+        """
+        if offset < self.received:
             return
         if self.has_ended:
             raise RemoteProtocolError("got bytes behind the end of the stream")
-        received += len(piece)
-        if received > self._given:
-            raise RemoteProtocolError("got more bytes than the limit allows")
-        self.received = self.to_acknowledge = received
-        self._arrived.append(piece)
+        self.received = self.to_acknowledge = offset + count
+        if self._is_read:
+            self._filled += count
+            if self._filled == len(self._chunk):
+                self._finish_chunk()
 
-    def keep(self) -> None:
-        """Copy what has arrived, once and into one piece."""
-        if self._arrived:
-            if self._is_read:
-                self._inbox.append(b"".join(self._arrived))
-            self._arrived.clear()
+    def _finish_chunk(self) -> None:
+        if self._filled:
+            del self._chunk[self._filled :]
+            self._inbox.append(self._chunk)
+            self._chunk = bytearray()
+            self._filled = 0
 
     def ended(self, offset: int) -> None:
         """The bytes end.
@@ -148,6 +178,6 @@ class Incoming:
         """The other side has more to send than up to a limit that it was told."""
         # The window is too small for the path, if not the application is too slow. Grow once for
         # each time that the other side has used up what it was given since the last growth.
-        if limit >= self._given_at_growth and len(self._inbox) < self._window // 4:
+        if limit >= self._given_at_growth and self._held < self._window // 4:
             self._given_at_growth = self._given + 1
             self._window = min(2 * self._window, self._capacity)

@@ -118,7 +118,7 @@ class Outgoing:
         """Send what comes next."""
         if self._unsent:
             offset = self.sent
-            piece = self._unsent.take(MAX_PAYLOAD_BYTES)
+            piece = bytes(self._unsent.take(MAX_PAYLOAD_BYTES))  # which nobody extends
             self._unacked.append(piece)
             self.furthest = max(self.furthest, self.sent)
             pieces += (header(Kind.DATA, offset, len(piece)), piece)

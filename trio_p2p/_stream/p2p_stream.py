@@ -7,6 +7,7 @@ import operator
 import trio
 
 from .._peer_id import PeerId
+from .byte_queue import Piece
 from .carrier import Carrier
 from .frames import MAX_PAYLOAD_BYTES
 from .session import State
@@ -86,31 +87,27 @@ class P2PStream(trio.abc.HalfCloseableStream):
         If cancelled, some of the bytes may have been taken; the stream is of use nevertheless.
         """
         with self._sending:
-            await trio.lowlevel.checkpoint()
-            self._check_sending()
-            if isinstance(data, bytes) and 0 < len(data) <= min(
-                MAX_PAYLOAD_BYTES, self._session.room
-            ):
-                self._write(data)  # nobody can change it
-                return
-            with memoryview(data).cast("B") as rest:
-                await self._send_pieces(rest)
-
-    async def _send_pieces(self, view: memoryview) -> None:
-        position = 0
-        while position < len(view):
-            rest, room = len(view) - position, self._session.room
-            if room < min(rest, MIN_PIECE_BYTES):
-                await self._wait_for_room()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            has_waited = False
+            try:
                 self._check_sending()
-            else:
-                count = min(rest, room, MAX_PAYLOAD_BYTES)
-                self._write(bytes(view[position : position + count]))
-                position += count
-
-    def _write(self, piece: bytes) -> None:
-        self._session.write(piece, trio.current_time())
-        self._carrier.push()
+                with memoryview(data).cast("B") as view:
+                    position = 0
+                    while position < len(view):
+                        rest, room = len(view) - position, self._session.room
+                        if room < min(rest, MIN_PIECE_BYTES):
+                            has_waited = True
+                            await self._wait_for_room()
+                            self._check_sending()
+                        else:
+                            count = min(rest, room, MAX_PAYLOAD_BYTES)
+                            piece = _piece(data, view, position, count)
+                            self._session.write(piece, trio.current_time())
+                            has_waited |= await self._carrier.send()
+                            position += count
+            finally:
+                if not has_waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room to send; like :meth:`send_all`."""
@@ -137,14 +134,15 @@ class P2PStream(trio.abc.HalfCloseableStream):
                 self._session.write_eof(trio.current_time())
                 self._carrier.push()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive some bytes.
 
         Args:
             max_bytes: how many at most; as many as came at once if None.
 
         Returns:
-            At least one byte; none if the peer has ended its direction.
+            At least one byte; none if the peer has ended its direction. A bytearray is the
+            caller's own: it saves copying.
 
         Raises:
             trio.BrokenResourceError: the stream is broken, and all that came before is read.
@@ -161,13 +159,13 @@ class P2PStream(trio.abc.HalfCloseableStream):
             has_waited = False
             try:
                 while (data := self._read(limit)) is None:
-                    has_waited |= await self._carrier.receive_more()
+                    has_waited |= await self._carrier.wait_readable()
                 return data
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def _read(self, max_bytes: int) -> bytes | None:
+    def _read(self, max_bytes: int) -> Piece | None:
         self._check_open()
         data = self._session.read(max_bytes)
         if data is None:
@@ -222,7 +220,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
         self._session.is_blocked = True
         self._carrier.push()
         try:
-            await self._carrier.roomy.park()
+            await self._carrier.wait_roomy()
         finally:
             self._session.is_blocked = False
 
@@ -230,6 +228,13 @@ class P2PStream(trio.abc.HalfCloseableStream):
 def close_at_once(stream: P2PStream) -> None:
     """Close a stream without waiting, like :meth:`P2PStream.aclose` if that is cancelled."""
     stream._carrier.end()  # pyright: ignore[reportPrivateUsage]
+
+
+def _piece(data: bytes | bytearray | memoryview, view: memoryview, start: int, count: int) -> bytes:
+    """Some of the data, which nobody can change any more."""
+    if isinstance(data, bytes) and count == len(data):
+        return data
+    return bytes(view[start : start + count])
 
 
 class _Turn:

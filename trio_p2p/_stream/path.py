@@ -16,7 +16,8 @@ import trio
 
 from .._errors import P2PError
 from .._net.sockets import send_at_once
-from .scratch import RECEIVE_BYTES, Scratch
+from .scratch import RECEIVE_BYTES, scratch_of_this_run
+from .sinks import Sink
 from .tls import TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
@@ -47,7 +48,7 @@ class Path:
         self._engine = TLSEngine(
             context, server_side=server_side, peer_certificate=peer_certificate
         )
-        self._scratch = Scratch.of_this_run()
+        self._scratch = scratch_of_this_run()
         self._is_busy = False
         self._steps: Iterator[list[memoryview]] = iter(())
         self._rest: memoryview | None = None  # of the ciphertext of the last step
@@ -84,7 +85,7 @@ class Path:
                     raise trio.BrokenResourceError("the connection ended during the handshake")
                 self._take(memoryview(data))
         except P2PError:
-            self._send_outgoing()  # the alert
+            self.send_last_flight()  # the alert
             raise
 
     @property
@@ -128,52 +129,33 @@ class Path:
         finally:
             self._is_busy = False
 
-    async def send(self, *pieces: bytes | bytearray | memoryview) -> None:
-        """Send some bytes; one task at a time.
-
-        If cancelled before anything is sent, nothing has happened. If cancelled later, or if it
-        fails, the path is closed.
-
-        Raises:
-            trio.BrokenResourceError: the connection broke.
-            trio.ClosedResourceError: the path is closed, or has said farewell.
-            trio.BusyResourceError: another task is sending.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self.start_sending(pieces)
-        if not self.is_sending:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        try:
-            await self.finish_sending()
-        except BaseException:
-            self._has_sent_last = True  # nobody knows how much of it has left
-            self.close()
-            raise
-
-    def receive_at_once(self) -> memoryview | None:
+    def receive_at_once(self, sink: Sink) -> int | None:
         """Receive what has come already.
 
+        Args:
+            sink: what takes it.
+
         Returns:
-            As :meth:`receive`; None if nothing has come.
+            How many bytes that were: 0 if the connection has ended, or the sink takes nothing
+            more; None if nothing has come.
 
         Raises:
-            trio.BrokenResourceError: as :meth:`receive`.
-            trio.ClosedResourceError: as :meth:`receive`.
+            RemoteProtocolError: the sink does.
+            trio.BrokenResourceError: the connection broke, or else its cause says what is wrong
+                with the peer, as for :meth:`do_handshake`.
+            trio.ClosedResourceError: the path is closed.
         """
-        self._send_outgoing()
-        if self._engine.has_incoming and (count := self._decrypt()):
-            return self._scratch.plaintext[:count]
-        while not self._engine.is_ended:
+        self.send_last_flight()
+        given = self._give(sink)
+        while given is None and not self._engine.is_ended:
             received = self._receive_ciphertext()
             if received is None:
                 return None
             if not received:
                 break
-            self._take(self._scratch.ciphertext[:received])
-            if count := self._decrypt():
-                return self._scratch.plaintext[:count]
-        return self._scratch.plaintext[:0]
+            self._take(self._scratch[:received])
+            given = self._give(sink)
+        return given or 0
 
     async def wait_receive_might_not_block(self) -> None:
         """Wait until more has come; one task at a time.
@@ -187,24 +169,20 @@ class Path:
         """Give whoever waits on the path now a ClosedResourceError, but leave it open."""
         trio.lowlevel.notify_closing(self._descriptor)
 
-    async def receive(self) -> memoryview:
-        """Receive some bytes.
+    async def receive(self, sink: Sink) -> int:
+        """Receive some bytes; like :meth:`receive_at_once`, but waits for them.
 
         Cancellation loses nothing.
-
-        Returns:
-            What came: to be used or copied before the next checkpoint, whoever's it is, because
-            all paths share the memory it is in. Nothing if the connection has ended.
-
-        Raises:
-            trio.BrokenResourceError: the connection broke, or else its cause says what is wrong
-                with the peer, as for :meth:`do_handshake`.
-            trio.ClosedResourceError: the path is closed, perhaps while this waited.
         """
         await trio.lowlevel.checkpoint()
-        while (data := self.receive_at_once()) is None:
+        while (count := self.receive_at_once(sink)) is None:
             await self.wait_receive_might_not_block()
-        return data
+        return count
+
+    def send_last_flight(self) -> None:
+        """Send what TLS itself has to say, as far as that has not left together with others."""
+        if self._engine.has_outgoing and not self.is_sending:  # it is too little not to fit
+            self._write_at_once(self._engine.take_outgoing())
 
     def send_at_once(self, data: bytes) -> None:
         """Say farewell: send what the connection takes without waiting, if it takes any.
@@ -259,7 +237,7 @@ class Path:
     def _receive_ciphertext(self) -> int | None:
         """How many bytes are in the buffer now; None if there are none yet."""
         try:
-            return os.readv(self._descriptor, (self._scratch.ciphertext,))
+            return os.readv(self._descriptor, (self._scratch,))
         except BlockingIOError:
             return None
         except OSError as error:
@@ -270,17 +248,28 @@ class Path:
         last = bytes(data[-TAIL_BYTES:])
         self._tail = last if len(last) == TAIL_BYTES else (self._tail + last)[-TAIL_BYTES:]
 
-    def _decrypt(self) -> int:
-        try:
-            return self._engine.decrypt_into(self._scratch.plaintext)
-        except P2PError as error:
-            self._send_outgoing()  # the alert
-            raise _broken(error) from error
+    def _give(self, sink: Sink) -> int | None:
+        """Decrypt what there is; how many bytes the sink got, None if there are not enough."""
+        given = 0
+        while self._engine.pending or self._engine.has_failed:
+            if given and self._engine.has_failed:
+                break  # whoever receives next learns of it
+            with sink.get_buffer(self._engine.pending) as buffer:
+                if not buffer:
+                    return given
+                count = self._decrypt(buffer)
+            if not count:
+                break
+            sink.buffer_updated(count)
+            given += count
+        return given or None
 
-    def _send_outgoing(self) -> None:
-        """Send what TLS itself has to say, which is too little not to fit."""
-        if self._engine.has_outgoing and not self.is_sending:
-            self._write_at_once(self._engine.take_outgoing())
+    def _decrypt(self, buffer: memoryview) -> int:
+        try:
+            return self._engine.decrypt_into(buffer)
+        except P2PError as error:
+            self.send_last_flight()  # the alert
+            raise _broken(error) from error
 
     def _write_at_once(self, data: bytes) -> None:
         with suppress(OSError):  # whoever receives next learns of it

@@ -22,6 +22,7 @@ from .frames import AbortCode, Frame, Hello, Kind, abort, header
 from .incoming import Incoming
 from .leg import Leg
 from .outgoing import Outgoing
+from .sinks import SessionSink
 from .states import Event as Event, Role as Role, State as State
 
 DEFAULT_WINDOW = 8 * 1024 * 1024  # bytes that a stream holds, half of them for each direction
@@ -102,7 +103,7 @@ class Session:
         if is_all_said:
             self._happen(Event.COMPLETED)
 
-    def read(self, max_bytes: int) -> bytes | None:
+    def read(self, max_bytes: int) -> Piece | None:
         """Some of the bytes that came; empty at their end, None if there are none yet."""
         return self._incoming.read(max_bytes)
 
@@ -146,26 +147,31 @@ class Session:
             self._outgoing.forget()
             self._happen(Event.FAILED)
 
-    def received_untrusted(self, data: bytes | memoryview, now: float) -> None:
-        """Bytes came over the path.
+    def sink(self, now: float) -> SessionSink:
+        """Where the bytes go that come over the path now."""
+        self._leg.last_heard_at = now
+        return SessionSink(self, self._incoming, self._leg, now)
+
+    def former_sink(self, now: float) -> SessionSink:
+        """Where the bytes go that come over the path that is being left.
+
+        They are good until the other side leaves it, too, and may be all that it had to say
+        before its end.
+        """
+        return SessionSink(self, self._incoming, self._former, now)
+
+    def handle_untrusted(self, frame: Frame, leg: Leg, now: float) -> None:
+        """A frame came over one of the session's paths.
 
         Raises:
-            RemoteProtocolError: they are not what the other side may say now.
+            RemoteProtocolError: it is not what the other side may say there now.
         """
-        if not self.is_over:
-            self._leg.last_heard_at = now
-            self._receive(self._leg, data, now)
-
-    def received_before_untrusted(self, data: bytes | memoryview, now: float) -> None:
-        """Bytes came over the path that is being left: good until the other side leaves it, too.
-
-        They may be all that it had to say before its end.
-
-        Raises:
-            RemoteProtocolError: they are not what the other side may say there.
-        """
-        if self._former is not None and not self.is_over:
-            self._receive(self._former, data, now)
+        self._heard = leg
+        state = State.ATTACHED if leg.is_greeted else State.GREETING
+        handle = self.HANDLERS.get((state, frame.kind))
+        if handle is None:
+            raise RemoteProtocolError(f"got a {frame.kind.name} frame out of place ({state.value})")
+        handle(self, frame, now)
 
     def forget_former(self) -> None:
         """Nothing more comes over the path that was being left."""
@@ -242,22 +248,6 @@ class Session:
     def _happen(self, event: Event) -> None:
         self.state = self.TRANSITIONS[self.state, event]
 
-    def _receive(self, leg: Leg, data: bytes | memoryview, now: float) -> None:
-        self._heard = leg
-        try:
-            for frame in leg.frames.feed_untrusted(data):
-                state = State.ATTACHED if leg.is_greeted else State.GREETING
-                handle = self.HANDLERS.get((state, frame.kind))
-                if handle is None:
-                    raise RemoteProtocolError(
-                        f"got a {frame.kind.name} frame out of place ({state.value})"
-                    )
-                handle(self, frame, now)
-                if self.is_over:
-                    return
-        finally:
-            self._incoming.keep()
-
     def _hello(self, path: int) -> bytes:
         is_new = not self._is_confirmed
         return Hello(self._incoming.received, self.identifier, path, is_new).encode()
@@ -274,7 +264,7 @@ class Session:
     # Frames: one method for each kind.
 
     def _on_hello(self, frame: Frame, _now: float) -> None:
-        hello = Hello.decode_untrusted(frame.number, bytes(frame.payload))
+        hello = Hello.decode_untrusted(frame.number, frame.payload)
         if hello.path != self._heard.number:
             raise RemoteProtocolError("got the hello of another path")
         self._check(hello)
@@ -287,7 +277,7 @@ class Session:
                 self._outgoing.send_again_from(hello.received)
 
     def _on_data(self, frame: Frame, _now: float) -> None:
-        self._incoming.arrived(frame.number, frame.payload)
+        self._incoming.announced(frame.number, frame.length)
 
     def _on_eof(self, frame: Frame, _now: float) -> None:
         self._incoming.ended(frame.number)
@@ -308,7 +298,7 @@ class Session:
         self._incoming.blocked(frame.number)
 
     def _on_abort(self, frame: Frame, _now: float) -> None:
-        text = bytes(frame.payload).decode(errors="replace")
+        text = frame.payload.decode(errors="replace")
         reason = "".join(character if character.isprintable() else "?" for character in text)
         refused = frame.number == AbortCode.NOT_ADMITTED
         self.fail(NotAdmittedError(reason) if refused else StreamAbortedError(reason))

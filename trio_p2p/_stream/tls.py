@@ -97,9 +97,14 @@ class TLSEngine:
         self.is_ended = False  # whether the peer has said that it sends nothing more
 
     @property
-    def has_incoming(self) -> bool:
-        """Whether there is something to decrypt, if it suffices."""
-        return bool(self._incoming.pending) or self._error is not None
+    def pending(self) -> int:
+        """How many bytes there are to decrypt, about; perhaps too few for any."""
+        return self._incoming.pending + self._tls.pending()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether all attempts to decrypt more are in vain."""
+        return self._error is not None
 
     @property
     def has_outgoing(self) -> bool:
@@ -151,7 +156,7 @@ class TLSEngine:
         return self._outgoing.read()
 
     def decrypt_into(self, buffer: memoryview) -> int:
-        """Decrypt all that is there, as long as the buffer has room for one more record.
+        """Decrypt what is there, as long as the buffer has room.
 
         Returns:
             How many bytes the buffer got.
@@ -162,12 +167,11 @@ class TLSEngine:
         """
         if self._error is not None:
             raise self._error
-        filled, limit = 0, len(buffer) - RECORD_BYTES
-        incoming = self._incoming
+        filled, size = 0, len(buffer)
         read = cast("Callable[[int, memoryview], int]", self._tls.read)  # into a buffer, that is
-        while filled <= limit and incoming.pending:
+        while filled < size:
             try:
-                count = read(RECORD_BYTES, buffer[filled:])
+                count = read(size - filled, buffer[filled:])  # at most one record
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
