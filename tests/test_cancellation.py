@@ -40,9 +40,6 @@ from .loopback import (
 PATIENCE = 5.0  # seconds until something that hangs fails its test
 MIN_STEPS = 10  # that each scenario has, to see that they are counted
 NEVER = 1_000_000  # steps
-# A session has ten times as many steps as a raw stream, and each run takes longer. So these
-# scenarios are cancelled at so many steps, spread over all of them.
-SESSION_RUNS = 40
 GRACE = 0.2  # seconds that a session waits, if who was cancelled could not say farewell
 
 SWITCHING = attrs.evolve(ANY_WAY, grace=GRACE)
@@ -91,15 +88,11 @@ class Canceller(trio.abc.Instrument):
 Scenario = Callable[[Canceller], Awaitable[None]]
 
 
-async def at_every_step(
-    scenario: Scenario, max_runs: int = NEVER, min_steps: int = MIN_STEPS
-) -> None:
-    """Run a scenario, cancelled at each of its steps, or at so many of them."""
-    first = Canceller(NEVER)
-    await run_and_check(scenario, first, held)  # whatever is made only once
-    stride = 1 + (NEVER - first.steps_left) // max_runs
+async def at_every_step(scenario: Scenario, min_steps: int = MIN_STEPS) -> None:
+    """Run a scenario, cancelled at each of its steps."""
+    await run_and_check(scenario, Canceller(NEVER), held)  # whatever is made only once
     before = held()
-    for step in itertools.count(1, stride):
+    for step in itertools.count(1):
         canceller = Canceller(step)
         await run_and_check(scenario, canceller, lambda: before)
         if not canceller.has_struck:
@@ -113,10 +106,6 @@ async def run_and_check(
     with trio.fail_after(PATIENCE):
         await scenario(canceller)
     await until(lambda: held() == expected())
-
-
-def runs_of(way: Way) -> int:
-    return NEVER if way.is_raw else SESSION_RUNS
 
 
 @asynccontextmanager
@@ -219,7 +208,7 @@ async def test_receiver(way: Way) -> None:
             await canceller.ended.wait()
             nursery.cancel_scope.cancel(reason="the receiver has gone")
 
-    await at_every_step(scenario, runs_of(way))
+    await at_every_step(scenario)
 
 
 @EVERY_WAY
@@ -260,7 +249,7 @@ async def test_open_p2p_stream(way: Way) -> None:
         ):
             nursery.start_soon(canceller.run, open_and_use)
 
-    await at_every_step(scenario, runs_of(way))
+    await at_every_step(scenario)
 
 
 @EVERY_WAY
@@ -280,7 +269,7 @@ async def test_open_p2p_sender(way: Way) -> None:
         ):
             nursery.start_soon(canceller.run, open_and_use)
 
-    await at_every_step(scenario, runs_of(way))
+    await at_every_step(scenario)
 
 
 @EVERY_WAY
@@ -323,7 +312,7 @@ async def test_broker(way: Way) -> None:
             nursery.cancel_scope.cancel(reason="the broker has gone")
         assert_nothing_left(broker)
 
-    await at_every_step(scenario, runs_of(way))
+    await at_every_step(scenario)
 
 
 # While a stream moves from the relay to a direct path
@@ -387,7 +376,7 @@ async def test_sender_during_a_switch() -> None:
         ):
             nursery.start_soon(canceller.run, open_and_use)
 
-    await at_every_step(scenario, 2 * SESSION_RUNS)
+    await at_every_step(scenario)
 
 
 async def test_receiver_during_a_switch() -> None:
@@ -415,7 +404,7 @@ async def test_receiver_during_a_switch() -> None:
             await canceller.ended.wait()
             nursery.cancel_scope.cancel(reason="the receiver has gone")
 
-    await at_every_step(scenario, 2 * SESSION_RUNS)
+    await at_every_step(scenario)
 
 
 @asynccontextmanager
@@ -460,7 +449,7 @@ async def test_cancelled_sending_leaves_a_stream_of_use(end: str) -> None:
             assert MUCH.startswith(sent)
             assert canceller.scope.cancelled_caught or len(sent) == len(MUCH)
 
-    await at_every_step(scenario, SESSION_RUNS, min_steps=3)
+    await at_every_step(scenario, min_steps=3)
 
 
 @BOTH_ENDS
@@ -485,7 +474,7 @@ async def test_cancelled_receiving_loses_nothing(end: str) -> None:
                 await receive()
             assert received == MUCH
 
-    await at_every_step(scenario, SESSION_RUNS, min_steps=3)
+    await at_every_step(scenario, min_steps=3)
 
 
 @BOTH_ENDS
@@ -512,4 +501,4 @@ async def test_cancelled_closing_tells_the_other_side(end: str) -> None:
             with pytest.raises(trio.ClosedResourceError):
                 await ours.send_all(b"more")
 
-    await at_every_step(scenario, SESSION_RUNS, min_steps=2)
+    await at_every_step(scenario, min_steps=2)
