@@ -7,13 +7,14 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from . import charts, delay, idle_circuits, idle_receivers, introductions, relay, streams
+from . import charts, delay, idle_circuits, idle_receivers, introductions, long_path, relay, streams
 
 BENCHMARKS = {
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
     "delay": delay.measure,
     "streams": streams.measure,
+    "long_path": long_path.measure,
     "relay": relay.measure,
     "idle_circuits": idle_circuits.measure,
 }

@@ -15,14 +15,12 @@ from trio_p2p._identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 
-ROUND_BYTES = 2**28
 KIB = 2**10
-
-_HOST = "127.0.0.1"
 
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[bytes | bytearray | memoryview]]
 Announce: TypeAlias = Callable[[int], None]
+Address: TypeAlias = tuple[str, int]
 
 
 @attrs.frozen
@@ -30,13 +28,13 @@ class Way:
     """A way to send bytes.
 
     Attributes:
-        open_sender: connects to a port, and gives what sends.
-        open_receiver: announces a port, waits for the sender, and gives what receives.
+        open_sender: connects to an address, and gives what sends.
+        open_receiver: announces a port of a host, waits for the sender, and gives what receives.
         piece_bytes: how much is sent at once.
     """
 
-    open_sender: Callable[[int], AbstractAsyncContextManager[Send]]
-    open_receiver: Callable[[Announce], AbstractAsyncContextManager[Receive]]
+    open_sender: Callable[[Address], AbstractAsyncContextManager[Send]]
+    open_receiver: Callable[[str, Announce], AbstractAsyncContextManager[Receive]]
     piece_bytes: int = 256 * KIB
 
 
@@ -61,28 +59,30 @@ class Chunk:
 
 
 @asynccontextmanager
-async def _open_tcp_sender(port: int) -> AsyncGenerator[Send]:
-    async with await _connect(port) as stream:
+async def _open_tcp_sender(address: Address) -> AsyncGenerator[Send]:
+    async with await trio.open_tcp_stream(*address) as stream:
         yield stream.send_all
 
 
 @asynccontextmanager
-async def _open_tcp_receiver(max_bytes: int, announce: Announce) -> AsyncGenerator[Receive]:
-    async with await _accept(announce) as stream:
+async def _open_tcp_receiver(
+    max_bytes: int, host: str, announce: Announce
+) -> AsyncGenerator[Receive]:
+    async with await _accept(host, announce) as stream:
         yield partial(stream.receive_some, max_bytes)
 
 
 @asynccontextmanager
-async def _open_ssl_sender(port: int) -> AsyncGenerator[Send]:
-    stream = await _connect(port)
+async def _open_ssl_sender(address: Address) -> AsyncGenerator[Send]:
+    stream = await trio.open_tcp_stream(*address)
     context = make_context(_SENDER, _RECEIVER.certificate, server_side=False)
     async with trio.SSLStream(stream, context) as ssl_stream:
         yield ssl_stream.send_all
 
 
 @asynccontextmanager
-async def _open_ssl_receiver(announce: Announce) -> AsyncGenerator[Receive]:
-    stream = await _accept(announce)
+async def _open_ssl_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
+    stream = await _accept(host, announce)
     context = make_context(_RECEIVER, _SENDER.certificate, server_side=True)
     async with trio.SSLStream(stream, context, server_side=True) as ssl_stream:
         await ssl_stream.do_handshake()
@@ -90,8 +90,8 @@ async def _open_ssl_receiver(announce: Announce) -> AsyncGenerator[Receive]:
 
 
 @asynccontextmanager
-async def _open_path_sender(port: int) -> AsyncGenerator[Send]:
-    stream = await _connect(port)
+async def _open_path_sender(address: Address) -> AsyncGenerator[Send]:
+    stream = await trio.open_tcp_stream(*address)
     path = _make_path(stream, _SENDER, _RECEIVER, server_side=False)
     await path.do_handshake()
 
@@ -107,8 +107,8 @@ async def _open_path_sender(port: int) -> AsyncGenerator[Send]:
 
 
 @asynccontextmanager
-async def _open_path_receiver(announce: Announce) -> AsyncGenerator[Receive]:
-    path = _make_path(await _accept(announce), _RECEIVER, _SENDER, server_side=True)
+async def _open_path_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
+    path = _make_path(await _accept(host, announce), _RECEIVER, _SENDER, server_side=True)
     await path.do_handshake()
 
     async def receive() -> bytearray:
@@ -128,31 +128,27 @@ def _make_path(
     return Path(stream, context, server_side=server_side, peer_certificate=certificate)
 
 
-async def _accept(announce: Announce) -> trio.SocketStream:
-    [listener] = await trio.open_tcp_listeners(0, host=_HOST)
+async def _accept(host: str, announce: Announce) -> trio.SocketStream:
+    [listener] = await trio.open_tcp_listeners(0, host=host)
     async with listener:
         announce(listener.socket.getsockname()[1])
         return await listener.accept()
 
 
-async def _connect(port: int) -> trio.SocketStream:
-    return await trio.open_tcp_stream(_HOST, port)
-
-
 @asynccontextmanager
-async def _open_p2p_sender(raw: bool, port: int) -> AsyncGenerator[Send]:
+async def _open_p2p_sender(raw: bool, address: Address) -> AsyncGenerator[Send]:
     options: dict[str, Any] = {"raw": True} if raw else {"path": "direct"}
-    async with open_p2p_stream(_UID, (_HOST, port), **options) as stream:
+    async with open_p2p_stream(_UID, address, **options) as stream:
         yield stream.send_all
 
 
 @asynccontextmanager
-async def _open_p2p_receiver(raw: bool, announce: Announce) -> AsyncGenerator[Receive]:
+async def _open_p2p_receiver(raw: bool, host: str, announce: Announce) -> AsyncGenerator[Receive]:
     options: dict[str, Any] = {"raw": raw}
     async with trio.open_nursery() as nursery:
-        [broker] = await nursery.start(partial(serve_broker, 0, host=_HOST))
+        [broker] = await nursery.start(partial(serve_broker, 0, host=host))
         port = broker.socket.getsockname()[1]
-        async with open_p2p_listener(_UID, (_HOST, port), **options) as listener:
+        async with open_p2p_listener(_UID, (host, port), **options) as listener:
             announce(port)
             async with await listener.accept() as stream:
                 yield partial(stream.receive_some, 256 * KIB) if raw else stream.receive_some
@@ -191,29 +187,33 @@ WAYS = {
 }
 
 
-async def _receive(name: str) -> None:
+async def _receive(name: str, round_bytes: int, host: str) -> None:
     """Print the port, and then a line for each round; until the sender has ended."""
-    async with WAYS[name].open_receiver(partial(print, flush=True)) as receive:
-        missing = ROUND_BYTES
+    async with WAYS[name].open_receiver(host, partial(print, flush=True)) as receive:
+        missing = round_bytes
         while data := await receive():
             missing -= len(data)
             if not missing:
                 print(flush=True)
-                missing = ROUND_BYTES
+                missing = round_bytes
 
 
-async def _send(name: str, port: int) -> None:
+async def _send(name: str, round_bytes: int, address: Address) -> None:
     """Send a round for each line that comes; until no more come."""
     way = WAYS[name]
     piece = bytes(way.piece_bytes)
-    async with way.open_sender(port) as send:
+    async with way.open_sender(address) as send:
         while await trio.to_thread.run_sync(sys.stdin.readline):
-            for _ in range(ROUND_BYTES // way.piece_bytes):
+            for _ in range(round_bytes // way.piece_bytes):
                 await send(piece)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "receiver":
-        trio.run(_receive, sys.argv[2])
+def main(role: str, name: str, round_bytes: str, host: str, port: str = "") -> None:
+    if role == "receiver":
+        trio.run(_receive, name, int(round_bytes), host)
     else:
-        trio.run(_send, sys.argv[2], int(sys.argv[3]))
+        trio.run(_send, name, int(round_bytes), (host, int(port)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

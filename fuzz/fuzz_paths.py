@@ -114,9 +114,9 @@ class Side:
 
     def check(self) -> None:
         session = self.session
-        assert len(session._outgoing._unsent) + len(session._outgoing._unacked) <= WINDOW // 2
-        assert session._incoming._held <= WINDOW // 2
-        assert 0 <= session.room <= WINDOW // 2
+        assert session._incoming._held <= session._incoming.window
+        assert session._outgoing.held + session._incoming.window <= WINDOW
+        assert 0 <= session.room <= WINDOW
         assert session._outgoing._acked <= session._outgoing.sent
 
 

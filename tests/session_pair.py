@@ -74,8 +74,9 @@ class End:
 class Pair:
     """Both sides, the connections that were ever made between them, and the time."""
 
-    def __init__(self, window: int = 1 << 19) -> None:
+    def __init__(self, window: int = 1 << 19, socket_bytes: int = SOCKET_BYTES) -> None:
         self.now = 1000.0
+        self.socket_bytes = socket_bytes
         self.ends = {role: End(role, window) for role in Role}
         self.opener, self.acceptor = self.ends.values()
         self.wires: list[Wire] = []
@@ -132,7 +133,7 @@ class Pair:
     def pump(self, end: End) -> bool:
         """Send what an end has to say, as far as the connection takes it; whether it took any."""
         is_changed = False
-        while end.wire is not None and len(end.wire.in_flight[end.other]) < SOCKET_BYTES:
+        while end.wire is not None and len(end.wire.in_flight[end.other]) < self.socket_bytes:
             pieces = end.session.pieces_to_send(self.now)
             if not pieces:
                 break
@@ -220,8 +221,8 @@ class Pair:
     def _end_if_over(self, end: End) -> None:
         if end.session.is_over and end.wire is not None:
             in_flight = end.wire_to_other
-            if len(in_flight) >= SOCKET_BYTES:  # then it is in the midst of something
-                del in_flight[SOCKET_BYTES:]
+            if len(in_flight) >= self.socket_bytes:  # then it is in the midst of something
+                del in_flight[self.socket_bytes :]
             elif not isinstance(end.session.error, StreamAbortedError):
                 end.say(end.session.farewell())
             end.leave()
@@ -232,10 +233,10 @@ class Pair:
         for end in self.ends.values():
             session, other = end.session, self.ends[end.other]
             outgoing, incoming = session._outgoing, session._incoming
-            half = outgoing._capacity
-            assert len(outgoing._unsent) + len(outgoing._unacked) <= half
-            assert incoming._held <= incoming._window <= half
-            assert 0 <= session.room <= half
+            assert outgoing.held <= outgoing.capacity
+            assert incoming._held <= incoming.window
+            assert outgoing.capacity + incoming.window <= session._window
+            assert 0 <= session.room <= outgoing.capacity
             assert outgoing.sent <= outgoing._limit <= other.session._incoming._given
             assert incoming.received <= other.written
             assert session.error is None
@@ -268,7 +269,7 @@ class LiveLink:
             self._depart()
             events = [arrivals[0][0] for arrivals in self._arrivals.values() if arrivals]
             carried = [end for end in pair.ends.values() if end.wire is not None]
-            free = [end for end in carried if len(end.wire_to_other) < SOCKET_BYTES]
+            free = [end for end in carried if len(end.wire_to_other) < pair.socket_bytes]
             events += [end.session.heartbeat_at() for end in free]
             event = min([until, *events])
             assert all(event < end.session.dead_at() for end in carried)

@@ -187,7 +187,7 @@ async def open_p2p_listener(
             encrypted, nobody proves an identity, and nothing is relayed.
         techniques: by which techniques to be introduced: ``"fast"``, ``"classic"``, ``"relay"``.
         window: how many bytes each stream may hold, sent and not acknowledged, or received and
-            not read; half of them for each direction.
+            not read. A quarter is for either direction at least.
         grace: for how many seconds a stream that has lost its path waits for another one.
 
     Yields:

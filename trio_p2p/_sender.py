@@ -274,7 +274,7 @@ async def open_p2p_stream(
         techniques: by which techniques to be introduced, in this order, until one leads to a
             direct connection: ``"fast"``, ``"classic"``; ``"relay"`` is tried at the same time.
         window: how many bytes the stream may hold, sent and not acknowledged, or received and
-            not read; half of them for each direction.
+            not read. A quarter is for either direction at least.
         grace: for how many seconds the stream waits for another path when it has lost one.
         on_attempt: called with each :class:`Attempt` to connect when it has ended, the
             successful one included, also when the stream looks for another path. Must not raise.

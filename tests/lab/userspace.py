@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from trio_p2p._lab.namespaces import Namespace, NamespacesUnavailableError
-from trio_p2p._lab.networks import INTERNET, Host, Network, Site, internet_uplink
+from trio_p2p._lab.networks import INTERNET, WAN, Host, Network, Site, internet_uplink
 
 from . import router
 
@@ -49,6 +49,11 @@ class UserspaceNetwork(Network):
         """Set how long packets take between two hosts of the network, there and back."""
         between = [self._leaves[_outermost(host)] for host in (one, other)]
         self._tell({"one_way_delay": seconds / 2, "between": between})
+
+    def set_mtu(self, host: Host, size: int) -> None:
+        """Set how long packets may be that leave a host, its router's included."""
+        namespace = _outermost(host)
+        namespace.ip(f"link set {WAN} mtu {size}")
 
     def _attach(self, namespace: Namespace, address: IPv4Address, *behind: IPv4Address) -> None:
         uplink = internet_uplink(namespace, address)

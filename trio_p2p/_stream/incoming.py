@@ -10,36 +10,39 @@ from .byte_queue import ByteQueue, Piece
 from .frames import Kind, header
 
 # Of its window, what has been received or read until the other side is told. To tell more often
-# would cost both more, for each time is a packet.
+# would cost both more, for each time is a packet. But on a long path each one that comes late
+# leaves the sender waiting: so a smaller share suffices when the last time is a while ago.
 TOLD_SHARE = 1 / 2
+LATER_TOLD_SHARE = 1 / 16
+TOLD_TIME = 0.005  # seconds
 
 
 class Incoming:
     """The bytes that the other side sends.
 
     Args:
-        capacity: how many of them to hold at most.
-        window: how many to hold at first. It grows if the path takes more.
+        window: how many of them to hold at most, at first. It grows if the path takes more.
 
     Attributes:
+        window: how many to hold at most, now.
         received: how many have come.
         to_acknowledge: the same, but an end counts as a byte, and a close as two.
         has_ended: whether no more will.
         is_closed: whether the other side does not read any more, either.
     """
 
-    def __init__(self, capacity: int, window: int) -> None:
+    def __init__(self, window: int) -> None:
         self.received = self.to_acknowledge = 0
         self.has_ended = False
         self.is_closed = False
-        self._capacity = capacity
-        self._window = window
+        self.window = window
         self._inbox = ByteQueue()
         self._chunk = bytearray()  # where bytes are put as they come; then it joins the inbox
         self._filled = 0
         self._is_read = True
         self._acknowledged = 0  # as the other side was told
         self._given = window  # the highest limit that it was told
+        self._given_at = 0.0
         self._given_at_growth = 0
         self._gives_again = False
 
@@ -78,19 +81,26 @@ class Incoming:
         self._acknowledged = self.received
         self._gives_again = True
 
-    def add_news(self, pieces: list[Piece], *, is_due: bool) -> None:
+    def add_news(self, pieces: list[Piece], now: float, *, is_due: bool) -> None:
         """Give a limit and acknowledge what came, each if it is worth a packet.
 
         Args:
             pieces: what to say, to be added to.
+            now: the time in seconds.
             is_due: whether something has to be said.
         """
-        enough = self._window * TOLD_SHARE
-        limit = self.received - self._held + self._window
-        gives = self._gives_again or limit - self._given >= enough
-        if gives:
+        enough = self.window * TOLD_SHARE
+        limit = self.received - self._held + self.window
+        more = limit - self._given
+        is_later = now >= self._given_at + TOLD_TIME
+        if gives := (
+            self._gives_again
+            or more >= enough
+            or (is_later and more >= self.window * LATER_TOLD_SHARE)
+        ):
             self._gives_again = False
             self._given = max(self._given, limit)
+            self._given_at = now
             pieces.append(header(Kind.LIMIT, self._given))
         behind = self.to_acknowledge - self._acknowledged
         has_news = behind > 0 and (gives or self.has_ended)
@@ -174,10 +184,15 @@ class Incoming:
         self.is_closed = True
         self.to_acknowledge = offset + 2
 
-    def blocked(self, limit: int) -> None:
-        """The other side has more to send than up to a limit that it was told."""
+    def blocked(self, limit: int, capacity: int) -> None:
+        """The other side has more to send than up to a limit that it was told.
+
+        Args:
+            limit: the limit.
+            capacity: how large the window may become.
+        """
         # The window is too small for the path, if not the application is too slow. Grow once for
         # each time that the other side has used up what it was given since the last growth.
-        if limit >= self._given_at_growth and self._held < self._window // 4:
+        if limit >= self._given_at_growth and self._held < self.window // 4:
             self._given_at_growth = self._given + 1
-            self._window = min(2 * self._window, self._capacity)
+            self.window = max(self.window, min(2 * self.window, capacity))

@@ -18,10 +18,11 @@ class Outgoing:
     """The bytes that this side sends.
 
     Args:
-        capacity: how many of them to hold at most.
+        capacity: see the attribute.
         limit: the offset that the other side takes them up to, until it says more.
 
     Attributes:
+        capacity: how many bytes to hold at most.
         ending: what they end with, EOF or CLOSE; None if there may be more.
         ending_is_acked: whether the other side has got that.
         unacked_since: since when something has not been acknowledged; infinite if all has.
@@ -33,7 +34,7 @@ class Outgoing:
         self.ending_is_acked = False
         self.unacked_since = math.inf
         self.furthest = 0
-        self._capacity = capacity
+        self.capacity = capacity
         self._unsent = ByteQueue()
         self._unacked = ByteQueue()
         self._acked = 0  # offset of the first byte in _unacked
@@ -48,10 +49,14 @@ class Outgoing:
         return self._acked + len(self._unacked)
 
     @property
+    def held(self) -> int:
+        """How many bytes are held now."""
+        return len(self._unsent) + len(self._unacked)
+
+    @property
     def room(self) -> int:
         """How many bytes :meth:`write` would take now."""
-        held = len(self._unsent) + len(self._unacked)
-        return max(0, min(self._capacity, self._limit - self._acked) - held)
+        return max(0, min(self.capacity, self._limit - self._acked) - self.held)
 
     @property
     def _is_waiting(self) -> bool:
@@ -110,7 +115,7 @@ class Outgoing:
 
         Unless the other side gives as much as may be held here anyway.
         """
-        if self._window < self._capacity and self._blocked_at != self._limit:
+        if self._window < self.capacity and self._blocked_at != self._limit:
             self._blocked_at = self._limit
             pieces.append(header(Kind.BLOCKED, self._limit))
 

@@ -25,8 +25,10 @@ from .outgoing import Outgoing
 from .sinks import SessionSink
 from .states import Event as Event, Role as Role, State as State
 
-DEFAULT_WINDOW = 8 * 1024 * 1024  # bytes that a stream holds, half of them for each direction
+DEFAULT_WINDOW = 8 * 1024 * 1024  # bytes that a stream holds
 FIRST_WINDOW = MIN_WINDOW // 2  # may be sent before the other side has said its limit
+# Of the window, for either direction at least; whichever needs it gets the rest.
+RESERVED_SHARE = 1 / 4
 
 
 class Session:
@@ -35,7 +37,7 @@ class Session:
     Args:
         role: which side it is.
         identifier: the session's, chosen by the opener.
-        window: how many bytes to hold at most, half of them for each direction.
+        window: how many bytes to hold at most, of both directions.
         now: the time in seconds, like all ``now`` below.
 
     Attributes:
@@ -54,8 +56,9 @@ class Session:
         self.is_blocked = False
         self.waiting_since: float = math.inf
         self.closed_at: float = math.inf
-        self._outgoing = Outgoing(window // 2, FIRST_WINDOW)
-        self._incoming = Incoming(window // 2, FIRST_WINDOW)
+        self._window = window
+        self._incoming = Incoming(FIRST_WINDOW)
+        self._outgoing = Outgoing(self._outgoing_capacity, FIRST_WINDOW)
         self._leg = Leg(0, b"", now)
         self._former: Leg | None = None  # that is being left, while GREETING on the next
         self._heard = self._leg  # that the frame at hand came over
@@ -192,7 +195,7 @@ class Session:
                 return []
         pieces: list[Piece] = [leg.take_greeting()] if leg.greeting else []
         if self.state is State.ATTACHED:
-            incoming.add_news(pieces, is_due=now >= self.heartbeat_at())
+            incoming.add_news(pieces, now, is_due=now >= self.heartbeat_at())
             if self.is_blocked:
                 outgoing.add_blocked(pieces)
         if self._is_flowing:
@@ -237,6 +240,11 @@ class Session:
         return self._leg.dead_at(self._outgoing.unacked_since)
 
     # Inside.
+
+    @property
+    def _outgoing_capacity(self) -> int:
+        reserved = max(self._incoming.window, int(self._window * RESERVED_SHARE))
+        return self._window - reserved
 
     @property
     def _is_flowing(self) -> bool:
@@ -295,7 +303,9 @@ class Session:
         self._outgoing.limited(frame.number)
 
     def _on_blocked(self, frame: Frame, _now: float) -> None:
-        self._incoming.blocked(frame.number)
+        reserved = max(self._outgoing.held, int(self._window * RESERVED_SHARE))
+        self._incoming.blocked(frame.number, self._window - reserved)
+        self._outgoing.capacity = self._outgoing_capacity
 
     def _on_abort(self, frame: Frame, _now: float) -> None:
         text = frame.payload.decode(errors="replace")

@@ -1,0 +1,124 @@
+"""Pairs of processes, of which one sends and the other one receives."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from operator import attrgetter
+from statistics import median
+from typing import TypeAlias
+
+import attrs
+
+from trio_p2p._lab.namespaces import Namespace
+
+from . import stream_ways
+from .servers import ServerProcess
+
+GIB = 2**30
+
+
+@attrs.frozen
+class Cost:
+    """What one round took, per GiB: seconds, and the CPU seconds of the two processes."""
+
+    seconds: float
+    sender: float
+    receiver: float
+
+    @property
+    def cpu(self) -> float:
+        return self.sender + self.receiver
+
+
+Figure: TypeAlias = Callable[[Cost], float]
+SECONDS, CPU = attrgetter("seconds"), attrgetter("cpu")
+SENDER, RECEIVER = attrgetter("sender"), attrgetter("receiver")
+
+
+@attrs.frozen
+class Places:
+    """Where the two run.
+
+    Attributes:
+        sender: where the sender does.
+        receiver: where the receiver does, and the broker if there is one.
+        host: the receiver's address.
+    """
+
+    sender: Namespace
+    receiver: Namespace
+    host: str
+
+
+class Pair:
+    """The two processes of one way.
+
+    Args:
+        stack: what ends them.
+        places: where they run.
+        name: the way's.
+        round_bytes: how much is sent in a round.
+    """
+
+    def __init__(self, stack: ExitStack, places: Places, name: str, round_bytes: int) -> None:
+        arguments = name, str(round_bytes), places.host
+        self._round_bytes = round_bytes
+        self._receiving = _start(stack, places.receiver, "receiver", *arguments)
+        port = int(_read_line(self._receiving))
+        self._sending = _start(stack, places.sender, "sender", *arguments, str(port))
+        self._receiver = ServerProcess(self._receiving.pid, port)
+        self._sender = ServerProcess(self._sending.pid, port)
+
+    def run(self) -> Cost:
+        """One round."""
+        before = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
+        assert self._sending.stdin is not None
+        print(file=self._sending.stdin, flush=True)
+        _read_line(self._receiving)
+        after = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
+        share = self._round_bytes / GIB
+        return Cost(*((end - start) / share for start, end in zip(before, after, strict=True)))
+
+
+def measure_interleaved(
+    places: Places, names: Sequence[str], round_bytes: int, rounds: int
+) -> dict[str, list[Cost]]:
+    """What each way took in each round; they take turns."""
+    with ExitStack() as stack:
+        pairs = {name: Pair(stack, places, name, round_bytes) for name in names}
+        for pair in pairs.values():
+            pair.run()  # until windows and buffers have grown
+        costs = [{name: pair.run() for name, pair in pairs.items()} for _ in range(rounds)]
+    return {name: [each[name] for each in costs] for name in names}
+
+
+def typical(costs: Sequence[Cost], of: Figure) -> float:
+    return median(map(of, costs))
+
+
+def compare(costs: Sequence[Cost], others: Sequence[Cost], of: Figure) -> float:
+    """How many times the others' it is, rounds being compared with themselves."""
+    return median(of(one) / of(other) for one, other in zip(costs, others, strict=True))
+
+
+def _start(stack: ExitStack, place: Namespace, *arguments: str) -> subprocess.Popen[str]:
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", stream_ways.__name__, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    process = place.call(start)
+    return stack.enter_context(process)  # which closes its input, and waits for it
+
+
+def _read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("a process of the benchmark has failed: see what it printed")
+    return line
