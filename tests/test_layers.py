@@ -55,6 +55,7 @@ PURE = [
     "trio_p2p._stream.leg",
     "trio_p2p._stream.outgoing",
     "trio_p2p._stream.session",
+    "trio_p2p._stream.sinks",
     "trio_p2p._stream.states",
     "trio_p2p._stream.stream_path",
     "trio_p2p._wire.codec",

@@ -131,8 +131,8 @@ class FrameParser:
         self._buffer = memoryview(bytearray(_HEADER.size + MAX_CONTROL_BYTES))
         self._filled = 0
         self._wanted = _HEADER.size
-        self.missing = 0
-        self.offset = 0
+        self.missing: int = 0
+        self.offset: int = 0
 
     def get_buffer(self) -> memoryview:
         """Where the next bytes go that are not DATA."""

@@ -32,10 +32,11 @@ class Incoming:
     """
 
     def __init__(self, window: int) -> None:
-        self.received = self.to_acknowledge = 0
-        self.has_ended = False
-        self.is_closed = False
-        self.window = window
+        self.window: int = window
+        self.received: int = 0
+        self.to_acknowledge: int = 0
+        self.has_ended: bool = False
+        self.is_closed: bool = False
         self._inbox = ByteQueue()
         self._chunk = bytearray()  # where bytes are put as they come; then it joins the inbox
         self._filled = 0

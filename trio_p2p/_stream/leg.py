@@ -42,12 +42,13 @@ class Leg:
     )
 
     def __init__(self, number: int, greeting: bytes, now: float) -> None:
-        self.number = number
-        self.greeting = greeting
-        self.frames = FrameParser()
-        self.last_sent_at = self.last_heard_at = now
-        self.is_greeted = False
-        self.has_told = False
+        self.number: int = number
+        self.greeting: bytes = greeting
+        self.frames: FrameParser = FrameParser()
+        self.last_sent_at: float = now
+        self.last_heard_at: float = now
+        self.is_greeted: bool = False
+        self.has_told: bool = False
 
     def take_greeting(self) -> bytes:
         """The hello if it has not been taken yet, else nothing."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .incoming import Incoming
-    from .leg import Leg
-    from .session import Session
+from .frames import Frame
+from .incoming import Incoming
+from .leg import Leg
 
 
 class Sink(Protocol):
@@ -19,6 +18,19 @@ class Sink(Protocol):
 
     def buffer_updated(self, count: int, /) -> None:
         """So many bytes have been put there, and nobody holds the buffer any more."""
+        ...
+
+
+class FrameHandler(Protocol):
+    """What a session does with frames."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is going to happen."""
+        ...
+
+    def handle_untrusted(self, frame: Frame, leg: Leg, now: float) -> None:
+        """A frame came over one of the session's paths."""
         ...
 
 
@@ -34,7 +46,9 @@ class SessionSink:
 
     __slots__ = ("_incoming", "_leg", "_now", "_session")
 
-    def __init__(self, session: Session, incoming: Incoming, leg: Leg | None, now: float) -> None:
+    def __init__(
+        self, session: FrameHandler, incoming: Incoming, leg: Leg | None, now: float
+    ) -> None:
         self._session = session
         self._incoming = incoming
         self._leg = leg
