@@ -17,7 +17,18 @@ OLDEST_PYTHON = (3, 11)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 FUZZ_SECONDS = 60
 # What is slow, and about the network and not the interpreter: the NAT lab itself, and round trips.
-ONCE = ["tests/test_lab.py", "tests/test_nat_delay.py"]
+ONCE = [
+    "tests/test_classification.py",
+    "tests/test_doctor.py",
+    "tests/test_every_nat.py",
+    "tests/test_lab.py",
+    "tests/test_mapping_cancellation.py",
+    "tests/test_nat_delay.py",
+    "tests/test_nat_pairs.py",
+    "tests/test_real_routers.py",
+    "tests/test_userspace_nats.py",
+    "tests/test_userspace_networks.py",
+]
 FIND_MARKER = """
 from importlib.resources import files
 marker = files("trio_p2p") / "py.typed"

@@ -18,7 +18,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["trio_p2p"]):
-    from trio_p2p._broker.connection import Connection, Outgoing, State
+    from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
     from trio_p2p._broker.quota import RelayLimits
     from trio_p2p._broker.registry import Registry
     from trio_p2p._endpoint import Endpoint
@@ -27,16 +27,21 @@ with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._wire.codec import FrameReader, decode_untrusted, encode
     from trio_p2p._wire.messages import (
         Acknowledge,
+        CallBack,
+        CalledBack,
         ConnectionRequest,
         Hello,
         HolePunched,
         IntroductionRequest,
         JoinRelay,
         Message,
+        Probe,
         Register,
         RelayRequest,
         StreamKind,
+        Update,
     )
+    from trio_p2p._wire.offer import Offer
 
 VECTORS = Path(__file__).parent.parent / "docs" / "vectors.json"
 ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
@@ -53,6 +58,7 @@ class Clients:
             token_bytes=lambda length: next(tokens).to_bytes(length, "big"),
             round_trip=lambda _connection: 0,
             relay=RelayLimits(),
+            probes=Probes({4: 4434}, (ENDPOINT,)),
         )
         self.connections = [self.registry.connected(ENDPOINT, 0.0) for _ in range(CONNECTIONS)]
         self.readers = [FrameReader() for _ in range(CONNECTIONS)]
@@ -68,6 +74,8 @@ class Clients:
                 message = decode_untrusted(payload)
                 self.check(self.registry.received(connection, message, 0.0))
                 repr(message)  # the log
+                if connection.state is State.CALLED and reader.is_empty:
+                    self.check(self.registry.called_back(connection, CalledBack()))
         except RemoteProtocolError as error:
             self.check(self.registry.violated(connection, error))
         for number, other in enumerate(self.connections):
@@ -95,12 +103,14 @@ class Clients:
         assert self.registry.uids == {c.uid for c in holders}
         assert len(self.registry.uids) == len(holders)
         assert self.registry.pending_introductions == len(waiting)
+        assert self.registry.calls == sum(c.state is State.CALLED for c in self.connections)
 
     def end_all(self) -> None:
         for index in range(CONNECTIONS):
             self.end(index)
         assert not self.registry.uids
         assert not self.registry.pending_introductions
+        assert not self.registry.calls
 
 
 def feed(data: bytes) -> None:
@@ -169,6 +179,8 @@ def introductions() -> list[bytes]:
     script.say(0, Hello())
     challenge = script.last(Hello).challenge
     script.say(0, Register("alice", certificate, identity.sign_registration(challenge, "alice")))
+    script.say(0, Update(Offer(birthday=False)))
+    script.say(3, Hello(), Probe(), CallBack())
     script.say(1, Hello(), request("classic"))
     identifier = script.last(ConnectionRequest).introduction
     script.say(2, Hello(), Acknowledge(identifier))

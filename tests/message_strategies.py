@@ -6,19 +6,32 @@ import attrs
 from hypothesis import strategies as st
 
 from trio_p2p._endpoint import Endpoint
+from trio_p2p._errors import Outcome
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ID_BYTES,
     MAX_CERTIFICATE_BYTES,
     MAX_COUNT,
+    MAX_PROBES,
     MAX_ROUND_TRIP,
     MAX_UID_BYTES,
     MESSAGE_TYPES,
     NONCE_BYTES,
     SIGNATURE_BYTES,
+    CallSource,
     Message,
     RefusalCode,
     StreamKind,
+)
+from trio_p2p._wire.offer import (
+    MAX_CANDIDATES,
+    MAX_STEP,
+    Allocation,
+    Behaviour,
+    Candidate,
+    CandidateKind,
+    Nat,
+    Offer,
 )
 
 
@@ -34,6 +47,21 @@ _numbers = st.integers(0, 2**32 - 1)
 
 uids = st.text(_printable, min_size=1, max_size=MAX_UID_BYTES // 4)
 endpoints = st.builds(Endpoint, st.ip_addresses(), st.integers(1, 65535)).filter(_is_not_mapped)
+
+offers = st.builds(
+    Offer,
+    st.builds(
+        Nat,
+        st.none() | st.sampled_from(Behaviour),
+        st.none() | st.sampled_from(Behaviour),
+        st.none() | st.sampled_from(Allocation),
+        st.integers(-MAX_STEP, MAX_STEP),
+    ),
+    st.lists(
+        st.builds(Candidate, st.sampled_from(CandidateKind), endpoints), max_size=MAX_CANDIDATES
+    ).map(tuple),
+    st.booleans(),
+)
 
 _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "version": st.integers(0, 2**16 - 1),
@@ -51,6 +79,12 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "bytes_per_second": st.integers(1, MAX_COUNT),
     "max_bytes": st.integers(1, MAX_COUNT),
     "nonce": st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES),
+    "offer": offers,
+    "probe_port": st.integers(1, 65535),
+    "probes": st.lists(endpoints, max_size=MAX_PROBES).map(tuple),
+    "source": st.sampled_from(CallSource),
+    "same_address": st.sampled_from(Outcome),
+    "other_address": st.sampled_from(Outcome),
     "round_trip": st.integers(0, MAX_ROUND_TRIP),
     "code": st.sampled_from(RefusalCode),
     "reason": _texts,

@@ -3,6 +3,7 @@
 import logging
 from ipaddress import IPv4Address
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -13,19 +14,25 @@ from trio_p2p._endpoint import Endpoint
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._wire.messages import (
     Acknowledge,
+    CallBack,
+    CalledBack,
     ConnectionRequest,
     Hello,
     HolePunched,
     KeepAlive,
     Kill,
     Message,
+    Observed,
+    Probe,
     ReceiverEndpoint,
     RefusalCode,
     Register,
     Registered,
     RelayRequest,
     SenderEndpoint,
+    Update,
 )
+from trio_p2p._wire.offer import Behaviour, Nat, Offer
 
 from .raw_client import (
     MemoryBroker,
@@ -315,6 +322,52 @@ async def test_everything_may_come_byte_by_byte(autojump_clock: MockClock) -> No
             await settle()
         messages = await receiver.wait_closed()
         assert [message.type for message in messages] == ["registered"]
+
+
+# Probes.
+
+
+async def test_probe_takes_one_round_trip(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as client:
+        await client.send(Hello(), Probe())
+        greeting = await client.receive(Hello)
+        observed = await client.receive(Observed)
+        assert observed.endpoint == greeting.endpoint == Endpoint(IPv4Address("203.0.113.2"), 40000)
+        assert await seconds_until_closed(client) == pytest.approx(5, abs=1e-3)
+
+
+async def test_broker_without_probes_does_not_call_back(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as client:
+        await client.send(Hello(), Probe(), CallBack())
+        assert (await client.receive(Hello)).probe_port is None
+        await client.receive(Observed)
+        assert await client.wait_closed() == [CalledBack()]
+
+
+# Offers.
+
+
+async def test_offers_are_passed_on(autojump_clock: MockClock) -> None:
+    async with (
+        open_memory_broker() as broker,
+        broker.connect() as receiver,
+        broker.connect() as sender,
+    ):
+        own, other = Offer(Nat(Behaviour.ADDRESS_DEPENDENT)), Offer(birthday=False)
+        await receiver.register("alice")
+        await receiver.send(Update(own))
+        await sender.greet()
+        await sender.send(attrs.evolve(request(0, "alice", "fast"), offer=other))
+        assert (await receiver.receive(SenderEndpoint)).offer == other
+        assert (await sender.receive(ReceiverEndpoint)).offer == own
+
+
+async def test_update_counts_as_a_sign_of_life(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as receiver:
+        await receiver.register("alice")
+        await trio.sleep(50)
+        await receiver.send(Update())
+        assert await seconds_until_closed(receiver) == pytest.approx(65, abs=1e-3)
 
 
 # Farewells.

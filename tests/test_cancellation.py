@@ -329,7 +329,9 @@ async def open_switching_sender(
         return await open_over_new_link(broker, round_)
 
     may_be_direct = trio.Event()
-    options = SenderOptions.parse(broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE)
+    options = SenderOptions.parse(
+        broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE, birthday=True
+    )
     async with open_background_nursery() as nursery:
         yield P2PSender(options, nursery, open_in_round), may_be_direct
 

@@ -46,4 +46,4 @@ def test_other_role(role: Role) -> None:
 
 def test_secrets_are_not_shown() -> None:
     made = proofs(bytes(NONCE_BYTES), Role.SENDER)
-    assert repr(made) == repr(Proofs(b"something", b"else"))
+    assert repr(made) == repr(Proofs(b"something", b"else", b"more"))

@@ -16,12 +16,16 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._errors import Outcome, RemoteProtocolError
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, FrameReader, decode_untrusted, encode
 from trio_p2p._wire.messages import (
     MAX_ROUND_TRIP,
     MESSAGE_TYPES,
     Acknowledge,
+    CallBack,
+    Called,
+    CalledBack,
+    CallSource,
     ConnectionRequest,
     Hello,
     HolePunched,
@@ -38,9 +42,19 @@ from trio_p2p._wire.messages import (
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Update,
+)
+from trio_p2p._wire.offer import (
+    NO_OFFER,
+    Allocation,
+    Behaviour,
+    Candidate,
+    CandidateKind,
+    Nat,
+    Offer,
 )
 
-from .message_strategies import message_strategy
+from .message_strategies import message_strategy, offers
 
 VECTORS = json.loads((Path(__file__).parent.parent / "docs" / "vectors.json").read_text("utf-8"))
 HEX = "hex:"
@@ -83,21 +97,60 @@ def wire_value(value: Any) -> Any:
             return HEX + value.hex()
         case Endpoint():
             return [HEX + value.address.packed.hex(), value.port]
+        case Offer(nat, candidates, birthday):
+            return [
+                [nat.mapping, nat.filtering, nat.allocation, nat.step],
+                [[each.kind, *wire_value(each.endpoint)] for each in candidates],
+                birthday,
+            ]
         case tuple():
-            return list(value)
+            return [wire_value(each) for each in value]
         case _:
             return value
+
+
+def is_written(name: str, value: Any) -> bool:
+    return value is not None and (name, value) not in {("probes", ()), ("offer", NO_OFFER)}
 
 
 def vector_of(message: Message) -> dict[str, Any]:
     """A message as the vectors write it."""
     fields = {name: getattr(message, name) for name in attrs.fields_dict(type(message))}
-    written = {name: wire_value(value) for name, value in fields.items() if value is not None}
+    written = {name: wire_value(value) for name, value in fields.items() if is_written(name, value)}
     return {"type": message.type, **written}
+
+
+KINDS: dict[str, type[enum.StrEnum]] = {
+    "code": RefusalCode,
+    "stream": StreamKind,
+    "source": CallSource,
+    "same_address": Outcome,
+    "other_address": Outcome,
+}
+
+
+def offer_of(value: Any) -> Offer:
+    (mapping, filtering, allocation, step), candidates, birthday = value
+    nat = Nat(
+        mapping and Behaviour(mapping),
+        filtering and Behaviour(filtering),
+        allocation and Allocation(allocation),
+        step,
+    )
+    return Offer(
+        nat,
+        tuple(
+            Candidate(CandidateKind(kind), field_value("endpoint", endpoint))
+            for kind, *endpoint in candidates
+        ),
+        birthday,
+    )
 
 
 def field_value(name: str, value: Any) -> Any:
     match value:
+        case list() if name == "offer":
+            return offer_of(value)
         case str() if value.startswith(HEX):
             return bytes.fromhex(value.removeprefix(HEX))
         case [str(packed), int(port)]:
@@ -105,10 +158,9 @@ def field_value(name: str, value: Any) -> Any:
             is_4 = len(address) == 4
             return Endpoint(IPv4Address(address) if is_4 else IPv6Address(address), port)
         case list():
-            return tuple(value)
+            return tuple(field_value("", each) for each in value)
         case _:
-            kinds: dict[str, type[enum.StrEnum]] = {"code": RefusalCode, "stream": StreamKind}
-            return kinds[name](value) if name in kinds else value
+            return KINDS[name](value) if name in KINDS else value
 
 
 def message_of(vector: dict[str, Any]) -> Message:
@@ -169,12 +221,13 @@ def test_vectors_cover_every_message_field_and_code() -> None:
         mine = [message for message in written if message["type"] == cls.type]
         for field in attrs.fields(cls):
             assert any(field.name in message for message in mine), (cls, field.name)
-            if field.default is None:
+            if not is_written(field.name, field.default):
                 assert any(field.name not in message for message in mine), (cls, field.name)
         assert any(vector["why"].startswith(f"{cls.type}:") for vector in VECTORS["invalid"]) or (
             not attrs.fields(cls)
         )
     assert {m["code"] for m in written if m["type"] == "refused"} == set(RefusalCode)
+    assert {m["source"] for m in written if m["type"] == "called"} == set(CallSource)
 
 
 # Properties.
@@ -263,6 +316,46 @@ def test_unknown_fields_are_ignored(message: Message, unknown: dict[str, int]) -
 
 
 # Bounds.
+
+
+@pytest.mark.parametrize("depth", [1000, 1025])
+@pytest.mark.parametrize("header", [b"\x91", b"\x81\xa0"], ids=["arrays", "maps"])
+@pytest.mark.parametrize("place", range(8))
+def test_deep_nesting_in_any_place_of_an_offer(depth: int, header: bytes, place: int) -> None:
+    nested = header * min(depth, 3800 // len(header)) + b"\xc0"
+    parts = [payload_of(each) for each in (None, None, None, 0, "host", bytes(4), 443, True)]
+    parts[place] = nested
+    nat, candidate = b"\x94" + b"".join(parts[:4]), b"\x93" + b"".join(parts[4:7])
+    offer = b"\x93" + nat + b"\x91" + candidate + parts[7]
+    payload = b"\x82" + payload_of("type") + payload_of("update") + payload_of("offer") + offer
+    with pytest.raises(RemoteProtocolError):
+        read([frame_of(payload)])
+
+
+@given(anything)
+def test_any_offer_raises_one_exception_only(value: object) -> None:
+    with suppress(RemoteProtocolError):
+        decode_untrusted(payload_of({"type": "update", "offer": value}))
+
+
+@given(offers, anything, st.integers(0, 7))
+def test_offer_with_any_part_spoilt(offer: Offer, value: object, place: int) -> None:
+    nat, candidates, birthday = wire_value(offer)
+    candidate = [*(candidates[0] if candidates else ["host", b"", 443])]
+    candidate[1] = bytes(4)
+    parts = [*nat, *candidate, birthday]
+    parts[place] = value
+    spoilt = [parts[:4], [parts[4:7]], parts[7]]
+    with suppress(RemoteProtocolError):
+        decoded = decode_untrusted(payload_of({"type": "update", "offer": spoilt}))
+        assert read([encode(decoded)]) == [decoded]
+
+
+def test_offer_that_says_nothing_is_one_object_for_all() -> None:
+    for said in ({}, {"offer": [[None, None, None, 0], [], True]}):
+        update = decode_untrusted(payload_of({"type": "update", **said}))
+        assert isinstance(update, Update)
+        assert update.offer is NO_OFFER
 
 
 @pytest.mark.parametrize("depth", [1000, 1025])
@@ -379,12 +472,13 @@ ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
         SenderEndpoint(ENDPOINT, b"S" * 32, b"S" * 200),
         ReceiverEndpoint(0, ENDPOINT, b"S" * 32, b"S" * 200),
         RelayRequest(b"S" * 16, b"S" * 200),
+        Called(b"S" * 32, CallSource.SAME_ADDRESS),
         JoinRelay(b"S" * 16),
         Relayed(b"S" * 16, b"S" * 200),
     ],
 )
 def test_secrets_are_not_shown(message: Message) -> None:
-    assert "SS" not in repr(message)
+    assert "SSS" not in repr(message)
 
 
 def test_defaults_are_what_an_absent_field_means() -> None:
@@ -394,3 +488,5 @@ def test_defaults_are_what_an_absent_field_means() -> None:
     assert MAX_ROUND_TRIP == 60 * 1_000_000
     assert Relayed(bytes(16)).bytes_per_second is None
     assert Relayed(bytes(16)).max_bytes is None
+    assert decode_untrusted(payload_of({"type": "called_back"})) == CalledBack(None, None)
+    assert decode_untrusted(payload_of({"type": "call_back"})) == CallBack()

@@ -1,5 +1,6 @@
 """The shell tools, as a user runs them: real processes, joined by pipes."""
 
+import argparse
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +21,11 @@ import trio
 from trio_p2p import Identity, Outcome, P2PError, PeerId, Technique
 from trio_p2p._commands import broker as broker_command, main as main_command
 from trio_p2p._commands.run import CommandError, run_command
+from trio_p2p._wire.messages import Hello
 
 from .commands import SECONDS, BrokerTool, Tool, command, end_both, open_broker
 from .lab import Answer, KernelNetwork, Nat, popen
+from .raw_client import RawClient
 
 MEBIBYTE = 1_048_576
 STOPPING = [signal.SIGINT, signal.SIGTERM]
@@ -651,7 +655,7 @@ def read_report(path: Path) -> dict[str, Any]:
         for endpoint in (one["local"], one["remote"]):
             assert endpoint is None or re.fullmatch(r"[0-9.]+:[0-9]+", endpoint)
     for attempt in report["attempts"]:
-        assert attempt.keys() == {*ENDS, "outcome", "seconds"}
+        assert attempt.keys() == {*ENDS, "route", "outcome", "seconds"}
         assert attempt["outcome"] in set(Outcome)
     assert_path_changes(report)
     return report
@@ -713,6 +717,7 @@ def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
         for line in sender.errors:
             if b"a stream's path is direct" in line:
                 break
+        time.sleep(0.2)  # it is logged a moment before it is noted for the report
         receiver.process.kill()
         code, _, errors = sender.end()
     assert code == 1
@@ -741,6 +746,7 @@ def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_pa
             "technique": "classic",
             "local": None,
             "remote": None,
+            "route": "reflexive",
             "outcome": "not introduced",
         }
 
@@ -879,7 +885,8 @@ def test_port_in_use(broker: BrokerTool) -> None:
     assert (code, output) == (1, b"")
     assert_sentence(
         errors,
-        f"cannot listen on port {port} of 127.0.0.1 (Address already in use): choose others",
+        f"cannot listen on port {port} or {int(port) + 1} of 127.0.0.1 (Address already in use): "
+        "choose others",
         program="trio-p2p-broker",
     )
 
@@ -888,10 +895,52 @@ def test_quiet_broker_on_all_interfaces() -> None:
     with Tool(*command("trio-p2p-broker", "--port", "0")) as broker:
         line = broker.errors.readline().decode()
         assert re.fullmatch(r"trio-p2p-broker: listening on (0\.0\.0\.0|\[::\]):\d+\n", line)
+        # At most one more line, for the other address family; and the same for probes.
+        for _ in range(2):
+            if "answering" not in line:
+                line = broker.errors.readline().decode()
+        assert re.fullmatch(r"trio-p2p-broker: answering probes on \S+:\d+\n", line)
         code, output, errors = broker.signal(signal.SIGTERM)
     assert (code, output) == (0, b"")
-    # At most one more line, for the other address family.
-    assert re.fullmatch(r"(trio-p2p-broker: listening on \S+\n)?", errors)
+    assert re.fullmatch(r"(trio-p2p-broker: answering probes on \S+\n)?", errors)
+
+
+def greeting_of(*options: str) -> Hello:
+    """How a broker with these options greets."""
+
+    async def greet(address: str) -> Hello:
+        host, _, port = address.rpartition(":")
+        async with RawClient(await trio.open_tcp_stream(host, int(port))) as client:
+            await client.send(Hello())
+            return await client.receive(Hello)
+
+    with open_broker(*options) as broker:
+        return trio.run(greet, broker.address)
+
+
+def test_broker_says_where_to_probe() -> None:
+    assert greeting_of().probe_port is not None
+    assert greeting_of("--no-probes").probe_port is None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = [f"--probe-port={port}", "--probe-at=127.0.0.2:4433", "--probe-at=[::1]:4434"]
+    greeting = greeting_of(*options)
+    assert greeting.probe_port == port
+    assert [str(endpoint) for endpoint in greeting.probes] == ["127.0.0.2:4433", "[::1]:4434"]
+
+
+@pytest.mark.parametrize(("port", "expected"), [("0", 0), ("4433", 4434), ("65535", 0)])
+def test_port_for_probes_is_the_next_one(port: str, expected: int) -> None:
+    options = argparse.Namespace(port=int(port), probe_port=None, no_probes=False)
+    assert broker_command._probe_port(options) == expected
+
+
+def test_place_to_probe_that_is_none() -> None:
+    argv = command("trio-p2p-broker", "--port=0", "--host=127.0.0.1", "--probe-at=nowhere")
+    with Tool(*argv) as broker:
+        code, output, errors = broker.end()
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, "'nowhere' is no broker: give HOST:PORT", program="trio-p2p-broker")
 
 
 def test_verbose(broker: BrokerTool, uid: str) -> None:
@@ -910,7 +959,8 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
 @pytest.mark.parametrize(
     ("main", "arguments", "words"),
     [
-        (main_command.main, [], ["listen", "connect", "demo", "id"]),
+        (main_command.main, [], ["listen", "connect", "demo", "id", "doctor"]),
+        (main_command.main, ["doctor"], ["BROKER", "$TRIO_P2P_BROKER", "--json", "--verbose"]),
         (
             main_command.main,
             ["listen"],
@@ -925,6 +975,7 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
         (main_command.main, ["id"], ["--identity FILE"]),
         (main_command.main, ["demo"], ["--nat"]),
         (broker_command.main, [], ["--host", "--port", "4433", "--no-relay", "--verbose"]),
+        (broker_command.main, [], ["--probe-port PORT", "--probe-at HOST:PORT", "--no-probes"]),
     ],
 )
 def test_help(
@@ -953,6 +1004,7 @@ def test_behind_nats(
     with popen(public.host, *broker_argv) as broker:
         assert broker.stderr is not None
         address = ["--broker", broker.stderr.readline().split()[-1]]
+        assert "answering probes" in broker.stderr.readline()
         listen_argv = command("trio-p2p", "listen", uid, "-v", *address)
         options = [*address, "--no-relay", "--report", str(file)]
         connect_argv = command("trio-p2p", "connect", uid, *options)

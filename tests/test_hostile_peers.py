@@ -39,6 +39,7 @@ from trio_p2p._endpoint import Endpoint, endpoint_of
 from trio_p2p._introduction import Introduction, _Race, connect_introduced
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
 from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
+from trio_p2p._nat.ladder import Side
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
@@ -64,6 +65,7 @@ from trio_p2p._wire.messages import (
     SenderEndpoint,
     StreamKind,
 )
+from trio_p2p._wire.offer import NO_OFFER
 
 from .loopback import (
     HOST,
@@ -797,6 +799,12 @@ async def test_whoever_comes_to_a_sender_from_elsewhere_is_asked() -> None:
         await trio.aclose_forcefully(honest)
 
 
+def introduction_to(sender: Endpoint, nonce: bytes) -> Introduction:
+    """What a receiver makes of what the broker says."""
+    message = SenderEndpoint(sender, nonce, CERTIFICATE)
+    return Introduction.of(Technique.FAST, message, Side(sender, NO_OFFER))
+
+
 async def test_sender_that_nominates_two_connections_gets_one() -> None:
     nonce = b"n" * NONCE_BYTES
     proof = proofs(nonce, Role.SENDER).own
@@ -806,7 +814,7 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
         told = endpoint_of(clients[0].socket.getsockname())
         for client in clients:
             await client.send_all(proof)
-        introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, CERTIFICATE, 0.0)
+        introduction = introduction_to(told, nonce)
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
                 base, introduction, guard_hops=5, on_attempt=lambda _: None
@@ -825,7 +833,7 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
 async def test_second_connection_nominated_in_the_same_instant_is_not_taken() -> None:
     told = Endpoint(IPv4Address("192.0.2.1"), 1)
     nonce = b"n" * NONCE_BYTES
-    introduction = Introduction(Technique.FAST, Role.RECEIVER, told, nonce, CERTIFICATE, 0.0)
+    introduction = introduction_to(told, nonce)
     race = _Race(introduction, lambda _: None)
     race.scope = trio.CancelScope()
     first, second = trio.socket.socketpair()

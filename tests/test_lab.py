@@ -8,84 +8,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
+from trio_p2p._lab.networks import INTERNET
+
 from .lab import (
     Answer,
-    Host,
     KernelNetwork,
     Nat,
     NatKind,
     Network,
+    SymmetricKind,
     UserspaceNetwork,
     popen,
     run,
     running,
     start,
 )
+from .lab.sockets import (
+    ANSWER_SECONDS,
+    Endpoint,
+    dial,
+    endpoint_of,
+    exchange,
+    make_listener,
+    make_socket,
+    offender,
+    start_connecting,
+    wait_connected,
+)
 
 REPOSITORY = Path(__file__).parent.parent
-ANSWER_SECONDS = 5.0
 SILENCE_SECONDS = 0.3
 RETRANSMITTED_SECONDS = 1.5  # the first time after 1 s
-IP_RECVERR = 11
-IP_MINTTL = 21
-FULL_TTL = 64
-
-Endpoint = tuple[str, int]
-
-
-def make_socket(host: Host, port: int = 0) -> socket.socket:
-    """A socket of the host, bound to a port that others may share."""
-
-    def make() -> socket.socket:
-        made = socket.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind((str(host.host_address), port))
-        return made
-
-    return host.host.call(make)
-
-
-def make_listener(host: Host, port: int = 0) -> socket.socket:
-    listener = make_socket(host, port)
-    listener.listen()
-    return listener
-
-
-def endpoint_of(host: Host, bound: socket.socket) -> Endpoint:
-    """Where the internet finds a socket, as its port is kept."""
-    return str(host.public_address), bound.getsockname()[1]
-
-
-def dial(host: Host, target: Endpoint, *, port: int = 0, seconds: float = ANSWER_SECONDS) -> int:
-    """What a connection attempt ends with: 0, an errno, or ETIMEDOUT after so many seconds."""
-    with make_socket(host, port) as dialler:
-        return wait_connected(start_connecting(dialler, target), seconds)
-
-
-def start_connecting(
-    dialler: socket.socket, target: Endpoint, *, ttl: int = FULL_TTL, min_ttl: int = 0
-) -> socket.socket:
-    """Send a SYN with a TTL; what comes later has the full one."""
-    dialler.setblocking(False)
-    dialler.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
-    dialler.setsockopt(socket.IPPROTO_IP, IP_MINTTL, min_ttl)
-    assert dialler.connect_ex(target) == errno.EINPROGRESS
-    dialler.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, FULL_TTL)
-    return dialler
-
-
-def wait_connected(dialler: socket.socket, seconds: float = ANSWER_SECONDS) -> int:
-    _, writable, _ = select.select([], [dialler], [], seconds)
-    if not writable:
-        return errno.ETIMEDOUT
-    return dialler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 # What the NATs do
@@ -118,11 +77,15 @@ NOBODY, KNOWN_ADDRESS, ANYBODY = range(3)
     [
         (NatKind.PUBLIC, NOBODY),
         (NatKind.MASQUERADE, NOBODY),
+        (SymmetricKind.SEQUENTIAL, NOBODY),
+        (SymmetricKind.RANDOM, NOBODY),
         (NatKind.ADDRESS_DEPENDENT_FILTERING, KNOWN_ADDRESS),
         (NatKind.ENDPOINT_INDEPENDENT_FILTERING, ANYBODY),
     ],
 )
-def test_filtering_lets_in(kernel_network: KernelNetwork, kind: NatKind, admitted: int) -> None:
+def test_filtering_lets_in(
+    kernel_network: KernelNetwork, kind: NatKind | SymmetricKind, admitted: int
+) -> None:
     known, stranger = kernel_network.add_host(), kernel_network.add_host()
     site = kernel_network.add_site(Nat(kind, Answer.RST))
     with (
@@ -134,12 +97,33 @@ def test_filtering_lets_in(kernel_network: KernelNetwork, kind: NatKind, admitte
         assert dial(known, target) == errno.ECONNREFUSED
         assert dial(stranger, target) == errno.ECONNREFUSED
         start_connecting(dialler, endpoint_of(known, contact))
-        assert wait_connected(dialler) == 0
-        assert (dial(known, target) == 0) is (admitted >= KNOWN_ADDRESS)
-        assert (dial(stranger, target) == 0) is (admitted == ANYBODY)
+        accepted, mapped = contact.accept()
+        accepted.close()
+        assert (dial(known, mapped) == 0) is (admitted >= KNOWN_ADDRESS)
+        assert (dial(stranger, mapped) == 0) is (admitted == ANYBODY)
 
 
-@pytest.mark.parametrize("kind", NatKind)
+@pytest.mark.parametrize("kind", SymmetricKind)
+def test_symmetric_nat_gives_each_connection_a_port(
+    kernel_network: KernelNetwork, kind: SymmetricKind
+) -> None:
+    host, site = kernel_network.add_host(), kernel_network.add_site(Nat(kind))
+    port, ports = 0, list[int]()
+    with ExitStack() as stack:
+        for _ in range(4):
+            listener = stack.enter_context(make_listener(host))
+            dialler = stack.enter_context(make_socket(site, port))
+            port = dialler.getsockname()[1]
+            start_connecting(dialler, endpoint_of(host, listener))
+            accepted, remote = listener.accept()
+            stack.enter_context(accepted)
+            ports.append(remote[1])
+    assert len({*ports, port}) == 5
+    is_sequential = ports == list(range(ports[0], ports[0] + 4))
+    assert is_sequential is (kind is SymmetricKind.SEQUENTIAL)
+
+
+@pytest.mark.parametrize("kind", [*NatKind, *SymmetricKind])
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
@@ -149,7 +133,7 @@ def test_filtering_lets_in(kernel_network: KernelNetwork, kind: NatKind, admitte
     ],
 )
 def test_answer_to_unsolicited_syn(
-    kernel_network: KernelNetwork, kind: NatKind, answer: Answer, outcome: int
+    kernel_network: KernelNetwork, kind: NatKind | SymmetricKind, answer: Answer, outcome: int
 ) -> None:
     host, site = kernel_network.add_host(), kernel_network.add_site(Nat(kind, answer))
     with make_listener(site) as listener:
@@ -159,21 +143,13 @@ def test_answer_to_unsolicited_syn(
 # What the internet does
 
 
-@pytest.mark.parametrize(("ttl", "outcome"), [(1, "router"), (2, "internet"), (3, "other router")])
-def test_time_to_live(network: Network, ttl: int, outcome: str) -> None:
+def test_time_to_live(network: Network) -> None:
     site, other = network.add_site(Nat()), network.add_site(Nat(answer=Answer.RST))
-    offenders = {"router": str(site.host_address - 1), "internet": "198.51.100.1"}
+    target = str(other.public_address), 1
+    assert offender(site, target, 1) == site.host_address - 1
+    assert offender(site, target, 2) == INTERNET
     with make_socket(site) as dialler:
-        dialler.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        start_connecting(dialler, (str(other.public_address), 1), ttl=ttl)
-        error = wait_connected(dialler)
-        if outcome in offenders:
-            assert error == errno.EHOSTUNREACH
-            _, [(_, _, report)], _, _ = dialler.recvmsg(0, 512, socket.MSG_ERRQUEUE)
-            # struct sock_extended_err, and the offender as a struct sockaddr_in
-            assert str(IPv4Address(report[20:24])) == offenders[outcome]
-        else:
-            assert error == errno.ECONNREFUSED
+        assert wait_connected(start_connecting(dialler, target, ttl=3)) == errno.ECONNREFUSED
 
 
 def test_unknown_address_is_unreachable(network: Network) -> None:
@@ -307,14 +283,6 @@ def test_guarded_syn_costs_no_time(userspace_network: UserspaceNetwork) -> None:
         assert wait_connected(dialler) == 0
         assert 0.040 <= time.monotonic() - began < 0.090
         exchange(puncher, dialler)
-
-
-def exchange(one: socket.socket, other: socket.socket) -> None:
-    for sending, receiving in [(one, other), (other, one)]:
-        sending.setblocking(True)
-        sending.send(b"hello")
-        receiving.settimeout(ANSWER_SECONDS)
-        assert receiving.recv(5) == b"hello"
 
 
 # Programs in the lab

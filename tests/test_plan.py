@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p._errors import Outcome
-from trio_p2p._nat.plan import MIN_HOLD, PATIENCE_GROWTH, UNMEASURED_ROUND_TRIP, PunchPlan
+from trio_p2p._nat.plan import (
+    MAX_PAUSE,
+    MIN_HOLD,
+    PATIENCE_GROWTH,
+    UNMEASURED_ROUND_TRIP,
+    PunchPlan,
+)
 
 FAILURES = [outcome for outcome in Outcome if outcome is not Outcome.CONNECTED]
 ANSWERED = [Outcome.REFUSED, Outcome.UNREACHABLE]
@@ -62,7 +68,7 @@ def test_guard_lives_one_hop_at_least_and_changes_by_one_hop_at_most(
 
 
 @given(st.integers(1, 64), round_trips, histories, fractions)
-def test_patience_grows_with_silence_only_and_pauses_stay_within_it(
+def test_patience_grows_with_silence_only_and_pauses_are_bounded(
     hops: int, round_trip: float, history: list[Outcome], fraction: float
 ) -> None:
     for plan in (
@@ -74,7 +80,18 @@ def test_patience_grows_with_silence_only_and_pauses_stay_within_it(
             plan.failed(outcome)
             growth = PATIENCE_GROWTH if outcome is Outcome.SILENT else 1
             assert plan.patience == pytest.approx(growth * before)
-            assert 0 <= plan.pause <= plan.patience
+            assert 0 <= plan.pause <= 1.5 * MAX_PAUSE
+
+
+def test_pauses_grow_while_the_peer_refuses_at_once() -> None:
+    plan = PunchPlan.dial(0.1, half)
+    pauses: list[float] = []
+    for _ in range(20):
+        plan.failed(Outcome.REFUSED)
+        pauses.append(plan.pause)
+    assert pauses[0] < plan.patience
+    assert pauses == sorted(pauses)
+    assert sum(pauses) > 10
 
 
 def test_silence_is_answered_without_a_pause() -> None:

@@ -32,6 +32,7 @@ NAMES = {
     "RelayError",
     "RelayLimits",
     "RemoteProtocolError",
+    "Route",
     "StreamAbortedError",
     "StreamPath",
     "Technique",

@@ -4,6 +4,7 @@ import itertools
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
@@ -14,7 +15,15 @@ from hypothesis.stateful import (
     rule,
 )
 
-from trio_p2p._broker.connection import Connection, Outgoing, State
+from trio_p2p._broker.call_quota import (
+    CALLS_PER_WINDOW,
+    MAX_CALLS,
+    MAX_NETWORKS,
+    WINDOW_TIME,
+    CallQuota,
+)
+from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
+from trio_p2p._broker.prober import PROBE_TIME
 from trio_p2p._broker.quota import Grant, RelayLimits
 from trio_p2p._broker.registry import (
     INTRODUCTION_TIME,
@@ -23,7 +32,7 @@ from trio_p2p._broker.registry import (
     Registry,
 )
 from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import RemoteProtocolError, Technique
+from trio_p2p._errors import Outcome, RemoteProtocolError, Technique
 from trio_p2p._identity import Identity
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
@@ -36,6 +45,10 @@ from trio_p2p._wire.messages import (
     SIGNATURE_BYTES,
     VERSION,
     Acknowledge,
+    CallBack,
+    Called,
+    CalledBack,
+    CallSource,
     ConnectionRequest,
     Hello,
     HolePunched,
@@ -44,6 +57,8 @@ from trio_p2p._wire.messages import (
     KeepAlive,
     Kill,
     Message,
+    Observed,
+    Probe,
     ReceiverEndpoint,
     RefusalCode,
     Refused,
@@ -53,14 +68,25 @@ from trio_p2p._wire.messages import (
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Update,
+)
+from trio_p2p._wire.offer import (
+    NO_OFFER,
+    Behaviour,
+    Candidate,
+    CandidateKind,
+    Nat,
+    Offer,
 )
 
-from .message_strategies import message_strategy
+from .message_strategies import message_strategy, offers
 from .raw_client import identity_of, registration, request
 
 NOW = 1000.0
 ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
 ALICE, SENDER = identity_of("alice"), identity_of("sender")
+OFFER = Offer(Nat(Behaviour.ADDRESS_DEPENDENT), (Candidate(CandidateKind.HOST, ENDPOINT),))
+PROBES = Probes({4: 4434, 6: 4436}, (Endpoint(IPv4Address("198.51.100.7"), 4433),))
 FEW = RelayLimits(circuits_per_ip=3, circuits_per_identity=2)
 
 
@@ -71,12 +97,14 @@ class Broker:
         self,
         round_trip: int = 20_000,
         relay: RelayLimits | None = RelayLimits(),  # noqa: B008
+        probes: Probes | None = PROBES,
     ) -> None:
         self.tokens: list[bytes] = []
         self.registry = Registry(
             token_bytes=self._token_bytes,
             round_trip=lambda _connection: round_trip,
             relay=relay,
+            probes=probes,
         )
         self._ports = itertools.count(40001)
 
@@ -126,6 +154,12 @@ class Broker:
         assert isinstance(asked, ConnectionRequest | RelayRequest)
         return sender, asked.introduction
 
+    def called(self, host: str = "203.0.113.5", now: float = NOW) -> Connection:
+        """A client that has asked to be called back."""
+        client = self.greeted(host=host)
+        self.say(client, Probe(), CallBack(), now=now)
+        return client
+
     def relayed(self, uid: str = "alice", host: str = "203.0.113.5") -> list[Connection]:
         """Two connections that have become a circuit, the sender's first."""
         sender, introduction = self.waiting(uid, technique="relay", host=host)
@@ -159,7 +193,10 @@ ALLOWED = {
     (State.READY, HolePunched),
     (State.READY, JoinRelay),
     (State.RECEIVER, KeepAlive),
+    (State.RECEIVER, Update),
     (State.RECEIVER, Kill),
+    (State.READY, Probe),
+    (State.PROBED, CallBack),
     (State.SENDER, IntroductionRequest),
     (State.SENDER, KeepAlive),
 }
@@ -168,6 +205,12 @@ EXAMPLES: list[Message] = [
     Register("bob", ALICE.certificate, bytes(SIGNATURE_BYTES)),
     Registered(ENDPOINT),
     KeepAlive(),
+    Update(OFFER),
+    Probe(),
+    Observed(ENDPOINT),
+    CallBack(),
+    Called(bytes(CHALLENGE_BYTES), CallSource.SAME_ADDRESS),
+    CalledBack(Outcome.CONNECTED),
     Kill(),
     request(0, "alice", "fast"),
     ConnectionRequest(bytes(ID_BYTES)),
@@ -185,6 +228,12 @@ LIVE_STATES = [state for state in State if state is not State.CLOSED]
 
 def connection_in(broker: Broker, state: State) -> Connection:  # noqa: PLR0911
     match state:
+        case State.PROBED:
+            client = broker.greeted()
+            broker.say(client, Probe())
+            return client
+        case State.CALLED:
+            return broker.called()
         case State.GREETING:
             return broker.connect()
         case State.READY:
@@ -277,7 +326,15 @@ def test_closed_connection_has_said_its_last(broker: Broker, state: State) -> No
 def test_hello_is_answered(broker: Broker) -> None:
     client = broker.connect()
     outgoing = broker.say(client, Hello())
-    assert outgoing == [(client, Hello(VERSION, CAPABILITIES, broker.tokens[-1]))]
+    hello = Hello(
+        VERSION,
+        CAPABILITIES,
+        challenge=broker.tokens[-1],
+        endpoint=client.endpoint,
+        probe_port=4434,
+        probes=PROBES.endpoints,
+    )
+    assert outgoing == [(client, hello)]
     assert len(broker.tokens[-1]) == CHALLENGE_BYTES
     assert client.techniques == (Technique.FAST, Technique.CLASSIC, Technique.RELAY)
     assert client.streams == (StreamKind.SESSION, StreamKind.RAW)
@@ -460,6 +517,159 @@ def test_introduction_time(broker: Broker) -> None:
     broker.receiver()
     sender, _ = broker.waiting(number=9)
     assert sender.deadline == NOW + INTRODUCTION_TIME == NOW + 10
+
+
+# Probes.
+
+
+def test_client_is_told_its_own_endpoint(broker: Broker) -> None:
+    client = broker.greeted()
+    assert broker.say(client, Probe(), now=NOW + 2) == [(client, Observed(client.endpoint))]
+    assert client.state is State.PROBED
+    assert client.deadline == NOW + 2 + PROBE_TIME
+    assert broker.registry.expired(client) == []
+    assert client.is_closed
+
+
+@pytest.mark.parametrize(
+    ("host", "probes", "port"),
+    [
+        ("203.0.113.5", PROBES, 4434),
+        ("2001:db8::5", PROBES, 4436),
+        ("2001:db8::5", Probes({4: 4434}), None),
+        ("203.0.113.5", None, None),
+    ],
+)
+def test_greeting_says_where_to_probe(host: str, probes: Probes | None, port: int | None) -> None:
+    broker = Broker(probes=probes)
+    ((_, hello),) = broker.say(broker.connect(host), Hello())
+    assert isinstance(hello, Hello)
+    assert hello.probe_port == port
+    assert hello.probes == (() if probes is None else probes.endpoints)
+
+
+def test_client_is_called_back_once(broker: Broker) -> None:
+    client = broker.called(now=NOW + 1)
+    assert (client.state, client.deadline) == (State.CALLED, NOW + 1 + PROBE_TIME)
+    assert broker.registry.calls == 1
+    result = CalledBack(Outcome.CONNECTED, Outcome.SILENT)
+    assert broker.registry.called_back(client, result) == [(client, result)]
+    assert client.is_closed
+    assert broker.registry.calls == 0
+    assert broker.registry.called_back(client, result) == []
+    assert broker.registry.calls == 0
+
+
+def test_broker_without_probes_calls_nobody() -> None:
+    broker = Broker(probes=None)
+    client = broker.greeted()
+    broker.say(client, Probe())
+    assert broker.say(client, CallBack()) == [(client, CalledBack())]
+    assert client.is_closed
+    assert broker.registry.calls == 0
+
+
+@pytest.mark.parametrize("end", ["gone", "expired", "violates"])
+def test_end_of_who_is_called_back(broker: Broker, end: str) -> None:
+    client = broker.called()
+    match end:
+        case "gone":
+            assert broker.registry.disconnected(client) == []
+        case "expired":
+            assert broker.registry.expired(client) == []
+        case _:
+            refusal(broker.say(client, CallBack()), client)
+    assert client.is_closed
+    assert broker.registry.calls == 0
+
+
+def test_one_network_is_called_back_so_often(broker: Broker) -> None:
+    for _ in range(CALLS_PER_WINDOW):
+        assert broker.called(now=NOW).state is State.CALLED
+    client = broker.greeted()
+    broker.say(client, Probe())
+    assert broker.say(client, CallBack(), now=NOW + 59) == [(client, CalledBack())]
+    assert broker.called("203.0.113.6").state is State.CALLED
+    assert broker.called(now=NOW + WINDOW_TIME).state is State.CALLED
+
+
+def test_so_many_are_called_back_at_a_time(broker: Broker) -> None:
+    clients = [broker.called(f"198.51.100.{number}") for number in range(MAX_CALLS)]
+    assert broker.registry.calls == MAX_CALLS
+    assert broker.called().is_closed
+    broker.registry.disconnected(clients[0])
+    assert broker.called().state is State.CALLED
+
+
+def test_quota_of_calls_is_bounded() -> None:
+    quota = CallQuota()
+    for number in range(2 * MAX_NETWORKS):
+        assert quota.take(IPv4Address(number), NOW)
+        quota.give_back()
+    assert len(quota._windows) == MAX_NETWORKS
+
+
+def test_ipv6_addresses_of_one_host_count_together(broker: Broker) -> None:
+    for number in range(CALLS_PER_WINDOW):
+        assert broker.called(f"2001:db8::{number:x}").state is State.CALLED
+    assert broker.called("2001:db8::ffff").is_closed
+    assert broker.called("2001:db8:0:1::1").state is State.CALLED
+
+
+# Offers.
+
+
+def test_receiver_without_an_offer_costs_nothing(broker: Broker) -> None:
+    receiver = broker.receiver()
+    assert receiver.offer is NO_OFFER
+
+
+def test_update_is_kept_and_counts_as_a_sign_of_life(broker: Broker) -> None:
+    receiver = broker.receiver()
+    assert broker.say(receiver, Update(OFFER), now=NOW + 40) == []
+    assert receiver.offer == OFFER
+    assert receiver.deadline == NOW + 40 + SILENCE_TIME
+    broker.say(receiver, Update())
+    assert receiver.offer is NO_OFFER
+
+
+def offering(request: IntroductionRequest, offer: Offer) -> IntroductionRequest:
+    return attrs.evolve(request, offer=offer)
+
+
+OTHER_OFFER = Offer(Nat(filtering=Behaviour.ENDPOINT_INDEPENDENT), birthday=False)
+
+
+def test_fast_introduction_passes_the_offers_on(broker: Broker) -> None:
+    receiver, sender = broker.receiver(), broker.greeted()
+    broker.say(receiver, Update(OFFER))
+    asking = offering(request(5, "alice", "fast"), OTHER_OFFER)
+    (_, told_receiver), (_, told_sender) = broker.say(sender, asking)
+    assert isinstance(told_receiver, SenderEndpoint)
+    assert isinstance(told_sender, ReceiverEndpoint)
+    assert (told_receiver.offer, told_sender.offer) == (OTHER_OFFER, OFFER)
+    # And only those: the next request brings its own.
+    (_, told_receiver), _ = broker.say(sender, request(6, "alice", "fast"))
+    assert isinstance(told_receiver, SenderEndpoint)
+    assert told_receiver.offer is NO_OFFER
+
+
+@pytest.mark.parametrize("stored", [NO_OFFER, OFFER])
+@pytest.mark.parametrize("acknowledged", [NO_OFFER, OTHER_OFFER])
+def test_classic_introduction_passes_the_offers_on(
+    broker: Broker, stored: Offer, acknowledged: Offer
+) -> None:
+    receiver, sender, punching = broker.receiver(), broker.greeted(), broker.greeted()
+    broker.say(receiver, Update(stored))
+    asking = offering(request(5, "alice", "classic"), OTHER_OFFER)
+    ((_, asked),) = broker.say(sender, asking)
+    assert isinstance(asked, ConnectionRequest)
+    ((_, told_receiver),) = broker.say(punching, Acknowledge(asked.introduction, acknowledged))
+    assert isinstance(told_receiver, SenderEndpoint)
+    assert told_receiver.offer == OTHER_OFFER
+    ((_, told_sender),) = broker.say(broker.greeted(), HolePunched(asked.introduction))
+    assert isinstance(told_sender, ReceiverEndpoint)
+    assert told_sender.offer == (stored if acknowledged == NO_OFFER else acknowledged)
 
 
 # Fast introductions.
@@ -971,6 +1181,30 @@ class AnyClients(RuleBasedStateMachine):
         self.say(self.any_connection(index), message)
 
     @has_connections
+    @rule(index=indices, offer=offers)
+    def update(self, index: int, offer: Offer) -> None:
+        self.say(self.any_connection(index), Update(offer))
+
+    @rule(port=st.integers(0, 3))
+    def probe(self, port: int) -> None:
+        connection = self.broker.connect(f"203.0.113.{port}")
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+        for message in (Hello(), Probe(), CallBack()):
+            self.say(connection, message)
+
+    @has_connections
+    @rule(index=indices, outcome=st.none() | st.sampled_from(Outcome))
+    def end_a_call(self, index: int, outcome: Outcome | None) -> None:
+        connection = self.any_connection(index)
+        if connection.state is State.CALLED:  # else the shell does not make one
+            self.take(self.registry.called_back(connection, CalledBack(outcome)))
+
+    @invariant()
+    def calls_are_those_asked_for(self) -> None:
+        assert self.registry.calls == sum(c.state is State.CALLED for c in self.connections)
+
+    @has_connections
     @rule(index=indices, message=message_strategy())
     def say_anything(self, index: int, message: Message) -> None:
         self.say(self.any_connection(index), message)
@@ -1034,6 +1268,7 @@ class AnyClients(RuleBasedStateMachine):
         assert self.registry.uids == frozenset()
         assert self.registry.pending_introductions == 0
         assert self.registry.circuits == 0
+        assert self.registry.calls == 0
 
 
 AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -209,8 +209,10 @@ async def test_stream_goes_on_after_the_broker_was_away() -> None:
 async def test_receiver_that_has_started_anew_knows_nothing_of_its_old_streams() -> None:
     identity = Identity.generate()
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        async with open_p2p_listener("receiver", broker.address, identity=identity):
+        async with open_p2p_listener("receiver", broker.address, identity=identity) as listener:
             opened = await sender.open_stream("receiver")
+            await (await listener.accept()).send_all(b"!")
+            assert await opened.receive_some() == b"!"  # so it has heard of the receiver
             await broker.kill()
             assert opened.path is not None
             reset(opened.path)

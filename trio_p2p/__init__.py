@@ -25,6 +25,7 @@ from ._errors import (
     ProtocolError as ProtocolError,
     RelayError as RelayError,
     RemoteProtocolError as RemoteProtocolError,
+    Route as Route,
     StreamAbortedError as StreamAbortedError,
     Technique as Technique,
     UIDTakenError as UIDTakenError,

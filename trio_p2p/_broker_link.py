@@ -11,6 +11,8 @@ import trio
 from ._errors import P2PError, Technique
 from ._introduction import Introduction
 from ._nat.base import Base, start_base
+from ._nat.candidates import make_offer
+from ._nat.ladder import Side
 from ._net.broker_connection import (
     BrokerConnection,
     connect_to_broker,
@@ -19,6 +21,7 @@ from ._net.broker_connection import (
     unexpected,
 )
 from ._net.nursery import open_background_nursery
+from ._surroundings import Surroundings
 from ._wire.messages import (
     IntroductionRequest,
     KeepAlive,
@@ -26,6 +29,7 @@ from ._wire.messages import (
     Refused,
     StreamKind,
 )
+from ._wire.offer import Nat
 
 
 class BrokerLink:
@@ -51,7 +55,14 @@ class BrokerLink:
         self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
 
     async def ask(
-        self, uid: str, technique: Technique, kind: StreamKind, certificate: bytes
+        self,
+        uid: str,
+        technique: Technique,
+        kind: StreamKind,
+        certificate: bytes,
+        nat: Nat,
+        *,
+        birthday: bool,
     ) -> Introduction:
         """Ask the broker for a receiver.
 
@@ -60,6 +71,8 @@ class BrokerLink:
             technique: how to be introduced.
             kind: what the connection is for.
             certificate: ours.
+            nat: what is known of our NATs.
+            birthday: whether to take part in guessing ports.
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
@@ -70,11 +83,12 @@ class BrokerLink:
         if self.lost is not None:
             raise self.lost
         number = next(self._numbers)
+        offer = make_offer(nat, self._connection.local, birthday=birthday)
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         try:
             await self._connection.send(
-                IntroductionRequest(number, uid, technique, kind, certificate)
+                IntroductionRequest(number, uid, technique, kind, certificate, offer)
             )
             answer = await got.receive()
         except trio.EndOfChannel:
@@ -84,7 +98,20 @@ class BrokerLink:
             self._answers.pop(number, None)
         if isinstance(answer, Refused):
             raise error_of(answer)
-        return Introduction.of(technique, answer)
+        own = Side(self._connection.observed or self._connection.local, offer)
+        return Introduction.of(technique, answer, own)
+
+    async def learn(self, surroundings: Surroundings) -> None:
+        """Find out what our NATs do, unless it is known.
+
+        Not whom they let in: had it been anybody, we would be connected already.
+        """
+        await surroundings.learn(self._connection, asks_filtering=False)
+
+    def guard_hops(self, surroundings: Surroundings) -> int:
+        """How many hops a guarded SYN should live."""
+        observed = self._connection.observed
+        return surroundings.guard_hops(None if observed is None else observed.address)
 
     async def greet(self) -> None:
         """Greet the broker although there is nothing to ask yet."""

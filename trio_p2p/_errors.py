@@ -24,6 +24,21 @@ class Technique(enum.StrEnum):
     """No direct connection: the broker passes on what the peers, who encrypt it, say."""
 
 
+class Route(enum.StrEnum):
+    """By which kind of endpoint a peer is dialled."""
+
+    REFLEXIVE = "reflexive"
+    """Where the broker sees it."""
+    HOST = "host"
+    """An address of its own."""
+    MAPPED = "mapped"
+    """What its router was asked for."""
+    PREDICTED = "predicted"
+    """What its NAT is going to give it, if that allocates in sequence."""
+    GUESSED = "guessed"
+    """One of very many ports."""
+
+
 class Outcome(enum.StrEnum):
     """What came of one attempt to connect."""
 
@@ -38,6 +53,10 @@ class Outcome(enum.StrEnum):
     """This very pair of endpoints is already connected or still in TIME_WAIT."""
     WRONG_PEER = "wrong peer"
     """Somebody answered who could not prove to be the introduced peer."""
+    NOT_TRIED = "not tried"
+    """It cannot work between these two NATs by this technique."""
+    RULED_OUT = "ruled out"
+    """Nothing can work between these two NATs but the relay."""
     NOT_INTRODUCED = "not introduced"
     """The broker could not introduce the peers by this technique."""
 
@@ -52,6 +71,7 @@ class Attempt:
         remote: the endpoint it was sent to, if it got so far.
         outcome: what came of it.
         seconds: how long it took.
+        route: by which kind of endpoint the peer was dialled.
     """
 
     technique: Technique
@@ -59,10 +79,12 @@ class Attempt:
     remote: Endpoint | None
     outcome: Outcome
     seconds: float
+    route: Route = Route.REFLEXIVE
 
     def __str__(self) -> str:
         way = f" {self.local or '?'} → {self.remote}" if self.remote is not None else ""
-        return f"{self.technique}{way}: {self.outcome} after {self.seconds:.3f} s"
+        route = f" ({self.route})" if self.route is not Route.REFLEXIVE else ""
+        return f"{self.technique}{way}{route}: {self.outcome} after {self.seconds:.3f} s"
 
 
 class P2PError(Exception):

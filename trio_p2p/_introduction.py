@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 import trio
 
 from ._endpoint import Endpoint
-from ._errors import Attempt, Outcome, Technique
+from ._errors import Attempt, Outcome, Route, Technique
 from ._nat.base import PROOF_TIME, Base, receive_exactly
+from ._nat.birthday import guess, hold
+from ._nat.candidates import vet_untrusted
 from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
+from ._nat.ladder import Birthday, Dial, Ladder, Side, ladder_for
 from ._nat.plan import PunchPlan
 from ._nat.punch import Take, punch
 from ._net.checked_socket import CheckedSocket
 from ._net.sockets import local_endpoint, remote_endpoint, send_at_once
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
+
+logger = logging.getLogger("trio_p2p.nat")
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
 
@@ -30,7 +37,8 @@ class Introduction:
     Attributes:
         technique: how the peers were introduced.
         role: which of the two this peer is.
-        peer: the other peer's reflexive endpoint.
+        peer: what is known of the other peer.
+        ladder: how to connect to it.
         nonce: known to both, and to the broker.
         certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
@@ -38,19 +46,33 @@ class Introduction:
 
     technique: Technique
     role: Role
-    peer: Endpoint
+    peer: Side
+    ladder: Ladder
     nonce: bytes = attrs.field(repr=False)
     certificate: bytes = attrs.field(repr=False)
     round_trip: float
 
     @classmethod
-    def of(cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint) -> Introduction:
-        """The introduction that a broker's message makes."""
+    def of(
+        cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint, own: Side
+    ) -> Introduction:
+        """The introduction that a broker's message makes.
+
+        Args:
+            technique: by which technique.
+            message: what the broker says of the peer.
+            own: what is known of us.
+        """
         role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
+        vetted = vet_untrusted(message.offer.candidates, own.endpoint, message.endpoint)
+        if refused := len(message.offer.candidates) - len(vetted):
+            logger.info("%d candidates of the peer are not to be dialled", refused)
+        peer = Side(message.endpoint, attrs.evolve(message.offer, candidates=vetted))
         return cls(
             technique,
             role,
-            message.endpoint,
+            peer,
+            ladder_for(role, own, peer),
             message.nonce,
             message.certificate,
             message.round_trip / 1_000_000,
@@ -104,14 +126,17 @@ async def connect_introduced(
     race = _Race(introduction, on_attempt)
     try:
         with (
-            base.expecting(introduction.peer) as unproven,
+            base.expecting(introduction.peer.endpoint) as unproven,
             base.expecting(race.proofs.peers) as proven,
+            base.expecting(race.proofs.check) as checked,
         ):
             async with trio.open_nursery() as nursery:
                 race.scope = nursery.cancel_scope
                 nursery.start_soon(race.accept, unproven, race.take_unproven)
                 nursery.start_soon(race.accept, proven, race.take_proven)
-                await race.dial(base.port, guard_hops, on_punched)
+                nursery.start_soon(race.accept, checked, race.take_checked)
+                await race.climb(base.port, guard_hops, nursery)
+                on_punched()
     except BaseException:
         race.close()
         raise
@@ -143,21 +168,44 @@ class _Race:
         if self._winner is not None:
             self._winner.close()
 
-    async def dial(self, port: int, guard_hops: int, on_punched: Callable[[], None]) -> None:
-        """Punch until a dialled connection wins."""
+    async def climb(self, port: int, guard_hops: int, nursery: trio.Nursery) -> None:
+        """Start all that may lead to the peer; the first SYNs have left in their order."""
         introduction = self._introduction
-        if introduction.role is Role.RECEIVER:
-            plan = PunchPlan.hold(guard_hops, introduction.round_trip, random.random)
-        else:
-            plan = PunchPlan.dial(introduction.round_trip, random.random)
-        await punch(
-            port,
-            introduction.peer,
-            plan,
-            take=self.take_unproven,
-            record=self._record,
-            on_punched=on_punched,
-        )
+        for dial in introduction.ladder.dials:
+            take = self.take_unproven if dial.is_told else self._take_asked
+            record = partial(self._record, dial.route)
+            await nursery.start(
+                partial(
+                    punch,
+                    port,
+                    dial.remote,
+                    self._plan(dial, guard_hops),
+                    take=take,
+                    record=record,
+                )
+            )
+        if introduction.ladder.birthday is not None:
+            nursery.start_soon(self._guess, port, guard_hops, introduction.ladder.birthday)
+
+    def _plan(self, dial: Dial, guard_hops: int) -> PunchPlan:
+        round_trip = self._introduction.round_trip
+        if dial.is_guarded:
+            return PunchPlan.hold(guard_hops, round_trip, random.random)
+        return PunchPlan.dial(round_trip, random.random)
+
+    async def _guess(self, port: int, guard_hops: int, birthday: Birthday) -> None:
+        peer, started_at = self._introduction.peer.endpoint, trio.current_time()
+        outcome = Outcome.SILENT
+        try:
+            if birthday is Birthday.HOLD:
+                is_taken = await hold(peer, guard_hops, take=self.take_unproven)
+            else:
+                is_taken = await guess(peer.address, port, take=self._take_asked)
+            if is_taken:
+                outcome = Outcome.CONNECTED
+        finally:
+            seconds = trio.current_time() - started_at
+            self._record(Route.GUESSED, None, peer, outcome, seconds)
 
     async def accept(
         self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType], take: Take
@@ -174,23 +222,44 @@ class _Race:
                 if not won:
                     sock.close()
             outcome = Outcome.CONNECTED if won else Outcome.WRONG_PEER
-            self._record(local, remote, outcome, trio.current_time() - self._started_at)
+            seconds = trio.current_time() - self._started_at
+            self._record(Route.REFLEXIVE, local, remote, outcome, seconds)
 
     async def take_unproven(self, sock: trio.socket.SocketType) -> bool:
         """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
         if self._introduction.role is Role.SENDER:
             # To wait for the receiver's proof would cost a round trip.
             return self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
-        said, says = b"", self.proofs.own
-        with trio.move_on_after(PROOF_TIME):
-            said = await receive_exactly(sock, PROOF_BYTES)
-            if said == QUESTION:
-                send_at_once(sock, says)
-                says = b""
-                said = await receive_exactly(sock, PROOF_BYTES)
+        said, says = await self._hear(sock), self.proofs.own
+        if said in (QUESTION, self.proofs.check):
+            send_at_once(sock, says)
+            says = b""
+            said = await self._hear(sock)
         if not hmac.compare_digest(said, self.proofs.peers):
             return False
         return self._win(CheckedSocket(sock, says=says))
+
+    async def take_checked(self, sock: trio.socket.SocketType) -> bool:
+        """Take a connection on which the sender has asked who we are, if it nominates it."""
+        send_at_once(sock, self.proofs.own)
+        if not hmac.compare_digest(await self._hear(sock), self.proofs.peers):
+            return False
+        return self._win(sock)
+
+    async def _take_asked(self, sock: trio.socket.SocketType) -> bool:
+        """Take a connection to where somebody else may be, too."""
+        if self._introduction.role is Role.RECEIVER:
+            return await self.take_unproven(sock)
+        send_at_once(sock, self.proofs.check)
+        if not hmac.compare_digest(await self._hear(sock), self.proofs.peers):
+            return False
+        return self._nominate(sock, sock)
+
+    async def _hear(self, sock: trio.socket.SocketType) -> bytes:
+        """What the other side says first; nothing if that takes too long."""
+        with trio.move_on_after(PROOF_TIME):
+            return await receive_exactly(sock, PROOF_BYTES)
+        return b""
 
     async def take_proven(self, sock: trio.socket.SocketType) -> bool:
         """Take a connection on which the peer has proven itself."""
@@ -213,6 +282,12 @@ class _Race:
         return True
 
     def _record(
-        self, local: Endpoint | None, remote: Endpoint, outcome: Outcome, seconds: float
+        self,
+        route: Route,
+        local: Endpoint | None,
+        remote: Endpoint,
+        outcome: Outcome,
+        seconds: float,
     ) -> None:
-        self._on_attempt(Attempt(self._introduction.technique, local, remote, outcome, seconds))
+        technique = self._introduction.technique
+        self._on_attempt(Attempt(technique, local, remote, outcome, seconds, route))

@@ -140,6 +140,7 @@ def open_p2p_listener(
     identity: Identity | None = ...,
     raw: Literal[True],
     techniques: Sequence[str] = ...,
+    birthday: bool = ...,
 ) -> AbstractAsyncContextManager[P2PListener[trio.SocketStream]]: ...
 
 
@@ -154,6 +155,7 @@ def open_p2p_listener(
     techniques: Sequence[str] = ...,
     window: int = ...,
     grace: float = ...,
+    birthday: bool = ...,
 ) -> AbstractAsyncContextManager[P2PListener[P2PStream]]: ...
 
 
@@ -168,6 +170,7 @@ async def open_p2p_listener(
     techniques: Sequence[str] = ALL_TECHNIQUES,
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
+    birthday: bool = True,
 ) -> AsyncGenerator[P2PListener[Any]]:
     """Register a UID with a broker, and accept streams from whoever asks for it.
 
@@ -189,6 +192,8 @@ async def open_p2p_listener(
         window: how many bytes each stream may hold, sent and not acknowledged, or received and
             not read. A quarter is for either direction at least.
         grace: for how many seconds a stream that has lost its path waits for another one.
+        birthday: whether to guess ports where one side's NAT gives them at random, if the sender
+            does, too: it takes up to 1,024 connection attempts, and some hundred descriptors.
 
     Yields:
         The :class:`P2PListener`, registered.
@@ -233,6 +238,7 @@ async def open_p2p_listener(
             identity=me,
             kind=StreamKind.RAW if raw else StreamKind.SESSION,
             take=acceptor.take,
+            birthday=birthday,
         )
         listener = P2PListener[Any](registration, me.peer_id, accepted, acceptor)
         try:
@@ -261,6 +267,7 @@ async def serve_p2p(
     identity: Identity | None = ...,
     raw: Literal[True],
     techniques: Sequence[str] = ...,
+    birthday: bool = ...,
     handler_nursery: trio.Nursery | None = ...,
     task_status: trio.TaskStatus[list[P2PListener[trio.SocketStream]]] = ...,
 ) -> None: ...
@@ -278,6 +285,7 @@ async def serve_p2p(
     techniques: Sequence[str] = ...,
     window: int = ...,
     grace: float = ...,
+    birthday: bool = ...,
     handler_nursery: trio.Nursery | None = ...,
     task_status: trio.TaskStatus[list[P2PListener[P2PStream]]] = ...,
 ) -> None: ...
@@ -294,6 +302,7 @@ async def serve_p2p(
     techniques: Sequence[str] = ALL_TECHNIQUES,
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
+    birthday: bool = True,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[P2PListener[Any]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -312,6 +321,7 @@ async def serve_p2p(
         techniques: by which techniques to be introduced.
         window: how many bytes each stream may hold.
         grace: for how many seconds a stream waits for another path.
+        birthday: whether to guess ports of a NAT that gives them at random.
         handler_nursery: where to run the handlers; in a nursery of its own if None.
         task_status: started when the UID is registered, with a list of the one listener.
 
@@ -322,7 +332,12 @@ async def serve_p2p(
     listening: AbstractAsyncContextManager[P2PListener[Any]]
     if raw:
         listening = open_p2p_listener(
-            uid, broker, identity=identity, raw=True, techniques=techniques
+            uid,
+            broker,
+            identity=identity,
+            raw=True,
+            techniques=techniques,
+            birthday=birthday,
         )
     else:
         listening = open_p2p_listener(
@@ -333,6 +348,7 @@ async def serve_p2p(
             techniques=techniques,
             window=window,
             grace=grace,
+            birthday=birthday,
         )
     async with listening as listener:
         await trio.serve_listeners(

@@ -9,9 +9,10 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
+import attrs
 import trio
 
-from ._endpoint import Endpoint, IPAddress
+from ._endpoint import Endpoint
 from ._errors import (
     Attempt,
     BrokerLostError,
@@ -26,8 +27,7 @@ from ._errors import (
 from ._identity import Identity
 from ._introduction import Introduction, PeerConnection, connect_introduced
 from ._nat.base import Base, start_base
-from ._nat.behaviour import guard_hops
-from ._nat.probe import near_hops
+from ._nat.candidates import make_offer
 from ._net.broker_connection import (
     FAREWELL_TIME,
     BrokerConnection,
@@ -36,7 +36,9 @@ from ._net.broker_connection import (
     unexpected,
 )
 from ._net.nursery import open_background_nursery
+from ._reachability import Reachability
 from ._relaying import join_relay
+from ._surroundings import Surroundings
 from ._wire.messages import (
     Acknowledge,
     ConnectionRequest,
@@ -86,6 +88,7 @@ class Registration:
         identity: Identity,
         kind: StreamKind,
         take: Take,
+        birthday: bool = True,
     ) -> None:
         self.uid = uid
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -98,8 +101,9 @@ class Registration:
         self._capabilities = (*techniques, kind)
         self._take = take
         self._nonces: dict[bytes, None] = {}
-        self._hops: list[IPAddress | None] = []
-        self._reflexive: IPAddress
+        self._surroundings = Surroundings()
+        self._birthday = birthday
+        self._reachability: Reachability
         self._under_way = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -139,7 +143,6 @@ class Registration:
             await connect_to_broker(endpoints, self._capabilities) as connection,
             open_background_nursery() as background,
         ):
-            background.start_soon(self._learn_hops, connection.remote)
             challenge = await connection.receive_challenge()
             signature = self._identity.sign_registration(challenge, self.uid)
             await connection.send(Register(self.uid, self._identity.certificate, signature))
@@ -150,7 +153,10 @@ class Registration:
             try:
                 base = start_base(background, connection.local, asks=False)
                 background.start_soon(connection.keep_alive)
-                self._reflexive = reply.endpoint.address
+                self._reachability = Reachability(
+                    connection, reply.endpoint, self._surroundings, birthday=self._birthday
+                )
+                background.start_soon(self._reachability.run)
                 self.registered += 1
                 if self.registered == 1:
                     task_status.started()
@@ -160,10 +166,6 @@ class Registration:
             finally:
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
                     await connection.send(Kill())
-
-    async def _learn_hops(self, broker: Endpoint) -> None:
-        self._hops = await near_hops(broker)
-        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
 
     def _introduce(
         self,
@@ -208,8 +210,8 @@ class Registration:
 
     async def _connect_fast(self, message: SenderEndpoint, base: Base) -> PeerConnection:
         """Punch from the registration's port."""
-        introduction = Introduction.of(Technique.FAST, message)
-        logger.debug("told of the sender at %s: punching, held, and listening", introduction.peer)
+        introduction = Introduction.of(Technique.FAST, message, self._reachability.side)
+        logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
         return await self._punch(introduction, base)
 
     async def _connect_classic(
@@ -231,14 +233,16 @@ class Registration:
     ) -> PeerConnection:
         async with await connect_to_broker([broker], self._capabilities) as connection:
             logger.debug("step 3: acknowledging from %s", connection.local)
-            await connection.send(Acknowledge(request.introduction))
+            offer = make_offer(self._surroundings.nat, connection.local, birthday=self._birthday)
+            await connection.send(Acknowledge(request.introduction, offer))
             message = await connection.receive()
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
             base = start_base(nursery, connection.local, asks=False)
-        introduction = Introduction.of(Technique.CLASSIC, message)
-        logger.debug("steps 4 and 5: told of the sender at %s", introduction.peer)
+        own = attrs.evolve(self._reachability.side, offer=offer)
+        introduction = Introduction.of(Technique.CLASSIC, message, own)
+        logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
 
         def report() -> None:
@@ -268,7 +272,7 @@ class Registration:
         return await connect_introduced(
             base,
             introduction,
-            guard_hops=guard_hops(self._hops, self._reflexive),
+            guard_hops=self._surroundings.guard_hops(self._reachability.side.endpoint.address),
             on_attempt=_log_attempt,
             on_punched=on_punched,
         )

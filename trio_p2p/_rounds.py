@@ -12,7 +12,7 @@ import trio
 from ._broker_link import BrokerLink, open_broker_link
 from ._errors import Attempt, AttemptFailedError, IntroductionError, Outcome, Technique
 from ._introduction import OnAttempt, PeerConnection, connect_introduced
-from ._nat.behaviour import DEFAULT_GUARD_HOPS
+from ._surroundings import UNKNOWN, Surroundings
 from ._wire.messages import StreamKind
 
 logger = logging.getLogger("trio_p2p.sender")
@@ -21,6 +21,8 @@ logger = logging.getLogger("trio_p2p.sender")
 # SYN of either side it lets none pass that has another sequence number. So if one of these two is
 # lost behind it, dialling again helps only between other endpoints.
 ROUND_TIMES = {Technique.FAST: (0.75, 1.25, 2.0), Technique.CLASSIC: (4.0, 6.0)}
+MIN_ROUND_TIME = 0.2  # with a peer whose ports move, until we know whether ours do
+BIRTHDAY_TIME = 10.0  # to guess a port; most of it waits for answers over long ways
 MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 
 
@@ -32,11 +34,15 @@ class Errand:
         kind: what is to be made of it.
         certificate: ours.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
+        surroundings: what we know of our network.
+        birthday: whether to guess ports.
     """
 
     kind: StreamKind
     certificate: bytes = attrs.field(repr=False)
     on_attempt: OnAttempt | None
+    surroundings: Surroundings
+    birthday: bool
 
 
 @attrs.frozen
@@ -91,8 +97,10 @@ async def open_in_rounds(
             connection = await open_in_round(Round(uid, technique, seconds, errand, note))
             if connection is not None:
                 return connection
-            if attempts[-1].outcome is Outcome.NOT_INTRODUCED:
+            if attempts[-1].outcome in _ENDS_TECHNIQUE:
                 break
+        if attempts[-1].outcome is Outcome.RULED_OUT:
+            break
     raise IntroductionError(
         f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
         "one of the two networks lets no direct TCP connection through this way; "
@@ -119,19 +127,48 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
     """A round's connection, by a link whose port was not used for the UID before."""
     started_at = trio.current_time()
     errand = round_.errand
+
+    def give_up(outcome: Outcome) -> None:
+        seconds = trio.current_time() - started_at
+        round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds))
+
     try:
-        introduction = await link.ask(round_.uid, round_.technique, errand.kind, errand.certificate)
+        introduction = await link.ask(
+            round_.uid,
+            round_.technique,
+            errand.kind,
+            errand.certificate,
+            errand.surroundings.nat,
+            birthday=errand.birthday,
+        )
     except IntroductionError as error:
         logger.info("%s", error)
-        seconds = trio.current_time() - started_at
-        round_.on_attempt(Attempt(round_.technique, None, None, Outcome.NOT_INTRODUCED, seconds))
+        give_up(Outcome.NOT_INTRODUCED)
         return None
-    logger.debug("dialling %s, and listening", introduction.peer)
-    with trio.move_on_after(max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)):
+    ladder = introduction.ladder
+    if ladder.is_hopeless:
+        give_up(Outcome.RULED_OUT)
+        return None
+    is_known = errand.surroundings.nat != UNKNOWN
+    if ladder.needs_order and round_.technique is Technique.FAST and is_known:
+        give_up(Outcome.NOT_TRIED)
+        return None
+    logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in ladder.dials))
+    seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
+    if ladder.birthday is not None:
+        seconds = max(seconds, BIRTHDAY_TIME)
+    elif introduction.peer.nat.is_symmetric and not is_known:
+        seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
+    with trio.move_on_after(seconds):
         return await connect_introduced(
             link.base,
             introduction,
-            guard_hops=DEFAULT_GUARD_HOPS,
+            guard_hops=link.guard_hops(errand.surroundings),
             on_attempt=round_.on_attempt,
         )
+    # It cannot be but for a NAT that we have not looked at.
+    await link.learn(errand.surroundings)
     return None
+
+
+_ENDS_TECHNIQUE = (Outcome.NOT_INTRODUCED, Outcome.NOT_TRIED, Outcome.RULED_OUT)

@@ -36,6 +36,7 @@ from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
 from ._stream.stream_path import PathKind
+from ._surroundings import Surroundings
 from ._wire.messages import StreamKind
 
 
@@ -49,6 +50,7 @@ class SenderOptions:
         identity: who we are.
         window: how many bytes each stream may hold.
         grace: for how many seconds a stream waits for another path.
+        birthday: whether to guess ports of a NAT that gives them at random.
     """
 
     broker: tuple[str, int]
@@ -56,6 +58,7 @@ class SenderOptions:
     identity: Identity
     window: int
     grace: float
+    birthday: bool
 
     @classmethod
     def parse(
@@ -65,6 +68,8 @@ class SenderOptions:
         identity: Identity | None,
         window: int,
         grace: float,
+        *,
+        birthday: bool,
     ) -> SenderOptions:
         """The options that a caller has given.
 
@@ -77,6 +82,7 @@ class SenderOptions:
             identity or Identity.generate(),
             parse_window(window),
             parse_grace(grace),
+            birthday,
         )
 
 
@@ -89,6 +95,7 @@ class P2PSender:
         self._options = options
         self._nursery = nursery
         self._open_in_round = open_in_round
+        self._surroundings = Surroundings()
 
     @property
     def peer_id(self) -> PeerId:
@@ -178,7 +185,9 @@ class P2PSender:
         kind: StreamKind,
         on_attempt: OnAttempt | None,
     ) -> PeerConnection:
-        errand = Errand(kind, self._options.identity.certificate, on_attempt)
+        certificate = self._options.identity.certificate
+        birthday = self._options.birthday
+        errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
         return await open_in_rounds(uid, techniques, errand, self._open_in_round)
 
 
@@ -190,6 +199,7 @@ async def open_p2p_sender(
     techniques: Sequence[str] = ALL_TECHNIQUES,
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
+    birthday: bool = True,
 ) -> AsyncGenerator[P2PSender]:
     """Keep connections to a broker, for opening many streams without connecting to it each time.
 
@@ -202,6 +212,7 @@ async def open_p2p_sender(
         techniques: by which techniques to be introduced.
         window: how many bytes each stream may hold.
         grace: for how many seconds a stream waits for another path.
+        birthday: whether to guess ports of a NAT that gives them at random.
 
     Yields:
         The :class:`P2PSender`. The first connection is made when the first stream is opened.
@@ -209,7 +220,7 @@ async def open_p2p_sender(
     Raises:
         LocalProtocolError: an argument is wrong.
     """
-    options = SenderOptions.parse(broker, techniques, identity, window, grace)
+    options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
     async with open_background_nursery() as nursery:
         links = KeptLinks(options.broker, options.techniques, nursery)
         yield P2PSender(options, nursery, links.open_in_round)
@@ -227,6 +238,7 @@ def open_p2p_stream(
     techniques: Sequence[str] = ...,
     window: int = ...,
     grace: float = ...,
+    birthday: bool = ...,
     on_attempt: OnAttempt | None = ...,
 ) -> AbstractAsyncContextManager[P2PStream]: ...
 
@@ -238,6 +250,7 @@ def open_p2p_stream(
     *,
     raw: Literal[True],
     techniques: Sequence[str] = ...,
+    birthday: bool = ...,
     on_attempt: OnAttempt | None = ...,
 ) -> AbstractAsyncContextManager[trio.SocketStream]: ...
 
@@ -254,6 +267,7 @@ async def open_p2p_stream(
     techniques: Sequence[str] = ALL_TECHNIQUES,
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
+    birthday: bool = True,
     on_attempt: OnAttempt | None = None,
 ) -> AsyncGenerator[Any]:
     """Connect to the receiver that is registered with a broker under a UID.
@@ -276,6 +290,8 @@ async def open_p2p_stream(
         window: how many bytes the stream may hold, sent and not acknowledged, or received and
             not read. A quarter is for either direction at least.
         grace: for how many seconds the stream waits for another path when it has lost one.
+        birthday: whether to guess ports where one side's NAT gives them at random, if the receiver
+            does, too: it takes up to 1,024 connection attempts, and some hundred descriptors.
         on_attempt: called with each :class:`Attempt` to connect when it has ended, the
             successful one included, also when the stream looks for another path. Must not raise.
 
@@ -298,7 +314,7 @@ async def open_p2p_stream(
 
     If cancelled, everything that was under way is closed.
     """
-    options = SenderOptions.parse(broker, techniques, identity, window, grace)
+    options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
     open_in_round = partial(open_over_new_link, options.broker)
     async with open_background_nursery() as nursery:
         sender = P2PSender(options, nursery, open_in_round)

@@ -17,6 +17,22 @@ make hosts with `add_host()` and sites with `add_site(Nat(...))`. On them `run`,
         with running(broker.host, serve, str(broker.host_address)) as endpoint:
             assert run(site.host, greet, endpoint) == b"hello"
 
+A `Nat` is the kernel's: what people have at home, but only some of all the behaviours there are.
+In a `UserspaceNetwork` the process that is the internet can be any NAT, too: a `UserspaceNat` says
+how it behaves, and `KINDS` has those that matter, by name. Such NATs stand before each other, and
+before several hosts::
+
+    site = network.add_site(KINDS["random"])
+    stacked = network.add_site(KINDS["eim-apdf"], KINDS["masquerade"])  # innermost first
+    carrier = network.add_carrier(UserspaceNat(hairpins=True))
+    home = network.add_nat(UserspaceNat(refusal=Refusal.RST), behind=carrier)
+    desktop, laptop = (network.add_host(behind=home) for _ in range(2))
+    neighbour = network.add_site(KINDS["eim-eif"], behind=carrier)
+    network.set_round_trip(desktop, neighbour, 0.020)
+    network.set_jitter(desktop, site, 0.005)
+    network.set_loss(laptop, None, 0.01)
+    network.forget(site)
+
 Nothing has a name that others could see, so labs stand side by side and leave nothing behind.
 """
 
@@ -32,8 +48,20 @@ from trio_p2p._lab.networks import (
     NatKind as NatKind,
     Network as Network,
     Site as Site,
+    SymmetricKind as SymmetricKind,
 )
 from trio_p2p._lab.programs import run as run, running as running, start as start
 
 from .hosts import popen as popen
-from .userspace import UserspaceNetwork as UserspaceNetwork
+from .internet.behaviour import (
+    Allocation as Allocation,
+    Dependence as Dependence,
+    Refusal as Refusal,
+    UserspaceNat as UserspaceNat,
+)
+from .kinds import KINDS as KINDS
+from .userspace import (
+    Gateway as Gateway,
+    UserspaceHost as UserspaceHost,
+    UserspaceNetwork as UserspaceNetwork,
+)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from .._endpoint import Endpoint
 from .._errors import Technique
 from .._wire.messages import Message, StreamKind
+from .._wire.offer import NO_OFFER, Offer
 from .quota import Grant
+
+T = TypeVar("T", Technique, StreamKind)
 
 
 class State(enum.Enum):
@@ -20,6 +24,8 @@ class State(enum.Enum):
     READY = "greeted, no request yet"
     RECEIVER = "registered"
     SENDER = "asking for receivers"
+    PROBED = "told its endpoint"
+    CALLED = "being called back"
     ACKNOWLEDGED = "to be closed by the receiver (step 5)"
     WAITING = "waiting for the receiver to answer"
     RELAYED = "relayed to the other peer"
@@ -37,10 +43,12 @@ class Connection:
         state: where it stands.
         techniques: what the client can be introduced by.
         streams: the kinds of stream that the client takes.
-        challenge: what the client has to sign to register, while it still may.
+        challenge: what the client has to sign to register, or is to hear when it is called back,
+            while it still may.
         uid: the UID that it holds.
         certificate: of the identity that it has registered with, or asked as.
         introduction: what it waits for; of a relayed one, what it was relayed by.
+        offer: how else it can be reached, as far as it has told.
     """
 
     endpoint: Endpoint
@@ -52,6 +60,7 @@ class Connection:
     uid: str = ""
     certificate: bytes = attrs.field(default=b"", repr=False)
     introduction: Introduction | None = attrs.field(default=None, repr=False)
+    offer: Offer = NO_OFFER
 
     @property
     def is_closed(self) -> bool:
@@ -70,6 +79,8 @@ class Introduction:
         number: of the sender's request.
         nonce: of a classic one, for the peers.
         receiver_endpoint: of a classic one, from step 3 on.
+        offer: of a classic one, the sender's.
+        receiver_offer: of a classic one, from step 3 on.
         grant: of a relayed one, the right to its circuit.
     """
 
@@ -79,7 +90,31 @@ class Introduction:
     number: int
     nonce: bytes = attrs.field(default=b"", repr=False)
     receiver_endpoint: Endpoint | None = None
+    offer: Offer = NO_OFFER
+    receiver_offer: Offer = NO_OFFER
     grant: Grant | None = None
 
 
 Outgoing: TypeAlias = list[tuple[Connection, Message]]
+
+
+@attrs.frozen
+class Probes:
+    """Where a broker answers probes, besides where it was found.
+
+    Attributes:
+        ports: for IPv4 and IPv6, the other port of the same address.
+        endpoints: with other addresses.
+    """
+
+    ports: Mapping[int, int]
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+def named(kinds: type[T], names: tuple[str, ...]) -> tuple[T, ...]:
+    """Those of a kind that have been named; one object for all connections that named the same."""
+    found = tuple(kind for kind in kinds if kind in names)
+    return _NAMED.setdefault(found, found)
+
+
+_NAMED: dict[tuple[Any, ...], tuple[Any, ...]] = {}

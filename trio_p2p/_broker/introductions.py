@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._credentials import peer_id_of_untrusted
-from .._endpoint import Endpoint
 from .._errors import Technique
 from .._wire.messages import (
     ID_BYTES,
     MAX_ROUND_TRIP,
     NONCE_BYTES,
+    Acknowledge,
     ConnectionRequest,
+    HolePunched,
     IntroductionRequest,
     Message,
     ReceiverEndpoint,
@@ -20,6 +21,7 @@ from .._wire.messages import (
     RelayRequest,
     SenderEndpoint,
 )
+from .._wire.offer import NO_OFFER
 from .connection import Connection, Introduction, Outgoing
 from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota
 from .refusals import refuse
@@ -54,23 +56,29 @@ class Introductions:
         """How many circuits are granted now."""
         return 0 if self._quota is None else self._quota.circuits
 
-    def introduce(self, sender: Connection, receiver: Connection, number: int) -> Outgoing:
-        """Tell both peers at once: the fast technique.
-
-        Args:
-            sender: who has asked.
-            receiver: the registration that was asked for.
-            number: of the request.
-        """
+    def introduce(
+        self, sender: Connection, receiver: Connection, request: IntroductionRequest
+    ) -> Outgoing:
+        """Tell both peers at once: the fast technique."""
         nonce = self._token_bytes(NONCE_BYTES)
         round_trip = self._round_trip_between(sender, receiver)
         # The receiver first: its hole must be open when the sender's SYN arrives.
         return [
-            (receiver, SenderEndpoint(sender.endpoint, nonce, sender.certificate, round_trip)),
+            (
+                receiver,
+                SenderEndpoint(
+                    sender.endpoint, nonce, sender.certificate, round_trip, request.offer
+                ),
+            ),
             (
                 sender,
                 ReceiverEndpoint(
-                    number, receiver.endpoint, nonce, receiver.certificate, round_trip
+                    request.number,
+                    receiver.endpoint,
+                    nonce,
+                    receiver.certificate,
+                    round_trip,
+                    receiver.offer,
                 ),
             ),
         ]
@@ -90,6 +98,7 @@ class Introductions:
             question = RelayRequest(introduction.identifier, request.certificate)
         else:
             introduction.nonce = self._token_bytes(NONCE_BYTES)
+            introduction.offer = request.offer
             question = ConnectionRequest(introduction.identifier)
         self._pending[introduction.identifier] = introduction
         sender.introduction = introduction
@@ -106,43 +115,52 @@ class Introductions:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "there is no such introduction, or no more")
         return introduction
 
-    def pending_classic(self, identifier: bytes) -> Introduction:
-        """What a receiver answers to, in the classic technique.
-
-        Raises:
-            RefusalError: to nothing, or in another one.
-        """
-        introduction = self.pending(identifier)
-        if introduction.grant is not None:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is for a relay")
-        return introduction
-
     def pending_of(self, receiver: Connection) -> list[Introduction]:
         """Those that a receiver has yet to answer."""
         return [each for each in self._pending.values() if each.receiver is receiver]
 
-    def sender_endpoint(self, introduction: Introduction) -> SenderEndpoint:
-        """What the receiver is told in the classic technique, when it has acknowledged."""
-        return SenderEndpoint(
-            introduction.sender.endpoint,
-            introduction.nonce,
-            introduction.sender.certificate,
-            self._round_trip_between(introduction.sender, introduction.receiver),
-        )
+    def acknowledge(self, connection: Connection, message: Acknowledge) -> Outgoing:
+        """The receiver is going to punch, in the classic technique, from where this came from.
 
-    def receiver_endpoint(self, introduction: Introduction, endpoint: Endpoint) -> ReceiverEndpoint:
-        """What the sender is told in the classic technique, when the hole is punched.
-
-        Args:
-            introduction: which one.
-            endpoint: where the receiver punches from.
+        Raises:
+            RefusalError: it was not asked to, or has said so already.
         """
-        return ReceiverEndpoint(
+        introduction = self._pending_classic(message.introduction)
+        sender, receiver = introduction.sender, introduction.receiver
+        if introduction.receiver_endpoint is not None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
+        introduction.receiver_endpoint = connection.endpoint
+        introduction.receiver_offer = message.offer if message.offer != NO_OFFER else receiver.offer
+        return [
+            (
+                connection,
+                SenderEndpoint(
+                    sender.endpoint,
+                    introduction.nonce,
+                    sender.certificate,
+                    self._round_trip_between(sender, receiver),
+                    introduction.offer,
+                ),
+            )
+        ]
+
+    def punched(self, message: HolePunched) -> tuple[Connection, ReceiverEndpoint]:
+        """The hole is punched, in the classic technique: the sender, and what it is told.
+
+        Raises:
+            RefusalError: nobody has asked for it, or it was not acknowledged.
+        """
+        introduction = self._pending_classic(message.introduction)
+        sender, receiver = introduction.sender, introduction.receiver
+        if introduction.receiver_endpoint is None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not acknowledged yet")
+        return sender, ReceiverEndpoint(
             introduction.number,
-            endpoint,
+            introduction.receiver_endpoint,
             introduction.nonce,
-            introduction.receiver.certificate,
-            self._round_trip_between(introduction.sender, introduction.receiver),
+            receiver.certificate,
+            self._round_trip_between(sender, receiver),
+            introduction.receiver_offer,
         )
 
     def join(self, introduction: Introduction, connection: Connection) -> Outgoing:
@@ -174,6 +192,12 @@ class Introductions:
         """A circuit has ended, or will not be."""
         assert self._quota is not None
         self._quota.release(grant)
+
+    def _pending_classic(self, identifier: bytes) -> Introduction:
+        introduction = self.pending(identifier)
+        if introduction.grant is not None:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is for a relay")
+        return introduction
 
     def _reserve_circuit(self, introduction: Introduction) -> Grant:
         if self._quota is None:

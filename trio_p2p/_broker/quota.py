@@ -139,7 +139,7 @@ class RelayQuota:
             _decrement(self._of_network, network)
 
     def _take_part(self, grant: Grant, address: IPAddress, role: str) -> None:
-        network = address.packed if address.version == 4 else address.packed[:_IPV6_NETWORK_BYTES]
+        network = network_of(address)
         if network in grant.networks:
             return
         limit = self.limits.circuits_per_ip
@@ -150,6 +150,11 @@ class RelayQuota:
             )
         self._of_network[network] += 1
         grant.networks += (network,)
+
+
+def network_of(address: IPAddress) -> bytes:
+    """What addresses have in common that count together."""
+    return address.packed if address.version == 4 else address.packed[:_IPV6_NETWORK_BYTES]
 
 
 def _decrement(counter: Counter[T], key: T) -> None:

@@ -7,7 +7,7 @@ each state stands in one table, at the end of the class.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 from .._credentials import public_key_of_untrusted
 from .._endpoint import Endpoint
@@ -17,6 +17,8 @@ from .._wire.messages import (
     CHALLENGE_BYTES,
     VERSION,
     Acknowledge,
+    CallBack,
+    CalledBack,
     Hello,
     HolePunched,
     IntroductionRequest,
@@ -24,14 +26,17 @@ from .._wire.messages import (
     KeepAlive,
     Kill,
     Message,
+    Probe,
     RefusalCode,
     Refused,
     Register,
     Registered,
     StreamKind,
+    Update,
 )
-from .connection import Connection, Outgoing, State
+from .connection import Connection, Outgoing, Probes, State, named
 from .introductions import Introductions
+from .prober import Prober
 from .quota import Grant, OverQuotaError, RelayLimits
 from .refusals import (
     RefusalError,
@@ -46,8 +51,6 @@ OPENING_TIME = 10.0  # from the connection until its first request: a patient cl
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
 
-T = TypeVar("T", Technique, StreamKind)
-
 
 class Registry:
     """Registrations and introductions of one broker.
@@ -56,6 +59,7 @@ class Registry:
         token_bytes: gives so many unguessable bytes.
         round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
         relay: how much to relay; None for nothing.
+        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
     """
 
     def __init__(
@@ -64,10 +68,12 @@ class Registry:
         token_bytes: Callable[[int], bytes],
         round_trip: Callable[[Connection], int],
         relay: RelayLimits | None = None,
+        probes: Probes | None = None,
     ) -> None:
         self._token_bytes = token_bytes
         self._receivers: dict[str, Connection] = {}
         self._introductions = Introductions(token_bytes, round_trip, relay)
+        self._prober = Prober(probes)
         self._capabilities = tuple(
             name for name in CAPABILITIES if name != Technique.RELAY or relay is not None
         )
@@ -87,6 +93,11 @@ class Registry:
         """How many circuits are relayed now, or are going to be."""
         return self._introductions.circuits
 
+    @property
+    def calls(self) -> int:
+        """How many clients are being called back now."""
+        return self._prober.calls
+
     def connected(self, endpoint: Endpoint, now: float) -> Connection:
         """A client has connected."""
         return Connection(endpoint, now + OPENING_TIME)
@@ -96,6 +107,7 @@ class Registry:
 
         Afterwards every connection in :attr:`State.CLOSED` has said its last, and so has every
         one in :attr:`State.RELAYED`, whose bytes now belong to the other one of its introduction.
+        One in :attr:`State.CALLED` wants to be called back, and :meth:`called_back` to be called.
         """
         transition = self.TRANSITIONS.get((connection.state, type(message)))
         try:
@@ -134,6 +146,10 @@ class Registry:
         """The connection is gone, or relayed from now on."""
         return self._close(connection)
 
+    def called_back(self, connection: Connection, result: CalledBack) -> Outgoing:
+        """A client has been called back, at its own endpoint and nowhere else."""
+        return self._close(connection, result)
+
     def circuit_ended(self, grant: Grant) -> None:
         """A circuit is not relayed any more."""
         self._introductions.release(grant)
@@ -156,6 +172,8 @@ class Registry:
         elif connection.state is State.WAITING:
             assert connection.introduction is not None
             self._introductions.end(connection.introduction)
+        elif connection.state is State.CALLED:
+            self._prober.called_back()
         connection.state = State.CLOSED
         return outgoing
 
@@ -168,10 +186,10 @@ class Registry:
                 f"this broker speaks version {VERSION} of the protocol, not {message.version}",
             )
         connection.state = State.READY
-        connection.techniques = _known(Technique, message.capabilities)
-        connection.streams = _known(StreamKind, message.capabilities)
+        connection.techniques = named(Technique, message.capabilities)
+        connection.streams = named(StreamKind, message.capabilities)
         connection.challenge = self._token_bytes(CHALLENGE_BYTES)
-        return [(connection, Hello(VERSION, self._capabilities, connection.challenge))]
+        return [(connection, self._prober.hello(connection, self._capabilities))]
 
     def _register(self, connection: Connection, message: Register, now: float) -> Outgoing:
         check_identity_untrusted(message, connection.challenge)
@@ -198,6 +216,10 @@ class Registry:
         connection.deadline = now + SILENCE_TIME
         return []
 
+    def _update(self, connection: Connection, message: Update, now: float) -> Outgoing:
+        connection.offer = message.offer
+        return self._keep_alive(connection, KeepAlive(), now)
+
     def _kill(self, connection: Connection, _message: Kill, _now: float) -> Outgoing:
         return self._close(connection)
 
@@ -215,7 +237,7 @@ class Registry:
             )
         check_introduction(receiver, message)
         if message.technique == Technique.FAST:
-            return self._introductions.introduce(sender, receiver, message.number)
+            return self._introductions.introduce(sender, receiver, message)
         outgoing = self._introductions.begin(sender, receiver, message)
         sender.state = State.WAITING
         sender.deadline = now + INTRODUCTION_TIME
@@ -240,27 +262,27 @@ class Registry:
         return outgoing
 
     def _acknowledge(self, connection: Connection, message: Acknowledge, _now: float) -> Outgoing:
-        introduction = self._introductions.pending_classic(message.introduction)
-        if introduction.receiver_endpoint is not None:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
-        introduction.receiver_endpoint = connection.endpoint
+        outgoing = self._introductions.acknowledge(connection, message)
         connection.state = State.ACKNOWLEDGED
-        return [(connection, self._introductions.sender_endpoint(introduction))]
+        return outgoing
 
     def _hole_punched(self, connection: Connection, message: HolePunched, _now: float) -> Outgoing:
-        introduction = self._introductions.pending_classic(message.introduction)
-        endpoint = introduction.receiver_endpoint
-        if endpoint is None:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not acknowledged yet")
+        sender, last = self._introductions.punched(message)
         self._close(connection)
-        return self._close(
-            introduction.sender, self._introductions.receiver_endpoint(introduction, endpoint)
-        )
+        return self._close(sender, last)
+
+    def _probe(self, connection: Connection, _message: Probe, now: float) -> Outgoing:
+        return self._prober.probe(connection, now)
+
+    def _call_back(self, connection: Connection, _message: CallBack, now: float) -> Outgoing:
+        is_called = self._prober.call_back(connection, now)
+        return [] if is_called else self._close(connection, CalledBack())
 
     TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
         (State.RECEIVER, KeepAlive): _keep_alive,
+        (State.RECEIVER, Update): _update,
         (State.RECEIVER, Kill): _kill,
         (State.READY, IntroductionRequest): _request,
         (State.SENDER, IntroductionRequest): _request,
@@ -269,13 +291,6 @@ class Registry:
         (State.READY, Acknowledge): _acknowledge,
         (State.READY, HolePunched): _hole_punched,
         (State.READY, JoinRelay): _join_relay,
+        (State.READY, Probe): _probe,
+        (State.PROBED, CallBack): _call_back,
     }
-
-
-def _known(kinds: type[T], names: tuple[str, ...]) -> tuple[T, ...]:
-    """Those of a kind that have been named; one object for all connections that named the same."""
-    found = tuple(kind for kind in kinds if kind in names)
-    return _KNOWN.setdefault(found, found)
-
-
-_KNOWN: dict[tuple[Any, ...], tuple[Any, ...]] = {}

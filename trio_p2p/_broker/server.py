@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 
 import attrs
@@ -15,9 +16,10 @@ import trio
 from .._endpoint import Endpoint
 from .._errors import RemoteProtocolError, Technique
 from .._net.channel import Channel, ChannelClosedError
-from .._net.sockets import LISTEN_BACKLOG, remote_endpoint, round_trip
-from .._wire.messages import IntroductionRequest, JoinRelay, Message
-from .connection import Connection, Outgoing, State
+from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
+from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
+from .calls import call_back
+from .connection import Connection, Outgoing, Probes, State
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .registry import Registry
 from .relay import Circuit, Relay
@@ -32,6 +34,8 @@ async def serve_broker(
     *,
     host: str | bytes | None = None,
     relay: RelayLimits | None = DEFAULT_LIMITS,
+    probe_port: int | None = None,
+    probe_at: Iterable[Endpoint] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a broker, until cancelled.
@@ -43,16 +47,32 @@ async def serve_broker(
         port: the TCP port to listen on, 0 for any free one.
         host: the address or name of the interface to listen on; all interfaces if None.
         relay: how much to relay for peers that find no direct way; None to relay nothing.
+        probe_port: a second TCP port, 0 for any free one, by which peers learn how their NATs map
+            ports. They are called back then, too, if they ask for it. None for no such thing.
+        probe_at: endpoints with other IP addresses where peers may probe as well: this broker's or
+            another one's. If an address is this host's, peers can be called back from it.
         task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
-            sockets know the port.
+            sockets know the ports. Those of ``probe_port`` are behind those of ``port``, as many.
 
     Raises:
-        OSError: the port cannot be listened on.
+        OSError: a port cannot be listened on.
 
     If cancelled, every connection is closed.
     """
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
-    await Broker(relay).serve_listeners(listeners, task_status=task_status)
+    probes = None
+    if probe_port is not None:
+        try:
+            more = await trio.open_tcp_listeners(probe_port, host=host, backlog=LISTEN_BACKLOG)
+        except BaseException:
+            for listener in listeners:
+                listener.socket.close()
+            raise
+        listeners += more
+        endpoints = [local_endpoint(listener.socket) for listener in more]
+        ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
+        probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
+    await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
 
 
 @attrs.define(eq=False)
@@ -69,15 +89,20 @@ class Broker:
 
     Args:
         relay: how much to relay; None for nothing.
+        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
     """
 
-    def __init__(self, relay: RelayLimits | None = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, relay: RelayLimits | None = DEFAULT_LIMITS, probes: Probes | None = None
+    ) -> None:
         self._links: dict[Connection, _Link] = {}
         self.registry = Registry(
             token_bytes=secrets.token_bytes,
             round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
             relay=relay,
+            probes=probes,
         )
+        self._addresses = [] if probes is None else [each.address for each in probes.endpoints]
         self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
 
     async def serve_listeners(
@@ -159,6 +184,11 @@ class Broker:
                 await self._open_circuit(connection, link, outgoing)
                 return
             await self._send(outgoing, own=connection)
+            if connection.state is State.CALLED:
+                result = await call_back(
+                    link.channel.stream, connection.endpoint, connection.challenge, self._addresses
+                )
+                await self._send(self.registry.called_back(connection, result), own=connection)
 
     async def _open_circuit(self, connection: Connection, link: _Link, outgoing: Outgoing) -> None:
         """The receiver has joined: the two connections have no more to do with messages."""

@@ -12,7 +12,9 @@ import trio
 
 from .._broker.quota import DEFAULT_LIMITS, RelayLimits
 from .._broker.server import serve_broker
-from .._endpoint import endpoint_of
+from .._endpoint import Endpoint, endpoint_of
+from .._net.broker_connection import resolve_broker
+from .._parameters import parse_broker
 from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
 
@@ -31,12 +33,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=4433,
         help="the TCP port to listen on, 0 for any free one (default: %(default)s)",
     )
+    _add_probe_options(parser)
     _add_relay_options(parser)
     add_verbose_option(parser)
     options = parser.parse_args(arguments)
     relay = _relay_limits(options)
-    code = run_command(partial(_serve, options.host, options.port, relay), verbose=options.verbose)
+    code = run_command(partial(_serve, options, relay), verbose=options.verbose)
     return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
+
+
+def _add_probe_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "probes",
+        "Peers find out what their NATs do by connecting to several endpoints of the broker, and "
+        "by letting it call back. Two IP addresses tell the most.",
+    )
+    group.add_argument(
+        "--probe-port",
+        type=_port,
+        metavar="PORT",
+        help="the second TCP port to listen on, 0 for any free one (default: the one after --port)",
+    )
+    group.add_argument(
+        "--probe-at",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="where peers can probe as well: another address of this broker, or another broker; "
+        "may be repeated",
+    )
+    group.add_argument(
+        "--no-probes", action="store_true", help="no second port, and call nobody back"
+    )
 
 
 def _add_relay_options(parser: argparse.ArgumentParser) -> None:
@@ -93,18 +121,46 @@ def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
     )
 
 
-async def _serve(host: str | None, port: int, relay: RelayLimits | None) -> None:
+async def _serve(options: argparse.Namespace, relay: RelayLimits | None) -> None:
+    probe_port = _probe_port(options)
+    probe_at = [endpoint for broker in options.probe_at for endpoint in await _resolve(broker)]
+    serve = partial(
+        serve_broker,
+        options.port,
+        host=options.host,
+        relay=relay,
+        probe_port=probe_port,
+        probe_at=probe_at,
+    )
     async with trio.open_nursery() as nursery:
         try:
-            listeners = await nursery.start(partial(serve_broker, port, host=host, relay=relay))
+            listeners = await nursery.start(serve)
         except OSError as error:
+            ports = f"port {options.port}" + (f" or {probe_port}" if probe_port else "")
             raise CommandError(
-                f"cannot listen on port {port} of {host or 'this host'} ({error.strerror}): "
-                "choose others with --port and --host"
+                f"cannot listen on {ports} of {options.host or 'this host'} ({error.strerror}): "
+                "choose others with --port, --probe-port and --host"
             ) from error
-        for listener in listeners:
+        first_for_probes = len(listeners) if probe_port is None else len(listeners) // 2
+        for index, listener in enumerate(listeners):
             endpoint = endpoint_of(listener.socket.getsockname())
-            print(f"trio-p2p-broker: listening on {endpoint}", file=sys.stderr, flush=True)
+            what = "answering probes" if index >= first_for_probes else "listening"
+            print(f"trio-p2p-broker: {what} on {endpoint}", file=sys.stderr, flush=True)
+
+
+def _probe_port(options: argparse.Namespace) -> int | None:
+    """The port for probes, 0 for any; None for none."""
+    if options.no_probes:
+        return None
+    if options.probe_port is not None:
+        port: int = options.probe_port
+        return port
+    return options.port + 1 if 0 < options.port < 65535 else 0
+
+
+async def _resolve(broker: str) -> list[Endpoint]:
+    """Where clients are to probe, too."""
+    return await resolve_broker(parse_broker(broker))
 
 
 def _port(text: str) -> int:

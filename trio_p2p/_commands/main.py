@@ -11,6 +11,7 @@ from functools import partial
 from .._errors import Technique
 from .._stream.carrier import DEFAULT_GRACE
 from .demo import demonstrate
+from .doctor import add_doctor_command, diagnose
 from .identity_file import load_or_create_identity
 from .peer import connect, listen
 from .run import EXIT_SIGNALLED, add_verbose_option, run_command
@@ -25,7 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return demonstrate(with_nats=options.nat)
         except KeyboardInterrupt:
             return EXIT_SIGNALLED + signal.SIGINT
-    command = {"listen": listen, "connect": connect, "id": _print_peer_id}[options.command]
+    command = {
+        "listen": listen,
+        "connect": connect,
+        "id": _print_peer_id,
+        "doctor": diagnose,
+    }[options.command]
     return run_command(partial(command, options), verbose=options.verbose)
 
 
@@ -55,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         default=os.devnull,
         help="write as JSON, at the end, how the connection came about, or why not",
     )
+    doctor = commands.add_parser("doctor", help="say what this network does to connections")
+    add_doctor_command(doctor, os.environ.get("TRIO_P2P_BROKER"))
+    add_verbose_option(doctor)
     demo = commands.add_parser("demo", help="watch two peers being connected")
     demo.add_argument(
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"

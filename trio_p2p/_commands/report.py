@@ -96,7 +96,12 @@ class Report:
                 for change in self._changes
             ],
             "attempts": [
-                {**_way(attempt), "outcome": attempt.outcome, "seconds": attempt.seconds}
+                {
+                    **_way(attempt),
+                    "route": attempt.route,
+                    "outcome": attempt.outcome,
+                    "seconds": attempt.seconds,
+                }
                 for attempt in self.attempts
             ],
         }

@@ -41,6 +41,13 @@ class NatKind(enum.Enum):
     ENDPOINT_INDEPENDENT_FILTERING = "lets in whoever sends to a port that has sent"
 
 
+class SymmetricKind(enum.Enum):
+    """A NAT with address-and-port-dependent mapping and filtering that does not keep ports."""
+
+    RANDOM = "each connection gets a random port"
+    SEQUENTIAL = "each connection gets the port after that of the last one"
+
+
 class Answer(enum.Enum):
     """What a router answers to SYNs that it does not let in."""
 
@@ -53,7 +60,7 @@ class Answer(enum.Enum):
 class Nat:
     """How a router between a host and the internet behaves."""
 
-    kind: NatKind = NatKind.MASQUERADE
+    kind: NatKind | SymmetricKind = NatKind.MASQUERADE
     answer: Answer = Answer.DROP
     #: Whether sequence numbers outside of the window pass (``nf_conntrack_tcp_be_liberal``).
     is_liberal: bool = False
@@ -113,9 +120,18 @@ def apply_nat(router: Namespace, nat: Nat, *, wan: str) -> None:
 
 # Netfilter by itself lets in the packets of known connections only. These kinds remember which host
 # sent from which port, and to whom, and lead to that host the new connections that match this:
-_ADMITTED = {
+_ADMITTED: dict[NatKind | SymmetricKind, str] = {
     NatKind.ADDRESS_DEPENDENT_FILTERING: "ip saddr . tcp dport @contacts",
     NatKind.ENDPOINT_INDEPENDENT_FILTERING: "meta l4proto tcp",
+}
+
+_PORTS = ", ".join(f"{index} : {40_000 + index}" for index in range(1_024))
+_TRANSLATIONS: dict[NatKind | SymmetricKind, str] = {
+    SymmetricKind.RANDOM: "masquerade fully-random",
+    # Numbers without a map are taken for ports in the wrong byte order.
+    SymmetricKind.SEQUENTIAL: (
+        f"meta l4proto tcp masquerade to : numgen inc mod 1024 map {{ {_PORTS} }}"
+    ),
 }
 
 
@@ -134,7 +150,7 @@ def _ruleset(nat: Nat, wan: str) -> str:
     translation = f"""
     chain translate {{
         type nat hook postrouting priority srcnat
-        oifname {wan} masquerade
+        oifname {wan} {_TRANSLATIONS.get(nat.kind, "masquerade")}
     }}"""
     verdicts = f"""
         {"ct state invalid drop" if nat.drops_invalid else ""}
@@ -210,11 +226,10 @@ class Network(ABC):
 
     def add_site(self, nat: Nat) -> Site:
         """Add a host behind a router that behaves as `nat` says."""
-        self._site_count += 1
+        router_address = self._new_router_address()
         host = self._add_namespace(f"host of site {self._site_count}")
         router = self._add_namespace(f"router of site {self._site_count}")
         become_router(router)
-        router_address = _ROUTERS + self._site_count
         if nat.kind is NatKind.PUBLIC:
             host_address = public_address = _FIREWALLED_HOSTS + self._site_count
             gateway, prefix = router_address, 32
@@ -232,6 +247,10 @@ class Network(ABC):
         )
         apply_nat(router, nat, wan=WAN)
         return Site(host, host_address, public_address, router, nat)
+
+    def _new_router_address(self) -> IPv4Address:
+        self._site_count += 1
+        return _ROUTERS + self._site_count
 
     def _add_namespace(self, label: str) -> Namespace:
         return self._exit_stack.enter_context(Namespace(label))

@@ -2,7 +2,8 @@
 
 Each side proves that it got the introduction's nonce from the broker. The sender speaks first. It
 proves itself on one connection only, to or from the endpoint that it was told of: that nominates
-the connection (RFC 8445's term). Who connects from elsewhere is asked first.
+the connection (RFC 8445's term). Who connects from elsewhere, or is dialled elsewhere, is asked
+first: a private address, or a port that was guessed, may be somebody else's.
 
 The receiver answers a question at once, and a proof with its first data: never unasked, because
 TCP resets a connection, and loses data on the way, if something comes that its reader, having
@@ -21,6 +22,7 @@ import attrs
 
 PROOF_BYTES = 32
 QUESTION = bytes(PROOF_BYTES)  # who are you?
+_CHECK = b"trio_p2p check"
 
 
 class Role(enum.Enum):
@@ -42,10 +44,13 @@ class Proofs:
     Attributes:
         own: what this side says.
         peers: what it wants to hear.
+        check: what the sender says where it may have reached somebody else. It nominates
+            nothing, and the receiver answers with its proof.
     """
 
     own: bytes = attrs.field(repr=False)
     peers: bytes = attrs.field(repr=False)
+    check: bytes = attrs.field(repr=False)
 
 
 def proofs(nonce: bytes, role: Role) -> Proofs:
@@ -53,4 +58,5 @@ def proofs(nonce: bytes, role: Role) -> Proofs:
     return Proofs(
         own=hmac.digest(nonce, role.value, "sha256"),
         peers=hmac.digest(nonce, role.other.value, "sha256"),
+        check=hmac.digest(nonce, _CHECK, "sha256"),
     )

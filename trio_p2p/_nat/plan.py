@@ -16,6 +16,8 @@ JITTER = 0.02  # what an answer may take on top of the round trip
 # wants an answer with the sequence number of the old one. So rather hold it for longer.
 MIN_HOLD = 0.25
 PATIENCE_GROWTH = 1.5  # an answer that takes longer than expected must still get through
+PAUSE_GROWTH = 1.5  # a hole that is not open yet soon will be, or never
+MAX_PAUSE = 1.0
 
 
 @attrs.define
@@ -33,6 +35,7 @@ class PunchPlan:
     patience: float
     pause: float
     _random: Callable[[], float]
+    _rest: float
     _may_be_lost: bool = True
 
     @classmethod
@@ -43,7 +46,8 @@ class PunchPlan:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
             random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
         """
-        return cls(None, _time_to_answer(round_trip), 0.0, random)
+        patience = _time_to_answer(round_trip)
+        return cls(None, patience, 0.0, random, patience / 2)
 
     @classmethod
     def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
@@ -54,7 +58,8 @@ class PunchPlan:
             round_trip: as for :meth:`dial`.
             random: as for :meth:`dial`.
         """
-        return cls(hops, max(3 * _time_to_answer(round_trip), MIN_HOLD), 0.0, random)
+        patience = max(3 * _time_to_answer(round_trip), MIN_HOLD)
+        return cls(hops, patience, 0.0, random, patience / 2)
 
     def failed(self, outcome: Outcome) -> None:
         """The last attempt ended like this; plan the next."""
@@ -72,7 +77,8 @@ class PunchPlan:
                 # It went too far: somebody on the other side answered.
                 self.hops -= 1
             case _:
-                self.pause = self.patience * (0.25 + 0.5 * self._random())
+                self.pause = min(self._rest, MAX_PAUSE) * (0.5 + self._random())
+                self._rest *= PAUSE_GROWTH
 
 
 def _time_to_answer(round_trip: float) -> float:

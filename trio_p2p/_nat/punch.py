@@ -31,7 +31,7 @@ async def punch(
     *,
     take: Take,
     record: Record,
-    on_punched: Callable[[], None],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Connect from a local port to an endpoint, however many SYNs that takes.
 
@@ -44,7 +44,7 @@ async def punch(
         plan: when to send the next SYN.
         take: takes a connection over if it leads to the right peer, and says whether it did.
         record: told how each attempt ended: local and remote endpoint, outcome, seconds.
-        on_punched: called when the first SYN has left, or could not.
+        task_status: started when the first SYN has left, or could not.
 
     If cancelled, what was under way is closed, and recorded as silent.
     """
@@ -60,7 +60,7 @@ async def punch(
             outcome = outcome_of(error)
         if not is_punched:
             is_punched = True
-            on_punched()
+            task_status.started()
         try:
             if sock is not None:
                 outcome = await _connect(sock, plan.patience, take)

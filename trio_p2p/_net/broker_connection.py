@@ -117,6 +117,8 @@ class BrokerConnection(trio.abc.AsyncResource):
     def __init__(self, sock: socket.socket, remote: Endpoint, capabilities: Sequence[str]) -> None:
         self.local = local_endpoint(sock)
         self.remote = remote  # which the socket does not know any more if it is reset already
+        self.observed: Endpoint | None = None
+        self.probes: tuple[Endpoint, ...] = ()
         # What is not acknowledged before the next keepalive is due never will be.
         detect_dead_peer(sock, KEEPALIVE_TIME)
         self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
@@ -186,6 +188,15 @@ class BrokerConnection(trio.abc.AsyncResource):
                 f"this program {VERSION}: update the older one"
             )
         self._challenge = message.challenge
+        self.observed = message.endpoint
+        address = self.remote.address
+        here = [] if message.probe_port is None else [Endpoint(address, message.probe_port)]
+        others = (
+            each
+            for each in message.probes
+            if each.address.version == address.version and each.address != address
+        )
+        self.probes = (*here, *others)
         self._is_greeted = True
 
     async def keep_alive(self) -> None:

@@ -9,8 +9,10 @@ import ctypes
 import errno
 import ipaddress
 import os
+import resource
 import socket
 import struct
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -243,6 +245,12 @@ def icmp_error_source(sock: socket.socket) -> IPAddress | None:
             packed = data[20:24] if sock.family == socket.AF_INET else data[24:40]
             return ipaddress.ip_address(packed)
     return None
+
+
+def free_descriptors() -> int:
+    """How many descriptors this process may open besides those that it has."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(0, soft - len(list(Path("/dev/fd").iterdir())))
 
 
 def is_out_of_resources(error: OSError) -> bool:

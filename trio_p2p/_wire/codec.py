@@ -15,7 +15,6 @@ from typing import Any, cast
 import attrs
 import msgpack
 
-from .._endpoint import Endpoint
 from .._errors import RemoteProtocolError
 from .messages import MESSAGE_TYPES, Message
 
@@ -27,10 +26,10 @@ _BIN8, _BIN16 = 0xC4, 0xC5
 def encode(message: Message) -> bytes:
     """The frame that carries the message."""
     fields: dict[str, Any] = {"type": message.type}
-    for name in _FIELDS[type(message)]:
+    for name, encode_value in _FIELDS[type(message)]:
         value = getattr(message, name)
-        if type(value) is Endpoint:
-            value = [value.address.packed, value.port]
+        if encode_value is not None:
+            value = encode_value(value)
         if value is not None:
             fields[name] = value
     payload: bytes = msgpack.packb(fields)
@@ -139,8 +138,11 @@ class FrameReader:
         return payload
 
 
-_FIELDS = {cls: tuple(attrs.fields_dict(cls)) for cls in MESSAGE_TYPES}
 _Check = Callable[[Any], Any]
+_FIELDS: dict[type[Message], list[tuple[str, _Check | None]]] = {
+    cls: [(name, field.metadata["encode"]) for name, field in attrs.fields_dict(cls).items()]
+    for cls in MESSAGE_TYPES
+}
 _DECODERS: dict[str, tuple[type[Message], list[tuple[str, _Check, bool]]]] = {
     cls.type: (
         cls,

@@ -7,162 +7,71 @@ left out; a field that the class does not know is ignored, so that either side m
 
 from __future__ import annotations
 
-import enum
-import ipaddress
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias, get_args
+from typing import ClassVar, TypeAlias, get_args
 
 import attrs
 
 from .._endpoint import Endpoint
+from .checks import check_endpoint, check_integer
+from .fields import (
+    CHALLENGE_BYTES as CHALLENGE_BYTES,
+    ID_BYTES as ID_BYTES,
+    MAX_CERTIFICATE_BYTES as MAX_CERTIFICATE_BYTES,
+    MAX_COUNT as MAX_COUNT,
+    MAX_PROBES as MAX_PROBES,
+    MAX_ROUND_TRIP as MAX_ROUND_TRIP,
+    MAX_UID_BYTES as MAX_UID_BYTES,
+    NONCE_BYTES as NONCE_BYTES,
+    SIGNATURE_BYTES as SIGNATURE_BYTES,
+    RefusalCode as RefusalCode,
+    StreamKind as StreamKind,
+    check_capabilities,
+    check_certificate,
+    check_challenge,
+    check_count,
+    check_id,
+    check_nonce,
+    check_number,
+    check_port,
+    check_probes,
+    check_reason,
+    check_refusal_code,
+    check_round_trip,
+    check_signature,
+    check_stream_kind,
+    check_uid as check_uid,
+    field,
+)
+from .offer import NO_OFFER, Offer, check_offer
+from .probing import (
+    CallBack as CallBack,
+    Called as Called,
+    CalledBack as CalledBack,
+    CallSource as CallSource,
+    Observed as Observed,
+    Probe as Probe,
+)
 
 VERSION = 1
 CAPABILITIES = ("classic", "fast", "raw", "relay", "session")
 
-MAX_UID_BYTES = 128
-ID_BYTES = 16  # unguessable: 128 random bits
-NONCE_BYTES = 32  # the key of HMAC-SHA-256
-CHALLENGE_BYTES = 32
-SIGNATURE_BYTES = 64  # Ed25519's
-MAX_CERTIFICATE_BYTES = 1024
-MAX_REASON_BYTES = 512
-MAX_ROUND_TRIP = 60_000_000  # microseconds
-MAX_COUNT = 2**63 - 1
-
-Check: TypeAlias = Callable[[Any], Any]
-
-
-class RefusalCode(enum.StrEnum):
-    """Why the broker refuses; the reason beside it is for people."""
-
-    UNSUPPORTED_VERSION = "unsupported-version"
-    UNKNOWN_UID = "unknown-uid"
-    UID_TAKEN = "uid-taken"
-    UNSUPPORTED_TECHNIQUE = "unsupported-technique"
-    PROTOCOL_VIOLATION = "protocol-violation"
-    RECEIVER_LOST = "receiver-lost"
-    RECEIVER_SILENT = "receiver-silent"
-    UNSUPPORTED_STREAM = "unsupported-stream"
-    IDENTITY_NOT_PROVEN = "identity-not-proven"
-    RELAY_REFUSED = "relay-refused"
-
-
-class StreamKind(enum.StrEnum):
-    """What the sender makes of a connection; the receiver must make the same."""
-
-    SESSION = "session"
-    """TLS 1.3 between the peers, and a session above it."""
-    RAW = "raw"
-    """The bare TCP connection."""
-
-
-_STREAM_KINDS = frozenset(kind.value for kind in StreamKind)
-_REFUSAL_CODES = frozenset(code.value for code in RefusalCode)
-_IPV4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96: an IPv4 address has one form here
-
-
-def check_uid(value: Any) -> str:
-    """Return the UID if it is one; else ValueError says what is wrong with it."""
-    if not isinstance(value, str):
-        raise ValueError(f"a UID is text, not {type(value).__name__}")
-    if not value:
-        raise ValueError("a UID must not be empty")
-    if not value.isprintable():
-        raise ValueError("a UID must not contain control characters")
-    if len(value.encode()) > MAX_UID_BYTES:
-        raise ValueError(f"a UID must not be longer than {MAX_UID_BYTES} bytes in UTF-8")
-    return value
-
-
-def _check_integer(minimum: int, maximum: int) -> Check:
-    def check(value: Any) -> int:
-        if type(value) is not int or not minimum <= value <= maximum:
-            raise ValueError(f"not an integer from {minimum} to {maximum}")
-        return value
-
-    return check
-
-
-def _check_bytes(length: int) -> Check:
-    def check(value: Any) -> bytes:
-        if type(value) is not bytes or len(value) != length:
-            raise ValueError(f"not {length} bytes")
-        return value
-
-    return check
-
-
-def _check_certificate(value: Any) -> bytes:
-    if type(value) is not bytes or not 0 < len(value) <= MAX_CERTIFICATE_BYTES:
-        raise ValueError(f"not a certificate of up to {MAX_CERTIFICATE_BYTES} bytes")
-    return value
-
-
-def _check_stream_kind(value: Any) -> StreamKind:
-    if type(value) is not str or value not in _STREAM_KINDS:
-        raise ValueError("not a kind of stream of this version")
-    return StreamKind(value)
-
-
-def _check_reason(value: Any) -> str:
-    if type(value) is not str or len(value.encode()) > MAX_REASON_BYTES:
-        raise ValueError(f"not text of up to {MAX_REASON_BYTES} bytes")
-    # It ends up in logs and on terminals.
-    return "".join(c if c.isprintable() else "?" for c in value)
-
-
-def _check_capabilities(value: Any) -> tuple[str, ...]:
-    match value:
-        case [*names] if len(names) <= 32 and all(isinstance(name, str) for name in names):
-            return tuple(names)
-        case _:
-            raise ValueError("not a list of up to 32 names")
-
-
-def _check_endpoint(value: Any) -> Endpoint:
-    match value:
-        case [bytes(packed), port] if (
-            type(port) is int
-            and 0 < port < 65536
-            and (len(packed) == 4 or (len(packed) == 16 and packed[:12] != _IPV4_MAPPED))
-        ):
-            return Endpoint(ipaddress.ip_address(packed), port)
-        case _:
-            raise ValueError("not an endpoint: [4 or 16 bytes of address, port]")
-
-
-def _check_refusal_code(value: Any) -> RefusalCode:
-    # Not by the enum's own lookup: its error holds a repr of whatever the other side sent.
-    if type(value) is not str or value not in _REFUSAL_CODES:
-        raise ValueError("not a code of this version")
-    return RefusalCode(value)
-
-
-def _field(check: Check, default: Any = attrs.NOTHING) -> Any:
-    shown = str if check is _check_endpoint else check not in _SECRETS
-    return attrs.field(default=default, metadata={"check": check}, repr=shown)
-
-
-_check_id = _check_bytes(ID_BYTES)
-_check_nonce = _check_bytes(NONCE_BYTES)
-_check_challenge = _check_bytes(CHALLENGE_BYTES)
-_check_signature = _check_bytes(SIGNATURE_BYTES)
-_check_number = _check_integer(0, 2**32 - 1)
-_check_round_trip = _check_integer(0, MAX_ROUND_TRIP)
-_check_count = _check_integer(1, MAX_COUNT)
-# Not shown: secrets, and what would fill the log.
-_SECRETS = (_check_id, _check_nonce, _check_challenge, _check_signature, _check_certificate)
-
 
 @attrs.frozen
 class Hello:
-    """The first message of either side: what it speaks; the broker's brings a fresh challenge."""
+    """The first message of either side: what it speaks.
+
+    The broker's brings a fresh challenge, and says where it sees the client and where else it
+    answers probes.
+    """
 
     type: ClassVar = "hello"
     step: ClassVar = "greeting"
-    version: int = _field(_check_integer(0, 2**16 - 1), VERSION)
-    capabilities: tuple[str, ...] = _field(_check_capabilities, CAPABILITIES)
-    challenge: bytes | None = _field(_check_challenge, None)
+    version: int = field(check_integer(0, 2**16 - 1), VERSION)
+    capabilities: tuple[str, ...] = field(check_capabilities, CAPABILITIES)
+    challenge: bytes | None = field(check_challenge, None)
+    endpoint: Endpoint | None = field(check_endpoint, None)
+    probe_port: int | None = field(check_port, None)
+    probes: tuple[Endpoint, ...] = field(check_probes, ())
 
 
 @attrs.frozen
@@ -171,9 +80,9 @@ class Register:
 
     type: ClassVar = "register"
     step: ClassVar = "initiation 1"
-    uid: str = _field(check_uid)
-    certificate: bytes = _field(_check_certificate)
-    signature: bytes = _field(_check_signature)
+    uid: str = field(check_uid)
+    certificate: bytes = field(check_certificate)
+    signature: bytes = field(check_signature)
 
 
 @attrs.frozen
@@ -182,7 +91,7 @@ class Registered:
 
     type: ClassVar = "registered"
     step: ClassVar = "initiation 2"
-    endpoint: Endpoint = _field(_check_endpoint)
+    endpoint: Endpoint = field(check_endpoint)
 
 
 @attrs.frozen
@@ -191,6 +100,15 @@ class KeepAlive:
 
     type: ClassVar = "keepalive"
     step: ClassVar = "initiation 3"
+
+
+@attrs.frozen
+class Update:
+    """The receiver tells how else it can be reached, whenever that has changed."""
+
+    type: ClassVar = "update"
+    step: ClassVar = "candidates"
+    offer: Offer = field(check_offer, NO_OFFER)
 
 
 @attrs.frozen
@@ -207,11 +125,12 @@ class IntroductionRequest:
 
     type: ClassVar = "introduction_request"
     step: ClassVar = "step 1"
-    number: int = _field(_check_number)
-    uid: str = _field(check_uid)
-    technique: str = _field(_check_reason)
-    stream: StreamKind = _field(_check_stream_kind)
-    certificate: bytes = _field(_check_certificate)
+    number: int = field(check_number)
+    uid: str = field(check_uid)
+    technique: str = field(check_reason)
+    stream: StreamKind = field(check_stream_kind)
+    certificate: bytes = field(check_certificate)
+    offer: Offer = field(check_offer, NO_OFFER)
 
 
 @attrs.frozen
@@ -220,7 +139,7 @@ class ConnectionRequest:
 
     type: ClassVar = "connection_request"
     step: ClassVar = "step 2"
-    introduction: bytes = _field(_check_id)
+    introduction: bytes = field(check_id)
 
 
 @attrs.frozen
@@ -229,7 +148,8 @@ class Acknowledge:
 
     type: ClassVar = "acknowledge"
     step: ClassVar = "step 3"
-    introduction: bytes = _field(_check_id)
+    introduction: bytes = field(check_id)
+    offer: Offer = field(check_offer, NO_OFFER)
 
 
 @attrs.frozen
@@ -238,10 +158,11 @@ class SenderEndpoint:
 
     type: ClassVar = "sender_endpoint"
     step: ClassVar = "step 4"
-    endpoint: Endpoint = _field(_check_endpoint)
-    nonce: bytes = _field(_check_nonce)
-    certificate: bytes = _field(_check_certificate)
-    round_trip: int = _field(_check_round_trip, 0)
+    endpoint: Endpoint = field(check_endpoint)
+    nonce: bytes = field(check_nonce)
+    certificate: bytes = field(check_certificate)
+    round_trip: int = field(check_round_trip, 0)
+    offer: Offer = field(check_offer, NO_OFFER)
 
 
 @attrs.frozen
@@ -250,7 +171,7 @@ class HolePunched:
 
     type: ClassVar = "hole_punched"
     step: ClassVar = "step 9"
-    introduction: bytes = _field(_check_id)
+    introduction: bytes = field(check_id)
 
 
 @attrs.frozen
@@ -259,11 +180,12 @@ class ReceiverEndpoint:
 
     type: ClassVar = "receiver_endpoint"
     step: ClassVar = "step 10"
-    number: int = _field(_check_number)
-    endpoint: Endpoint = _field(_check_endpoint)
-    nonce: bytes = _field(_check_nonce)
-    certificate: bytes = _field(_check_certificate)
-    round_trip: int = _field(_check_round_trip, 0)
+    number: int = field(check_number)
+    endpoint: Endpoint = field(check_endpoint)
+    nonce: bytes = field(check_nonce)
+    certificate: bytes = field(check_certificate)
+    round_trip: int = field(check_round_trip, 0)
+    offer: Offer = field(check_offer, NO_OFFER)
 
 
 @attrs.frozen
@@ -272,8 +194,8 @@ class RelayRequest:
 
     type: ClassVar = "relay_request"
     step: ClassVar = "relay 2"
-    introduction: bytes = _field(_check_id)
-    certificate: bytes = _field(_check_certificate)
+    introduction: bytes = field(check_id)
+    certificate: bytes = field(check_certificate)
 
 
 @attrs.frozen
@@ -282,7 +204,7 @@ class JoinRelay:
 
     type: ClassVar = "join_relay"
     step: ClassVar = "relay 3"
-    introduction: bytes = _field(_check_id)
+    introduction: bytes = field(check_id)
 
 
 @attrs.frozen
@@ -294,10 +216,10 @@ class Relayed:
 
     type: ClassVar = "relayed"
     step: ClassVar = "relay 4"
-    circuit: bytes = _field(_check_id)
-    certificate: bytes | None = _field(_check_certificate, None)
-    bytes_per_second: int | None = _field(_check_count, None)
-    max_bytes: int | None = _field(_check_count, None)
+    circuit: bytes = field(check_id)
+    certificate: bytes | None = field(check_certificate, None)
+    bytes_per_second: int | None = field(check_count, None)
+    max_bytes: int | None = field(check_count, None)
 
 
 @attrs.frozen
@@ -306,9 +228,9 @@ class Refused:
 
     type: ClassVar = "refused"
     step: ClassVar = "refusal"
-    code: RefusalCode = _field(_check_refusal_code)
-    reason: str = _field(_check_reason)
-    number: int | None = _field(_check_number, None)
+    code: RefusalCode = field(check_refusal_code)
+    reason: str = field(check_reason)
+    number: int | None = field(check_number, None)
 
 
 Message: TypeAlias = (
@@ -316,6 +238,12 @@ Message: TypeAlias = (
     | Register
     | Registered
     | KeepAlive
+    | Update
+    | Probe
+    | Observed
+    | CallBack
+    | Called
+    | CalledBack
     | Kill
     | IntroductionRequest
     | ConnectionRequest

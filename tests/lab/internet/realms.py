@@ -1,0 +1,44 @@
+"""Where packets are, and who has which address there."""
+
+from ipaddress import IPv4Interface
+
+from .nat import Nat
+
+
+class Place:
+    """What has addresses in a realm: a device, or a gateway."""
+
+    def __init__(self, number: int, realm: "Realm") -> None:
+        self.number = number
+        self.realm = realm
+
+
+class Device(Place):
+    """The TUN device of a host."""
+
+    def __init__(self, number: int, realm: "Realm", descriptor: int) -> None:
+        super().__init__(number, realm)
+        self.descriptor = descriptor
+
+
+class Gateway(Place):
+    """A NAT, with a realm of its own behind it."""
+
+    def __init__(self, number: int, realm: "Realm", nat: Nat, inside: IPv4Interface) -> None:
+        super().__init__(number, realm)
+        self.nat = nat
+        self.inside = Realm(self)
+        self._own = inside.packed
+        self._first, self._last = inside.network[0].packed, inside.network[-1].packed
+
+    def takes(self, address: bytes) -> bool:
+        """Whether what goes to an address goes to this gateway, as seen from inside."""
+        return not self._first <= address <= self._last or address == self._own
+
+
+class Realm:
+    """Where an address means the same to all: behind a gateway, or on the internet."""
+
+    def __init__(self, gateway: Gateway | None = None) -> None:
+        self.gateway = gateway
+        self.routes: dict[bytes, Place] = {}

@@ -1,0 +1,116 @@
+"""What both sides do, by what they know of each other's NATs."""
+
+from ipaddress import IPv4Address
+from itertools import product
+
+import attrs
+import pytest
+
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._errors import Route
+from trio_p2p._nat.check import Role
+from trio_p2p._nat.ladder import PREDICTIONS, Birthday, Dial, Ladder, Side, ladder_for
+from trio_p2p._wire.offer import (
+    Allocation,
+    Behaviour,
+    Candidate,
+    CandidateKind,
+    Nat,
+    Offer,
+)
+
+EI, AD, APD = Behaviour
+SENDER, RECEIVER = (Endpoint(IPv4Address(f"203.0.113.{n}"), 40_000) for n in (1, 2))
+UNKNOWN = Nat()
+OPEN = Nat(EI, EI, Allocation.PRESERVING)
+ADDRESS = Nat(EI, AD, Allocation.PRESERVING)
+PORT = Nat(EI, APD, Allocation.PRESERVING)
+SEQUENTIAL = Nat(APD, APD, Allocation.SEQUENTIAL, 3)
+RANDOM = Nat(APD, APD, Allocation.RANDOM)
+FIXED = (OPEN, ADDRESS, PORT)
+MOVING = (SEQUENTIAL, RANDOM)
+
+
+def ladders(
+    sender: Nat, receiver: Nat, *, birthday: bool = True, mapped: bool = False
+) -> tuple[Ladder, Ladder]:
+    """The sender's and the receiver's; perhaps with a port mapping of the receiver's."""
+    candidates = (Candidate(CandidateKind.MAPPED, RECEIVER),) if mapped else ()
+    one = Side(SENDER, Offer(sender, (), birthday))
+    other = Side(RECEIVER, Offer(receiver, candidates))
+    return ladder_for(Role.SENDER, one, other), ladder_for(Role.RECEIVER, other, one)
+
+
+def ports(ladder: Ladder, route: Route) -> list[int]:
+    return [dial.remote.port for dial in ladder.dials if dial.route is route]
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"), list(product([UNKNOWN, *FIXED], repeat=2)), ids=str
+)
+def test_without_a_symmetric_nat_the_receiver_holds_and_the_sender_dials(
+    sender: Nat, receiver: Nat
+) -> None:
+    senders, receivers = ladders(sender, receiver)
+    assert senders == Ladder((Dial(RECEIVER, Route.REFLEXIVE, False, True),))
+    assert receivers == Ladder((Dial(SENDER, Route.REFLEXIVE, True, True),))
+
+
+@pytest.mark.parametrize(("fixed", "moving"), list(product([OPEN, ADDRESS], MOVING)), ids=str)
+def test_a_symmetric_side_dials_where_any_of_its_ports_is_let_in(fixed: Nat, moving: Nat) -> None:
+    for senders, receivers in (ladders(moving, fixed), ladders(fixed, moving)[::-1]):
+        assert [dial.is_guarded for dial in senders.dials] == [False]
+        assert [dial.is_guarded for dial in receivers.dials] == [True]
+        assert senders.birthday is receivers.birthday is None
+        assert not senders.needs_order
+        assert not receivers.needs_order
+
+
+def test_ports_that_come_in_sequence_are_held_by_the_other_side_before_they_come() -> None:
+    expected = [40_000 + 3 * number for number in range(1, PREDICTIONS + 1)]
+    for moving, fixed in (ladders(SEQUENTIAL, PORT), ladders(PORT, SEQUENTIAL)[::-1]):
+        assert ports(moving, Route.PREDICTED) == []
+        assert not any(dial.is_guarded for dial in moving.dials)
+        assert ports(fixed, Route.PREDICTED) == expected
+        assert all(dial.is_guarded for dial in fixed.dials)
+        assert moving.needs_order
+        assert fixed.needs_order
+
+
+def test_two_sequential_nats_meet_port_by_port() -> None:
+    senders, receivers = ladders(SEQUENTIAL, attrs.evolve(SEQUENTIAL, step=-1))
+    assert ports(senders, Route.PREDICTED) == list(range(39_999, 39_999 - PREDICTIONS, -1))
+    assert ports(receivers, Route.PREDICTED) == list(range(40_003, 40_003 + 3 * PREDICTIONS, 3))
+    assert not any(dial.is_guarded for dial in senders.dials)
+    assert all(dial.is_guarded for dial in receivers.dials)
+    assert senders.needs_order
+
+
+def test_ports_at_random_are_guessed_by_the_other_side() -> None:
+    for moving, fixed in (ladders(RANDOM, PORT), ladders(PORT, RANDOM)[::-1]):
+        assert moving.birthday is Birthday.HOLD
+        assert fixed.birthday is Birthday.GUESS
+        assert not moving.is_hopeless
+
+
+def test_nothing_is_guessed_unless_both_sides_allow_it_and_know_themselves() -> None:
+    for ladder in (*ladders(PORT, RANDOM, birthday=False), *ladders(UNKNOWN, RANDOM)):
+        assert ladder.birthday is None
+        assert ladder.dials
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"), [(RANDOM, RANDOM), (RANDOM, SEQUENTIAL), (SEQUENTIAL, RANDOM)]
+)
+def test_two_symmetric_nats_need_the_relay_or_a_port_mapping(sender: Nat, receiver: Nat) -> None:
+    assert all(ladder == Ladder((), is_hopeless=True) for ladder in ladders(sender, receiver))
+    senders, receivers = ladders(sender, receiver, mapped=True)
+    assert ports(senders, Route.MAPPED) == [RECEIVER.port]
+    assert not senders.is_hopeless
+    assert not receivers.is_hopeless
+
+
+def test_no_port_is_predicted_that_there_is_not() -> None:
+    edge = Side(Endpoint(SENDER.address, 65_530), Offer(SEQUENTIAL))
+    ladder = ladder_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
+    assert ports(ladder, Route.PREDICTED) == [65_533]

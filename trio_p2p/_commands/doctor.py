@@ -1,0 +1,41 @@
+"""``trio-p2p doctor``: what this network does to connections between peers, and what to change."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .._nat.network_survey import survey_network
+from .._net.broker_connection import resolve_broker
+from .._parameters import parse_broker
+from .diagnosis import as_json, render
+from .run import CommandError
+from .standard_streams import require_standard_streams, write_standard_output
+
+
+def add_doctor_command(parser: argparse.ArgumentParser, default_broker: str | None) -> None:
+    """Describe the command to its parser."""
+    parser.description = (
+        "Surveys the network that this host is in, from the point of view of a broker, and says "
+        "towards which peers connections will be direct. Takes some seconds."
+    )
+    parser.add_argument(
+        "broker",
+        metavar="BROKER",
+        nargs="?",
+        default=default_broker,
+        help="HOST:PORT of the broker (default: $TRIO_P2P_BROKER)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+async def diagnose(options: argparse.Namespace) -> None:
+    """Survey the network, and print what was found."""
+    require_standard_streams()
+    if options.broker is None:
+        raise CommandError(
+            "which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT"
+        )
+    survey = await survey_network(await resolve_broker(parse_broker(options.broker)))
+    page = json.dumps(as_json(survey), indent=2) if options.json else render(survey)
+    await write_standard_output(f"{page}\n".encode())

@@ -1,0 +1,167 @@
+"""Where to dial a peer, and how, by what is known of both sides' NATs. Pure.
+
+All that may work is tried at once, from one local port, and the first connection that leads to the
+peer wins. What cannot work is not tried: a SYN too many may close a hole.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from .._endpoint import Endpoint
+from .._errors import Route
+from .._wire.offer import CandidateKind, Nat, Offer
+from .check import Role
+
+PREDICTIONS = 8  # ports that a sequential NAT may give next
+
+
+@attrs.frozen
+class Side:
+    """One of the two peers.
+
+    Attributes:
+        endpoint: where the broker sees it.
+        offer: what it says of itself.
+    """
+
+    endpoint: Endpoint
+    offer: Offer
+
+    @property
+    def nat(self) -> Nat:
+        """What it knows of its NATs."""
+        return self.offer.nat
+
+
+@attrs.frozen
+class Dial:
+    """An endpoint to dial from our port.
+
+    Attributes:
+        remote: it.
+        route: how we came by it.
+        is_guarded: whether the SYN is held, and dies on the way; else it goes all the way.
+        is_told: whether the broker has told us of it: nobody else is going to answer there.
+    """
+
+    remote: Endpoint
+    route: Route
+    is_guarded: bool
+    is_told: bool
+
+
+class Birthday(enum.Enum):
+    """What a side does when one of the two NATs gives ports at random."""
+
+    HOLD = "hold"
+    """Its NAT does: open many holes."""
+    GUESS = "guess"
+    """The other one's does: dial very many of its ports."""
+
+
+@attrs.frozen
+class Ladder:
+    """What to do to connect to a peer.
+
+    Attributes:
+        dials: where to dial.
+        birthday: what to do besides.
+        is_hopeless: whether nothing of it can lead to the peer.
+        needs_order: whether it can only work if the receiver punches first, and both have just
+            been told where the other one is: in the classic technique.
+    """
+
+    dials: tuple[Dial, ...]
+    birthday: Birthday | None = None
+    is_hopeless: bool = False
+    needs_order: bool = False
+
+
+def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
+    """How to connect.
+
+    Args:
+        role: ours.
+        own: what is known of us.
+        peer: what is known of the peer; its candidates have been vetted.
+    """
+    besides = tuple(
+        Dial(candidate.endpoint, _ROUTES[candidate.kind], is_guarded=False, is_told=False)
+        for candidate in peer.offer.candidates
+    )
+    mapped = [
+        candidate
+        for candidate in (*own.offer.candidates, *peer.offer.candidates)
+        if candidate.kind is CandidateKind.MAPPED
+    ]
+    dials: tuple[Dial, ...]
+    birthday: Birthday | None
+    if own.nat.is_symmetric and peer.nat.is_symmetric:
+        dials, birthday = _between_two_symmetric(role, own.nat, peer), None
+    elif own.nat.is_symmetric or peer.nat.is_symmetric:
+        dials, birthday = _with_one_symmetric(own, peer)
+    else:
+        # The receiver holds, as it is told first; the sender's SYN finds the hole.
+        dials, birthday = (_reflexive(peer, is_guarded=role is Role.RECEIVER),), None
+    return Ladder(
+        dials + besides,  # which may take a port of a NAT that counts them
+        birthday,
+        is_hopeless=not (besides or dials or birthday or mapped),
+        needs_order=_is_predicted(own, peer)
+        and not mapped
+        and own.endpoint.address != peer.endpoint.address,  # else it may be a neighbour
+    )
+
+
+def _between_two_symmetric(role: Role, own: Nat, peer: Side) -> tuple[Dial, ...]:
+    """Each side's n-th connection comes from the n-th port to come, and goes to the other's."""
+    if not own.is_sequential or not peer.nat.is_sequential:
+        return ()
+    return _predicted(peer, is_guarded=role is Role.RECEIVER)
+
+
+def _with_one_symmetric(own: Side, peer: Side) -> tuple[tuple[Dial, ...], Birthday | None]:
+    """The side whose ports move dials; the other one, whose port stays, makes the holes."""
+    if own.nat.is_symmetric:
+        birthday = Birthday.HOLD if _is_birthday(own, peer) else None
+        return (_reflexive(peer, is_guarded=False),), birthday
+    predicted = _predicted(peer, is_guarded=True) if _is_predicted(own, peer) else ()
+    dials = (_reflexive(peer, is_guarded=True), *predicted)
+    return dials, Birthday.GUESS if _is_birthday(peer, own) else None
+
+
+def _is_predicted(own: Side, peer: Side) -> bool:
+    """Whether a port has to be told beforehand that a NAT is going to give."""
+    moving = [side.nat for side in (own, peer) if side.nat.is_symmetric]
+    fixed = [side.nat for side in (own, peer) if not side.nat.is_symmetric]
+    return (
+        bool(moving)
+        and all(nat.is_sequential for nat in moving)
+        and not any(nat.lets_other_ports_in for nat in fixed)
+    )
+
+
+def _is_birthday(moving: Side, fixed: Side) -> bool:
+    """Whether a port has to be guessed that a NAT gives at random, and both sides know so."""
+    allows = moving.offer.birthday and fixed.offer.birthday and fixed.nat.mapping is not None
+    return allows and not moving.nat.is_sequential and not fixed.nat.lets_other_ports_in
+
+
+def _reflexive(peer: Side, *, is_guarded: bool) -> Dial:
+    return Dial(peer.endpoint, Route.REFLEXIVE, is_guarded, is_told=True)
+
+
+def _predicted(peer: Side, *, is_guarded: bool) -> tuple[Dial, ...]:
+    address, port, step = peer.endpoint.address, peer.endpoint.port, peer.nat.step or 1
+    ports = range(port + step, port + step * (PREDICTIONS + 1), step)
+    return tuple(
+        Dial(Endpoint(address, each), Route.PREDICTED, is_guarded, is_told=False)
+        for each in ports
+        if 0 < each < 65536
+    )
+
+
+_ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}

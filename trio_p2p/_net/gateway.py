@@ -1,0 +1,121 @@
+"""Finds the router between this host and the internet, and opens the sockets to talk to it.
+
+The kernel is asked for the route that it would take, not for its tables: so policy routing and
+several default routes are its business, and a thread in a network namespace of its own gets the
+answer that holds there.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import IPv4Address
+from typing import Final
+
+import trio
+
+from .._endpoint import Endpoint, IPAddress
+from .sockets import local_endpoint
+
+# Where the route should lead. No packet goes there.
+_SOMEWHERE: Final = IPv4Address("1.1.1.1")
+
+# linux/rtnetlink.h
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_NLM_F_REQUEST = 1
+_RTA_DESTINATION, _RTA_GATEWAY = 1, 5
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
+_ROUTE = struct.Struct("=8BI")  # rtmsg
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
+_MESSAGE_BYTES = 8192
+
+
+def find_default_gateway() -> IPv4Address | None:
+    """The router that leads to the internet; None if there is none, or the system does not tell."""
+    answer = _ask_kernel_for_route(_SOMEWHERE)
+    if len(answer) < _HEADER.size or _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
+        return None
+    return _gateway_of(answer)
+
+
+def _ask_kernel_for_route(destination: IPv4Address) -> bytes:
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _RTA_DESTINATION) + destination.packed
+    route = _ROUTE.pack(socket.AF_INET, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    length = _HEADER.size + len(route) + len(attribute)
+    request = _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + route + attribute
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+            sock.setblocking(False)  # the kernel has answered when send returns
+            sock.send(request)
+            return sock.recv(_MESSAGE_BYTES)
+    except (AttributeError, OSError):  # not Linux, or a sandbox
+        return b""
+
+
+def _gateway_of(answer: bytes) -> IPv4Address | None:
+    position = _HEADER.size + _ROUTE.size
+    while position < len(answer):
+        length, kind = _ATTRIBUTE.unpack_from(answer, position)
+        if kind == _RTA_GATEWAY:
+            return IPv4Address(answer[position + _ATTRIBUTE.size : position + length])
+        position += (length + 3) & ~3
+    return None  # the destination is on our own link, or at the other end of a tunnel
+
+
+def open_connected_datagram_socket(remote: Endpoint) -> trio.socket.SocketType:
+    """A UDP socket that exchanges datagrams with one endpoint only, and hears of its ICMP errors.
+
+    Raises:
+        OSError: there is no route, or no descriptor is free.
+    """
+    return trio.socket.from_stdlib_socket(_connect(remote))
+
+
+def send_datagram_at_once(remote: Endpoint, data: bytes) -> None:
+    """Send a datagram without waiting for anything, not even for an answer.
+
+    Raises:
+        OSError: it could not be sent.
+    """
+    with _connect(remote) as sock:
+        sock.send(data)
+
+
+def local_address_towards(remote: Endpoint) -> IPAddress:
+    """The address that this host sends from to an endpoint. Nothing is sent.
+
+    Raises:
+        OSError: there is no route, or no descriptor is free.
+    """
+    with _connect(remote) as sock:
+        return local_endpoint(sock).address
+
+
+def _connect(remote: Endpoint) -> socket.socket:
+    sock = socket.socket(remote.family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(remote.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def open_multicast_listener(port: int) -> trio.socket.SocketType | None:
+    """A UDP socket for what is sent to all hosts of the network (224.0.0.1) at a port.
+
+    It shares the port with other programs that allow that. The hosts' own group is not joined, as
+    every host is a member always. None if somebody else has the port for himself.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "SO_REUSEPORT"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("", port))
+    except OSError:
+        sock.close()
+        return None
+    return trio.socket.from_stdlib_socket(sock)

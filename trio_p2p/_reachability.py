@@ -1,0 +1,89 @@
+"""Keeps the broker told of how a receiver can be reached."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from ._endpoint import Endpoint
+from ._errors import BrokerLostError
+from ._nat.behaviour import is_public
+from ._nat.candidates import is_special, make_offer
+from ._nat.ladder import Side
+from ._nat.mapping_attempts import MappingProtocol, PortMappingError
+from ._nat.port_mapping import open_port_mapping
+from ._net.broker_connection import BrokerConnection
+from ._surroundings import Surroundings
+from ._wire.messages import Update
+from ._wire.offer import NO_OFFER
+
+# UPnP is not asked unasked: it searches by multicast, from a thread that cannot be cancelled.
+PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
+
+logger = logging.getLogger("trio_p2p.receiver")
+
+
+class Reachability:
+    """What can be said of how to reach one registration's port, and says it.
+
+    Args:
+        connection: the registration.
+        observed: where the broker sees it.
+        surroundings: what is known of the network, or going to be.
+        birthday: whether to take part in guessing ports.
+
+    Attributes:
+        side: what has been said last.
+    """
+
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        observed: Endpoint,
+        surroundings: Surroundings,
+        *,
+        birthday: bool,
+    ) -> None:
+        self.side: Side = Side(observed, NO_OFFER)
+        self._connection = connection
+        self._surroundings = surroundings
+        self._birthday = birthday
+        self._mapped: Endpoint | None = None
+
+    async def run(self) -> None:
+        """Find out, and tell the broker whatever has changed, until cancelled or it is lost."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._tell()
+                nursery.start_soon(self._keep_mapped)
+                await self._surroundings.learn(self._connection, asks_filtering=True)
+                await self._tell()
+        except* BrokerLostError:
+            pass  # whoever receives is told
+
+    async def _keep_mapped(self) -> None:
+        """Have the router map the port, if there is one between us and the internet."""
+        local = self._connection.local
+        if is_public(local.address) or is_special(local.address) or local.address.version != 4:
+            return
+        try:
+            async with open_port_mapping(local.port, protocols=PROTOCOLS) as mapping:
+                while True:
+                    self._mapped = mapping.external
+                    await self._tell()
+                    await mapping.wait_changed(self._mapped)
+        except PortMappingError as error:
+            logger.debug("the router maps no port: %s", error)
+
+    async def _tell(self) -> None:
+        offer = make_offer(
+            self._surroundings.nat,
+            self._connection.local,
+            mapped=self._mapped,
+            birthday=self._birthday,
+        )
+        if offer != self.side.offer:
+            self.side = attrs.evolve(self.side, offer=offer)
+            await self._connection.send(Update(offer))

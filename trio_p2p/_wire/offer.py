@@ -1,0 +1,162 @@
+"""What a peer tells the other one of how it can be reached. Pure.
+
+The broker passes it on as it is; whoever gets it believes none of it without need.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import attrs
+
+from .._endpoint import Endpoint
+from .checks import check_endpoint, check_integer
+
+MAX_CANDIDATES = 8
+MAX_STEP = 4096  # between two ports of a NAT that allocates in sequence
+
+
+class Behaviour(enum.StrEnum):
+    """What a NAT's mapping or filtering depends on (RFC 4787 4.1 and 5, RFC 5382)."""
+
+    ENDPOINT_INDEPENDENT = "endpoint-independent"
+    ADDRESS_DEPENDENT = "address-dependent"
+    ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
+
+
+class Allocation(enum.StrEnum):
+    """How a NAT chooses the port of a new mapping."""
+
+    PRESERVING = "port-preserving"
+    SEQUENTIAL = "sequential"
+    RANDOM = "random"
+
+
+class CandidateKind(enum.StrEnum):
+    """How a peer came by an endpoint of its own (RFC 8445 5.1.1)."""
+
+    HOST = "host"
+    """An interface's own."""
+    MAPPED = "mapped"
+    """The router was asked for it."""
+
+
+@attrs.frozen
+class Candidate:
+    """An endpoint that a peer may be reached at, besides the one that the broker sees.
+
+    Attributes:
+        kind: how the peer came by it.
+        endpoint: it.
+    """
+
+    kind: CandidateKind
+    endpoint: Endpoint
+
+
+@attrs.frozen
+class Nat:
+    """What the NATs before a peer were seen to do, as one. None: not known.
+
+    Attributes:
+        mapping: what the port of a mapping depends on.
+        filtering: whom a mapping lets in.
+        allocation: how the port of a new mapping is chosen.
+        step: between the ports of two mappings made one after the other, if that is sequential.
+    """
+
+    mapping: Behaviour | None = None
+    filtering: Behaviour | None = None
+    allocation: Allocation | None = None
+    step: int = 0
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the port depends on whom it leads to, so that the broker sees another one."""
+        return self.mapping not in (None, Behaviour.ENDPOINT_INDEPENDENT)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the port of the next mapping can be told beforehand."""
+        return self.allocation is Allocation.SEQUENTIAL
+
+    @property
+    def lets_other_ports_in(self) -> bool:
+        """Whether a mapping lets in who comes from another port than it leads to."""
+        return self.filtering in (Behaviour.ENDPOINT_INDEPENDENT, Behaviour.ADDRESS_DEPENDENT)
+
+
+@attrs.frozen
+class Offer:
+    """What one peer tells the other one.
+
+    Attributes:
+        nat: what it knows of its NATs.
+        candidates: where else it may be reached.
+        birthday: whether it takes part in guessing ports.
+    """
+
+    nat: Nat = Nat()
+    candidates: tuple[Candidate, ...] = ()
+    birthday: bool = True
+
+
+NO_OFFER = Offer()
+
+
+def encode_offer(offer: Offer) -> list[object] | None:
+    """What msgpack is to pack; None if there is nothing to say."""
+    if offer is NO_OFFER or offer == NO_OFFER:  # mostly it is: quicker than to compare
+        return None
+    nat = offer.nat
+    return [
+        [nat.mapping, nat.filtering, nat.allocation, nat.step],
+        [[c.kind, c.endpoint.address.packed, c.endpoint.port] for c in offer.candidates],
+        offer.birthday,
+    ]
+
+
+def check_offer(value: Any) -> Offer:
+    """The offer that was encoded; else ValueError says what is wrong with it."""
+    match value:
+        case [[mapping, filtering, allocation, step], [*candidates], bool(birthday)]:
+            pass
+        case _:
+            raise ValueError("not an offer")
+    if len(candidates) > MAX_CANDIDATES:
+        raise ValueError(f"more than {MAX_CANDIDATES} candidates")
+    nat = Nat(
+        _check_known(Behaviour, mapping),
+        _check_known(Behaviour, filtering),
+        _check_known(Allocation, allocation),
+        _check_step(step),
+    )
+    # Of a kind that only later versions know: not for us.
+    known = tuple(c for c in map(_check_candidate, candidates) if c is not None)
+    offer = Offer(nat, known, birthday)
+    return NO_OFFER if offer == NO_OFFER else offer  # the broker holds thousands of them
+
+
+_check_step = check_integer(-MAX_STEP, MAX_STEP)
+
+
+def _check_known(kind: Any, value: object) -> Any:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("not a trait of a NAT")
+    return _KNOWN[kind].get(value)
+
+
+def _check_candidate(value: Any) -> Candidate | None:
+    match value:
+        case [str(kind), packed, port]:
+            endpoint = check_endpoint([packed, port])
+            known = _KNOWN[CandidateKind].get(kind)
+            return None if known is None else Candidate(known, endpoint)
+        case _:
+            raise ValueError("not a candidate: kind, address and port")
+
+
+_KNOWN: dict[Any, dict[object, Any]] = {
+    kind: {str(each): each for each in kind} for kind in (Behaviour, Allocation, CandidateKind)
+}

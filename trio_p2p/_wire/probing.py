@@ -1,0 +1,71 @@
+"""The messages by which a peer learns from a broker what its NATs do to its connections."""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+import attrs
+
+from .._endpoint import Endpoint
+from .._errors import Outcome
+from .checks import check_endpoint, check_member
+from .fields import check_challenge, field
+
+
+class CallSource(enum.StrEnum):
+    """Where a broker calls back from: never the endpoint that it was asked at."""
+
+    SAME_ADDRESS = "same-address"
+    """The address that it was asked at, from another port."""
+    OTHER_ADDRESS = "other-address"
+    """Another address of its own."""
+
+
+_check_outcome = check_member(Outcome, "an outcome")
+_check_call_source = check_member(CallSource, "a source")
+
+
+@attrs.frozen
+class Probe:
+    """Whoever it is wants to know which endpoint the broker sees."""
+
+    type: ClassVar = "probe"
+    step: ClassVar = "probe 1"
+
+
+@attrs.frozen
+class Observed:
+    """That endpoint."""
+
+    type: ClassVar = "observed"
+    step: ClassVar = "probe 2"
+    endpoint: Endpoint = field(check_endpoint)
+
+
+@attrs.frozen
+class CallBack:
+    """The broker shall connect to that endpoint from elsewhere."""
+
+    type: ClassVar = "call_back"
+    step: ClassVar = "probe 3"
+
+
+@attrs.frozen
+class Called:
+    """All that the broker says when it has connected, with the challenge of whoever asked it to."""
+
+    type: ClassVar = "called"
+    step: ClassVar = "probe 4"
+    challenge: bytes = field(check_challenge)
+    source: CallSource = field(_check_call_source)
+
+
+@attrs.frozen
+class CalledBack:
+    """What came of each call; nothing is said of one that was not made."""
+
+    type: ClassVar = "called_back"
+    step: ClassVar = "probe 5"
+    same_address: Outcome | None = field(_check_outcome, None)
+    other_address: Outcome | None = field(_check_outcome, None)
