@@ -25,6 +25,7 @@ ONCE = [
     "tests/test_mapping_cancellation.py",
     "tests/test_nat_delay.py",
     "tests/test_nat_pairs.py",
+    "tests/test_nat_streams.py",
     "tests/test_real_routers.py",
     "tests/test_userspace_nats.py",
     "tests/test_userspace_networks.py",
@@ -172,6 +173,13 @@ def soak(session: nox.Session) -> None:
         ),
         env={"TRIO_P2P_SOAK": "1"},
     )
+
+
+@nox.session
+def nats(session: nox.Session) -> None:
+    """Connect from behind every kind of NAT to every other one, five times: some minutes."""
+    install_groups(session, "test")
+    session.run("pytest", "tests/test_every_nat.py", env={"TRIO_P2P_SOAK": "1"})
 
 
 @nox.session

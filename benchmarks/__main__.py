@@ -7,12 +7,23 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from . import charts, delay, idle_circuits, idle_receivers, introductions, long_path, relay, streams
+from . import (
+    charts,
+    delay,
+    idle_circuits,
+    idle_receivers,
+    introductions,
+    long_path,
+    lossy_nats,
+    relay,
+    streams,
+)
 
 BENCHMARKS = {
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
     "delay": delay.measure,
+    "lossy_nats": lossy_nats.measure,
     "streams": streams.measure,
     "long_path": long_path.measure,
     "relay": relay.measure,
