@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import trio
 
-from .._errors import Attempt
+from .._errors import Attempt, Outcome
 from .._peer_id import PeerId
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
@@ -55,9 +55,9 @@ class Report:
         self._note_path(stream.path)
 
     def note_opened_raw(self) -> None:
-        """A raw stream is there, which the last attempt has led to."""
+        """A raw stream is there, which the last attempt that connected has led to."""
         self._seconds = self._elapsed()
-        last = self.attempts[-1]
+        [*_, last] = (each for each in self.attempts if each.outcome is Outcome.CONNECTED)
         assert last.local is not None
         assert last.remote is not None
         self._note_path(StreamPath(PathKind.DIRECT, last.technique, last.local, last.remote))
