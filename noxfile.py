@@ -16,12 +16,15 @@ nox.options.sessions = ["lint", "types", "docs", "trio_typing", "package", "test
 OLDEST_PYTHON = (3, 11)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 FUZZ_SECONDS = 60
-# What is slow, and about the network and not the interpreter: the NAT lab itself, and round trips.
+# What is slow, and about the network or processes and not the interpreter.
 ONCE = [
     "tests/test_classification.py",
+    "tests/test_commands.py",
+    "tests/test_demo.py",
     "tests/test_doctor.py",
     "tests/test_every_nat.py",
     "tests/test_lab.py",
+    "tests/test_many_peers.py",
     "tests/test_mapping_cancellation.py",
     "tests/test_nat_delay.py",
     "tests/test_nat_pairs.py",

@@ -143,6 +143,8 @@ class Registration:
             await connect_to_broker(endpoints, self._capabilities) as connection,
             open_background_nursery() as background,
         ):
+            # At once: the first introduction may come as soon as we are registered.
+            background.start_soon(self._surroundings.learn_hops, connection)
             challenge = await connection.receive_challenge()
             signature = self._identity.sign_registration(challenge, self.uid)
             await connection.send(Register(self.uid, self._identity.certificate, signature))

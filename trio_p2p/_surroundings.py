@@ -29,6 +29,7 @@ class Surroundings:
         self.nat: Nat = UNKNOWN
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None
+        self._tracing = trio.Lock()
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
         """Look, unless somebody has already; takes some round trips.
@@ -39,8 +40,7 @@ class Surroundings:
         """
         local = connection.local.address
         async with trio.open_nursery() as nursery:
-            if self._hops_from != local:
-                nursery.start_soon(self._learn_hops, connection)
+            nursery.start_soon(self.learn_hops, connection)
             self.nat = await _cache_of_this_run().nat(
                 connection.remote,
                 connection.probes,
@@ -50,6 +50,15 @@ class Surroundings:
             )
         logger.debug("behind %s", self.nat)
 
+    async def learn_hops(self, connection: BrokerConnection) -> None:
+        """Find out which routers are near, unless it is known from here."""
+        async with self._tracing:
+            if self._hops_from == connection.local.address:
+                return
+            self._hops = await near_hops(connection.remote)
+            self._hops_from = connection.local.address
+        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
+
     def guard_hops(self, reflexive: IPAddress | None) -> int:
         """How many hops a guarded SYN should live.
 
@@ -57,11 +66,6 @@ class Surroundings:
             reflexive: this host's address as the broker sees it, if it says so.
         """
         return DEFAULT_GUARD_HOPS if reflexive is None else guard_hops(self._hops, reflexive)
-
-    async def _learn_hops(self, connection: BrokerConnection) -> None:
-        self._hops = await near_hops(connection.remote)
-        self._hops_from = connection.local.address
-        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
 
 
 def _cache_of_this_run() -> SurveyCache:
