@@ -83,9 +83,28 @@ class Pair:
 
 
 def measure_interleaved(
+    places: Places, names: Sequence[str], round_bytes: int, rounds: int, *, starts: int = 1
+) -> dict[str, list[Cost]]:
+    """What each way took in each round; they take turns.
+
+    Args:
+        places: where they run.
+        names: the ways'.
+        round_bytes: how much is sent in a round.
+        rounds: how many rounds the same processes run.
+        starts: how often to do it all with new processes: where one's memory lies, and how fast
+            it is, is a matter of luck that lasts as long as it does.
+    """
+    costs: dict[str, list[Cost]] = {name: [] for name in names}
+    for _ in range(starts):
+        for name, more in _measure_started(places, names, round_bytes, rounds).items():
+            costs[name] += more
+    return costs
+
+
+def _measure_started(
     places: Places, names: Sequence[str], round_bytes: int, rounds: int
 ) -> dict[str, list[Cost]]:
-    """What each way took in each round; they take turns."""
     with ExitStack() as stack:
         pairs = {name: Pair(stack, places, name, round_bytes) for name in names}
         for pair in pairs.values():

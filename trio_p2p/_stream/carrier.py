@@ -208,7 +208,8 @@ class Carrier:
 
     def _wake_waiting(self) -> None:
         for lot in (self._readable, self._roomy):
-            lot.unpark_all()
+            if lot:
+                lot.unpark_all()
 
     async def _wait_for_change(self) -> None:
         session = self.session

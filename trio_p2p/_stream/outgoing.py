@@ -54,6 +54,11 @@ class Outgoing:
         return len(self._unsent) + len(self._unacked)
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether :meth:`add_data` has to be called again."""
+        return bool(self._unsent)
+
+    @property
     def room(self) -> int:
         """How many bytes :meth:`write` would take now."""
         return max(0, min(self.capacity, self._limit - self._acked) - self.held)

@@ -21,6 +21,9 @@ from .sinks import Sink
 from .tls import TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
+# By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
+# also keeps that much memory for each path, once it was needed.
+FEED_BYTES: Final = 2**17
 
 
 class Path:
@@ -146,15 +149,16 @@ class Path:
             trio.ClosedResourceError: the path is closed.
         """
         self.send_last_flight()
-        given = self._give(sink)
+        given = self._give(sink, _NOTHING)
         while given is None and not self._engine.is_ended:
             received = self._receive_ciphertext()
             if received is None:
                 return None
             if not received:
                 break
-            self._take(self._scratch[:received])
-            given = self._give(sink)
+            ciphertext = self._scratch[:received]
+            self._keep_tail(ciphertext)
+            given = self._give(sink, ciphertext)
         return given or 0
 
     async def wait_receive_might_not_block(self) -> None:
@@ -245,24 +249,32 @@ class Path:
 
     def _take(self, data: memoryview) -> None:
         self._engine.feed(data)
+        self._keep_tail(data)
+
+    def _keep_tail(self, data: memoryview) -> None:
         last = bytes(data[-TAIL_BYTES:])
         self._tail = last if len(last) == TAIL_BYTES else (self._tail + last)[-TAIL_BYTES:]
 
-    def _give(self, sink: Sink) -> int | None:
-        """Decrypt what there is; how many bytes the sink got, None if there are not enough."""
-        given = 0
-        while self._engine.pending or self._engine.has_failed:
-            if given and self._engine.has_failed:
-                break  # whoever receives next learns of it
-            with sink.get_buffer(self._engine.pending) as buffer:
-                if not buffer:
-                    return given
-                count = self._decrypt(buffer)
-            if not count:
-                break
-            sink.buffer_updated(count)
-            given += count
-        return given or None
+    def _give(self, sink: Sink, ciphertext: memoryview) -> int | None:
+        """Decrypt what there is, and more; how many bytes the sink got, None if too few came."""
+        engine, given = self._engine, 0
+        while True:
+            engine.feed(ciphertext[:FEED_BYTES])
+            ciphertext = ciphertext[FEED_BYTES:]
+            while (pending := engine.pending) or engine.has_failed:
+                if given and engine.has_failed:
+                    return given  # whoever receives next learns of it
+                with sink.get_buffer(pending + len(ciphertext)) as buffer:
+                    if not buffer:
+                        engine.feed(ciphertext)
+                        return given
+                    count = self._decrypt(buffer)
+                if not count:
+                    break
+                sink.buffer_updated(count)
+                given += count
+            if not ciphertext:
+                return given or None
 
     def _decrypt(self, buffer: memoryview) -> int:
         try:
@@ -274,6 +286,9 @@ class Path:
     def _write_at_once(self, data: bytes) -> None:
         with suppress(OSError):  # whoever receives next learns of it
             send_at_once(self._stream.socket, data)
+
+
+_NOTHING: Final = memoryview(b"")
 
 
 def _broken(error: Exception) -> trio.BrokenResourceError:

@@ -150,19 +150,20 @@ class PathWorker:
         path, session = self.path, self._session
         if not self._is_current:
             return False
+        now, has_more = trio.current_time(), True
         try:
-            while not path.is_sending:
-                pieces = session.pieces_to_send(trio.current_time())
-                if not pieces:
-                    break
-                path.start_sending(pieces)
+            while has_more and not path.is_sending:
+                pieces = session.pieces_to_send(now)
+                has_more = bool(pieces) and session.has_more_to_send
+                if pieces:
+                    path.start_sending(pieces)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._lose(_loss_of(error))
             return False
         if session.is_over:
             self._owner.finish()
         if (
-            self._writer_wakes_at > trio.current_time() + BUSY_HEARTBEAT_TIME
+            self._writer_wakes_at > now + BUSY_HEARTBEAT_TIME
             and self._writer_wakes_at > self._due_at()
         ):
             self._writer.unpark_all()

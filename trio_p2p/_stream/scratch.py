@@ -1,6 +1,6 @@
 """The memory that paths receive into, and why it is there only once.
 
-Buffers of its own would cost each idle connection a quarter of a mebibyte.
+Buffers of its own would cost each idle connection a mebibyte.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import Final
 
 import trio
 
-# By measurement (benchmarks/streams.py): many bytes per call, and still all of them in the cache.
-RECEIVE_BYTES: Final = 2**18
+# By measurement (benchmarks/streams.py): what each call costs is spread over many bytes.
+RECEIVE_BYTES: Final = 2**20
 # Freed once, a block teaches glibc to keep blocks of up to this size for later, instead of giving
 # them back to the kernel each time, for all of their pages to fault again (mallopt(3), dynamic
-# M_MMAP_THRESHOLD). That trebles the price of receiving 256 KiB.
-_KEPT_BYTES: Final = 2**20
+# M_MMAP_THRESHOLD). That trebles the price of receiving.
+_KEPT_BYTES: Final = 2**22
 
 
 def scratch_of_this_run() -> memoryview:

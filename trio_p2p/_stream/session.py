@@ -42,6 +42,7 @@ class Session:
 
     Attributes:
         state: what carries it now.
+        is_over: whether nothing more is going to happen.
         error: why it is broken.
         is_blocked: set it while somebody waits for room.
         waiting_since: since when the last path is lost; infinite if there is one, or was none.
@@ -52,6 +53,7 @@ class Session:
         self.role = role
         self.identifier = identifier
         self.state: State = State.DETACHED
+        self.is_over: bool = False
         self.error: P2PError | None = None
         self.is_blocked = False
         self.waiting_since: float = math.inf
@@ -65,11 +67,6 @@ class Session:
         self._is_confirmed = role is Role.ACCEPTOR
 
     # What the application does.
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is going to happen."""
-        return self.state in (State.FINISHED, State.BROKEN)
 
     @property
     def peer_is_closed(self) -> bool:
@@ -204,6 +201,11 @@ class Session:
             leg.last_sent_at = now
         return pieces
 
+    @property
+    def has_more_to_send(self) -> bool:
+        """Whether :meth:`pieces_to_send` has to be called again when all of it has been sent."""
+        return self._outgoing.has_unsent or self._incoming.is_closed
+
     def farewell(self) -> bytes:
         """What to send over a path that is going to be closed without any more waiting."""
         if self.error is not None:
@@ -255,6 +257,7 @@ class Session:
 
     def _happen(self, event: Event) -> None:
         self.state = self.TRANSITIONS[self.state, event]
+        self.is_over = self.state in (State.FINISHED, State.BROKEN)
 
     def _hello(self, path: int) -> bytes:
         is_new = not self._is_confirmed

@@ -24,10 +24,8 @@ class Sink(Protocol):
 class FrameHandler(Protocol):
     """What a session does with frames."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is going to happen."""
-        ...
+    is_over: bool
+    """Whether nothing more is going to happen."""
 
     def handle_untrusted(self, frame: Frame, leg: Leg, now: float) -> None:
         """A frame came over one of the session's paths."""

@@ -93,6 +93,8 @@ class TLSEngine:
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self._peer_certificate = peer_certificate
+        # Into a buffer, that is.
+        self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._error: P2PError | None = None
         self.is_ended = False  # whether the peer has said that it sends nothing more
 
@@ -167,8 +169,7 @@ class TLSEngine:
         """
         if self._error is not None:
             raise self._error
-        filled, size = 0, len(buffer)
-        read = cast("Callable[[int, memoryview], int]", self._tls.read)  # into a buffer, that is
+        filled, size, read = 0, len(buffer), self._read
         while filled < size:
             try:
                 count = read(size - filled, buffer[filled:])  # at most one record
