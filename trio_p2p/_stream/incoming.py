@@ -82,14 +82,8 @@ class Incoming:
         self._acknowledged = self.received
         self._gives_again = True
 
-    def add_news(self, pieces: list[Piece], now: float, *, is_due: bool) -> None:
-        """Give a limit and acknowledge what came, each if it is worth a packet.
-
-        Args:
-            pieces: what to say, to be added to.
-            now: the time in seconds.
-            is_due: whether something has to be said.
-        """
+    def add_news(self, pieces: list[Piece], now: float) -> None:
+        """Give a limit and acknowledge what came, each if it is worth a packet."""
         enough = self.window * TOLD_SHARE
         limit = self.received - self._held + self.window
         more = limit - self._given
@@ -106,9 +100,13 @@ class Incoming:
         behind = self.to_acknowledge - self._acknowledged
         has_news = behind > 0 and (gives or self.has_ended)
         # Mostly together with a limit, but not only if nobody reads.
-        if has_news or behind >= 2 * enough or is_due:
-            self._acknowledged = self.to_acknowledge
-            pieces.append(header(Kind.ACK, self.to_acknowledge))
+        if has_news or behind >= 2 * enough:
+            self.add_acknowledgement(pieces)
+
+    def add_acknowledgement(self, pieces: list[Piece]) -> None:
+        """Acknowledge what came, even if that is nothing new."""
+        self._acknowledged = self.to_acknowledge
+        pieces.append(header(Kind.ACK, self.to_acknowledge))
 
     # What the other side says.
 

@@ -72,7 +72,7 @@ class Outgoing:
     def write(self, piece: Piece, now: float) -> None:
         """Take bytes; they must not be more than :attr:`room`."""
         assert self.ending is None
-        assert 0 < len(piece) <= self.room
+        assert piece
         self._unsent.append(piece)
         self.unacked_since = min(self.unacked_since, now)
 

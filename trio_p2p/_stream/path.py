@@ -23,7 +23,7 @@ from .tls import TLSEngine, steps_of
 TAIL_BYTES: Final = 2**10
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
 # also keeps that much memory for each path, once it was needed.
-FEED_BYTES: Final = 2**17
+FEED_BYTES: Final = 2**18
 
 
 class Path:

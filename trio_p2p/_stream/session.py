@@ -192,11 +192,13 @@ class Session:
                 return []
         pieces: list[Piece] = [leg.take_greeting()] if leg.greeting else []
         if self.state is State.ATTACHED:
-            incoming.add_news(pieces, now, is_due=now >= self.heartbeat_at())
+            incoming.add_news(pieces, now)
             if self.is_blocked:
                 outgoing.add_blocked(pieces)
         if self._is_flowing:
             outgoing.add_data(pieces)
+        if not pieces and now >= self.heartbeat_at():
+            incoming.add_acknowledgement(pieces)
         if pieces:
             leg.last_sent_at = now
         return pieces

@@ -96,17 +96,13 @@ class TLSEngine:
         # Into a buffer, that is.
         self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._error: P2PError | None = None
+        self.has_failed = False  # whether all attempts to decrypt more are in vain
         self.is_ended = False  # whether the peer has said that it sends nothing more
 
     @property
     def pending(self) -> int:
         """How many bytes there are to decrypt, about; perhaps too few for any."""
         return self._incoming.pending + self._tls.pending()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether all attempts to decrypt more are in vain."""
-        return self._error is not None
 
     @property
     def has_outgoing(self) -> bool:
@@ -178,6 +174,7 @@ class TLSEngine:
             except ssl.SSLError as error:
                 self._error = _blame(error)
                 self._error.__cause__ = error
+                self.has_failed = True
                 if not filled:
                     raise self._error from error
                 break  # what came before it is good
