@@ -32,6 +32,7 @@ from trio_p2p._wire.offer import (
     CandidateKind,
     Nat,
     Offer,
+    Opening,
 )
 
 
@@ -61,6 +62,7 @@ offers = st.builds(
         st.builds(Candidate, st.sampled_from(CandidateKind), endpoints), max_size=MAX_CANDIDATES
     ).map(tuple),
     st.booleans(),
+    st.sampled_from(Opening),
 )
 
 _FIELDS: dict[str, st.SearchStrategy[object]] = {

@@ -52,6 +52,7 @@ from trio_p2p._wire.offer import (
     CandidateKind,
     Nat,
     Offer,
+    Opening,
 )
 
 from .message_strategies import message_strategy, offers
@@ -97,11 +98,12 @@ def wire_value(value: Any) -> Any:
             return HEX + value.hex()
         case Endpoint():
             return [HEX + value.address.packed.hex(), value.port]
-        case Offer(nat, candidates, birthday):
+        case Offer(nat, candidates, birthday, opening):
             return [
                 [nat.mapping, nat.filtering, nat.allocation, nat.step],
                 [[each.kind, *wire_value(each.endpoint)] for each in candidates],
                 birthday,
+                opening,
             ]
         case tuple():
             return [wire_value(each) for each in value]
@@ -130,7 +132,7 @@ KINDS: dict[str, type[enum.StrEnum]] = {
 
 
 def offer_of(value: Any) -> Offer:
-    (mapping, filtering, allocation, step), candidates, birthday = value
+    (mapping, filtering, allocation, step), candidates, birthday, opening = value
     nat = Nat(
         mapping and Behaviour(mapping),
         filtering and Behaviour(filtering),
@@ -144,6 +146,7 @@ def offer_of(value: Any) -> Offer:
             for kind, *endpoint in candidates
         ),
         birthday,
+        Opening(opening),
     )
 
 
@@ -320,13 +323,13 @@ def test_unknown_fields_are_ignored(message: Message, unknown: dict[str, int]) -
 
 @pytest.mark.parametrize("depth", [1000, 1025])
 @pytest.mark.parametrize("header", [b"\x91", b"\x81\xa0"], ids=["arrays", "maps"])
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("place", range(9))
 def test_deep_nesting_in_any_place_of_an_offer(depth: int, header: bytes, place: int) -> None:
     nested = header * min(depth, 3800 // len(header)) + b"\xc0"
-    parts = [payload_of(each) for each in (None, None, None, 0, "host", bytes(4), 443, True)]
+    parts = [payload_of(each) for each in (None, None, None, 0, "host", bytes(4), 443, True, "")]
     parts[place] = nested
     nat, candidate = b"\x94" + b"".join(parts[:4]), b"\x93" + b"".join(parts[4:7])
-    offer = b"\x93" + nat + b"\x91" + candidate + parts[7]
+    offer = b"\x94" + nat + b"\x91" + candidate + parts[7] + parts[8]
     payload = b"\x82" + payload_of("type") + payload_of("update") + payload_of("offer") + offer
     with pytest.raises(RemoteProtocolError):
         read([frame_of(payload)])
@@ -338,21 +341,21 @@ def test_any_offer_raises_one_exception_only(value: object) -> None:
         decode_untrusted(payload_of({"type": "update", "offer": value}))
 
 
-@given(offers, anything, st.integers(0, 7))
+@given(offers, anything, st.integers(0, 8))
 def test_offer_with_any_part_spoilt(offer: Offer, value: object, place: int) -> None:
-    nat, candidates, birthday = wire_value(offer)
+    nat, candidates, birthday, opening = wire_value(offer)
     candidate = [*(candidates[0] if candidates else ["host", b"", 443])]
     candidate[1] = bytes(4)
-    parts = [*nat, *candidate, birthday]
+    parts = [*nat, *candidate, birthday, opening]
     parts[place] = value
-    spoilt = [parts[:4], [parts[4:7]], parts[7]]
+    spoilt = [parts[:4], [parts[4:7]], *parts[7:]]
     with suppress(RemoteProtocolError):
         decoded = decode_untrusted(payload_of({"type": "update", "offer": spoilt}))
         assert read([encode(decoded)]) == [decoded]
 
 
 def test_offer_that_says_nothing_is_one_object_for_all() -> None:
-    for said in ({}, {"offer": [[None, None, None, 0], [], True]}):
+    for said in ({}, {"offer": [[None, None, None, 0], [], True, "receiver holds"]}):
         update = decode_untrusted(payload_of({"type": "update", **said}))
         assert isinstance(update, Update)
         assert update.offer is NO_OFFER

@@ -17,6 +17,7 @@ from trio_p2p._wire.offer import (
     CandidateKind,
     Nat,
     Offer,
+    Opening,
 )
 
 EI, AD, APD = Behaviour
@@ -54,6 +55,26 @@ def test_without_a_symmetric_nat_the_receiver_holds_and_the_sender_dials(
     senders, receivers = ladders(sender, receiver)
     assert senders == Ladder((Dial(RECEIVER, Route.REFLEXIVE, False, True),))
     assert receivers == Ladder((Dial(SENDER, Route.REFLEXIVE, True, True),))
+
+
+@pytest.mark.parametrize(
+    ("opening", "holds", "is_timed"),
+    [
+        (Opening.RECEIVER_HOLDS, (False, True), False),
+        (Opening.CROSSING, (False, False), True),
+        (Opening.SENDER_HOLDS, (True, False), False),
+    ],
+)
+def test_the_sender_chooses_who_holds(
+    opening: Opening, holds: tuple[bool, bool], is_timed: bool
+) -> None:
+    one = Side(SENDER, Offer(PORT, opening=opening))
+    for said_by_receiver in Opening:
+        other = Side(RECEIVER, Offer(PORT, opening=said_by_receiver))
+        both = ladder_for(Role.SENDER, one, other), ladder_for(Role.RECEIVER, other, one)
+        dials = [dial for ladder in both for dial in ladder.dials]
+        assert tuple(dial.is_guarded for dial in dials) == holds
+        assert [dial.is_timed for dial in dials] == [is_timed] * 2
 
 
 @pytest.mark.parametrize(("fixed", "moving"), list(product([OPEN, ADDRESS], MOVING)), ids=str)

@@ -42,6 +42,7 @@ from trio_p2p._wire.messages import (
     RelayRequest,
     SenderEndpoint,
 )
+from trio_p2p._wire.offer import Opening
 
 from .loopback import (
     ANY_WAY,
@@ -224,7 +225,8 @@ async def test_swapped_endpoint_of_the_receiver(
     technique: Technique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
-    monkeypatch.setattr("trio_p2p._rounds.ROUND_TIMES", {technique: (0.3,)})
+    rounds = ((Opening.RECEIVER_HOLDS, 0.3),)
+    monkeypatch.setattr("trio_p2p._rounds.ROUNDS", {technique: rounds})
     way = Way(technique)
     registered: list[Endpoint] = []
 

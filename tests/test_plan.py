@@ -33,6 +33,13 @@ def test_sender_dials_again_after_about_a_round_trip(round_trip: float) -> None:
     assert plan.hops is None
 
 
+def test_first_syn_can_be_delayed() -> None:
+    plan = PunchPlan.dial(0.1, half, delay=0.03)
+    assert plan.pause == 0.03
+    plan.failed(Outcome.SILENT)
+    assert plan.pause == 0
+
+
 @given(st.integers(1, 64), round_trips)
 def test_receiver_holds_until_the_sender_had_time_to_be_told_and_to_dial(
     hops: int, round_trip: float

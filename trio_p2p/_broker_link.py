@@ -29,7 +29,7 @@ from ._wire.messages import (
     Refused,
     StreamKind,
 )
-from ._wire.offer import Nat
+from ._wire.offer import Nat, Opening
 
 
 class BrokerLink:
@@ -63,6 +63,7 @@ class BrokerLink:
         nat: Nat,
         *,
         birthday: bool,
+        opening: Opening,
     ) -> Introduction:
         """Ask the broker for a receiver.
 
@@ -73,6 +74,7 @@ class BrokerLink:
             certificate: ours.
             nat: what is known of our NATs.
             birthday: whether to take part in guessing ports.
+            opening: how to begin.
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
@@ -83,7 +85,7 @@ class BrokerLink:
         if self.lost is not None:
             raise self.lost
         number = next(self._numbers)
-        offer = make_offer(nat, self._connection.local, birthday=birthday)
+        offer = make_offer(nat, self._connection.local, birthday=birthday, opening=opening)
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         try:
@@ -99,7 +101,7 @@ class BrokerLink:
         if isinstance(answer, Refused):
             raise error_of(answer)
         own = Side(self._connection.observed or self._connection.local, offer)
-        return Introduction.of(technique, answer, own)
+        return Introduction.of(technique, answer, own, self._connection.round_trip)
 
     async def learn(self, surroundings: Surroundings) -> None:
         """Find out what our NATs do, unless it is known.

@@ -42,6 +42,7 @@ class Introduction:
         nonce: known to both, and to the broker.
         certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
+        delay: for how many seconds to wait so that the peer, who learns of us later, is told, too.
     """
 
     technique: Technique
@@ -51,10 +52,15 @@ class Introduction:
     nonce: bytes = attrs.field(repr=False)
     certificate: bytes = attrs.field(repr=False)
     round_trip: float
+    delay: float
 
     @classmethod
     def of(
-        cls, technique: Technique, message: SenderEndpoint | ReceiverEndpoint, own: Side
+        cls,
+        technique: Technique,
+        message: SenderEndpoint | ReceiverEndpoint,
+        own: Side,
+        broker_round_trip: float,
     ) -> Introduction:
         """The introduction that a broker's message makes.
 
@@ -62,12 +68,15 @@ class Introduction:
             technique: by which technique.
             message: what the broker says of the peer.
             own: what is known of us.
+            broker_round_trip: ours to the broker in seconds; 0 if unknown.
         """
         role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
         vetted = vet_untrusted(message.offer.candidates, own.endpoint, message.endpoint)
         if refused := len(message.offer.candidates) - len(vetted):
             logger.info("%d candidates of the peer are not to be dialled", refused)
         peer = Side(message.endpoint, attrs.evolve(message.offer, candidates=vetted))
+        # The broker's is the sum of both ways to it, and it has told us both at the same time.
+        round_trip = message.round_trip / 1_000_000
         return cls(
             technique,
             role,
@@ -75,7 +84,8 @@ class Introduction:
             ladder_for(role, own, peer),
             message.nonce,
             message.certificate,
-            message.round_trip / 1_000_000,
+            round_trip,
+            delay=max(0.0, round_trip / 2 - broker_round_trip),
         )
 
 
@@ -191,7 +201,8 @@ class _Race:
         round_trip = self._introduction.round_trip
         if dial.is_guarded:
             return PunchPlan.hold(guard_hops, round_trip, random.random)
-        return PunchPlan.dial(round_trip, random.random)
+        delay = self._introduction.delay if dial.is_timed else 0.0
+        return PunchPlan.dial(round_trip, random.random, delay=delay)
 
     async def _guess(self, port: int, guard_hops: int, birthday: Birthday) -> None:
         peer, started_at = self._introduction.peer.endpoint, trio.current_time()

@@ -179,7 +179,7 @@ class Registration:
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(self._connect_fast, message, base)
+                connect = partial(self._connect_fast, message, base, connection.round_trip)
             case ConnectionRequest():
                 connect = partial(self._connect_classic, message, connection.remote)
             case RelayRequest():
@@ -210,9 +210,12 @@ class Registration:
             self._under_way -= 1
         self.failed += not is_relay
 
-    async def _connect_fast(self, message: SenderEndpoint, base: Base) -> PeerConnection:
+    async def _connect_fast(
+        self, message: SenderEndpoint, base: Base, round_trip: float
+    ) -> PeerConnection:
         """Punch from the registration's port."""
-        introduction = Introduction.of(Technique.FAST, message, self._reachability.side)
+        own = self._reachability.side
+        introduction = Introduction.of(Technique.FAST, message, own, round_trip)
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
         return await self._punch(introduction, base)
 
@@ -243,7 +246,7 @@ class Registration:
             # Before step 5: the port must stay ours.
             base = start_base(nursery, connection.local, asks=False)
         own = attrs.evolve(self._reachability.side, offer=offer)
-        introduction = Introduction.of(Technique.CLASSIC, message, own)
+        introduction = Introduction.of(Technique.CLASSIC, message, own, connection.round_trip)
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
 

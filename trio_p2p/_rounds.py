@@ -14,13 +14,22 @@ from ._errors import Attempt, AttemptFailedError, IntroductionError, Outcome, Te
 from ._introduction import OnAttempt, PeerConnection, connect_introduced
 from ._surroundings import UNKNOWN, Surroundings
 from ._wire.messages import StreamKind
+from ._wire.offer import Opening
 
 logger = logging.getLogger("trio_p2p.sender")
 
-# Seconds to try one technique, in rounds from fresh ports. Once the receiver's NAT has seen a first
-# SYN of either side it lets none pass that has another sequence number. So if one of these two is
-# lost behind it, dialling again helps only between other endpoints.
-ROUND_TIMES = {Technique.FAST: (0.75, 1.25, 2.0), Technique.CLASSIC: (4.0, 6.0)}
+# How to begin, and for how many seconds to try, in rounds from fresh ports. Once the receiver's NAT
+# has seen a first SYN of either side it lets none pass that has another sequence number. So if one
+# of these two is lost behind it, dialling again helps only between other endpoints. The classic
+# technique's steps say who holds.
+ROUNDS = {
+    Technique.FAST: (
+        (Opening.RECEIVER_HOLDS, 0.75),
+        (Opening.CROSSING, 1.25),  # some NATs close the hole when the guarded SYN dies
+        (Opening.SENDER_HOLDS, 2.0),
+    ),
+    Technique.CLASSIC: ((Opening.RECEIVER_HOLDS, 4.0), (Opening.RECEIVER_HOLDS, 6.0)),
+}
 MIN_ROUND_TIME = 0.2  # with a peer whose ports move, until we know whether ours do
 BIRTHDAY_TIME = 10.0  # to guess a port; most of it waits for answers over long ways
 MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
@@ -52,6 +61,7 @@ class Round:
     Attributes:
         uid: the receiver's UID.
         technique: how to be introduced.
+        opening: how to begin.
         seconds: how long to try, unless the round trip is very long.
         errand: what else the broker and the caller want to know.
         on_attempt: told of each attempt when it has ended.
@@ -59,6 +69,7 @@ class Round:
 
     uid: str
     technique: Technique
+    opening: Opening
     seconds: float
     errand: Errand
     on_attempt: OnAttempt
@@ -93,8 +104,9 @@ async def open_in_rounds(
             errand.on_attempt(attempt)
 
     for technique in techniques:
-        for seconds in ROUND_TIMES[technique]:
-            connection = await open_in_round(Round(uid, technique, seconds, errand, note))
+        for opening, seconds in ROUNDS[technique]:
+            round_ = Round(uid, technique, opening, seconds, errand, note)
+            connection = await open_in_round(round_)
             if connection is not None:
                 return connection
             if attempts[-1].outcome in _ENDS_TECHNIQUE:
@@ -140,6 +152,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             errand.certificate,
             errand.surroundings.nat,
             birthday=errand.birthday,
+            opening=round_.opening,
         )
     except IntroductionError as error:
         logger.info("%s", error)

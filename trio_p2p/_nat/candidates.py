@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from .._endpoint import Endpoint, IPAddress
-from .._wire.offer import Candidate, CandidateKind, Nat, Offer
+from .._wire.offer import Candidate, CandidateKind, Nat, Offer, Opening
 from .behaviour import is_public
 
 MAX_DIALLED = 8
@@ -33,7 +33,12 @@ def vet_untrusted(
 
 
 def make_offer(
-    nat: Nat, local: Endpoint, *, mapped: Endpoint | None = None, birthday: bool = True
+    nat: Nat,
+    local: Endpoint,
+    *,
+    mapped: Endpoint | None = None,
+    birthday: bool = True,
+    opening: Opening = Opening.RECEIVER_HOLDS,
 ) -> Offer:
     """What to tell a peer.
 
@@ -42,11 +47,12 @@ def make_offer(
         local: the endpoint that we dial from and accept at.
         mapped: where the router says that it is reached, if it maps it.
         birthday: whether to take part in guessing ports.
+        opening: how to begin, if we are the sender.
     """
     candidates = [] if is_special(local.address) else [Candidate(CandidateKind.HOST, local)]
     if mapped is not None:
         candidates.append(Candidate(CandidateKind.MAPPED, mapped))
-    return Offer(nat, tuple(candidates), birthday)
+    return Offer(nat, tuple(candidates), birthday, opening)
 
 
 def _is_acceptable(candidate: Candidate, own: Endpoint, peer: Endpoint) -> bool:

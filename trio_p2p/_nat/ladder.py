@@ -12,7 +12,7 @@ import attrs
 
 from .._endpoint import Endpoint
 from .._errors import Route
-from .._wire.offer import CandidateKind, Nat, Offer
+from .._wire.offer import CandidateKind, Nat, Offer, Opening
 from .check import Role
 
 PREDICTIONS = 8  # ports that a sequential NAT may give next
@@ -45,12 +45,14 @@ class Dial:
         route: how we came by it.
         is_guarded: whether the SYN is held, and dies on the way; else it goes all the way.
         is_told: whether the broker has told us of it: nobody else is going to answer there.
+        is_timed: whether the SYN leaves when the peer's does, so that they cross.
     """
 
     remote: Endpoint
     route: Route
     is_guarded: bool
     is_told: bool
+    is_timed: bool = False
 
 
 class Birthday(enum.Enum):
@@ -104,8 +106,8 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     elif own.nat.is_symmetric or peer.nat.is_symmetric:
         dials, birthday = _with_one_symmetric(own, peer)
     else:
-        # The receiver holds, as it is told first; the sender's SYN finds the hole.
-        dials, birthday = (_reflexive(peer, is_guarded=role is Role.RECEIVER),), None
+        opening = (own if role is Role.SENDER else peer).offer.opening
+        dials, birthday = (_opened(role, opening, peer),), None
     return Ladder(
         dials + besides,  # which may take a port of a NAT that counts them
         birthday,
@@ -114,6 +116,12 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
         and not mapped
         and own.endpoint.address != peer.endpoint.address,  # else it may be a neighbour
     )
+
+
+def _opened(role: Role, opening: Opening, peer: Side) -> Dial:
+    """Whoever does not hold dials: one SYN opens a hole, the other one finds it."""
+    is_timed = opening is Opening.CROSSING
+    return attrs.evolve(_reflexive(peer, is_guarded=_HOLDS[opening] is role), is_timed=is_timed)
 
 
 def _between_two_symmetric(role: Role, own: Nat, peer: Side) -> tuple[Dial, ...]:
@@ -164,4 +172,9 @@ def _predicted(peer: Side, *, is_guarded: bool) -> tuple[Dial, ...]:
     )
 
 
+_HOLDS = {
+    Opening.RECEIVER_HOLDS: Role.RECEIVER,
+    Opening.CROSSING: None,
+    Opening.SENDER_HOLDS: Role.SENDER,
+}
 _ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}

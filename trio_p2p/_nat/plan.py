@@ -39,19 +39,22 @@ class PunchPlan:
     _may_be_lost: bool = True
 
     @classmethod
-    def dial(cls, round_trip: float, random: Callable[[], float]) -> PunchPlan:
-        """The sender's: the receiver's hole is open, or about to be.
+    def dial(
+        cls, round_trip: float, random: Callable[[], float], *, delay: float = 0.0
+    ) -> PunchPlan:
+        """For whoever dials: the peer's hole is open, or about to be.
 
         Args:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
             random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
+            delay: how many seconds to wait before the first SYN.
         """
         patience = _time_to_answer(round_trip)
-        return cls(None, patience, 0.0, random, patience / 2)
+        return cls(None, patience, delay, random, patience / 2)
 
     @classmethod
     def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
-        """The receiver's: open a hole and wait for the sender, who has yet to be told.
+        """For whoever holds: open a hole and wait for the peer, who may have yet to be told.
 
         Args:
             hops: how many hops lead beyond the own NATs.

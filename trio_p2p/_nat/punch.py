@@ -50,6 +50,7 @@ async def punch(
     """
     is_punched = False
     while True:
+        await trio.sleep(plan.pause)
         started_at = trio.current_time()
         outcome = Outcome.SILENT
         sock = local = None
@@ -71,7 +72,6 @@ async def punch(
         if outcome is Outcome.CONNECTED:
             return
         plan.failed(outcome)
-        await trio.sleep(plan.pause)
 
 
 async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:

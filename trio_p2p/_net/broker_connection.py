@@ -27,6 +27,7 @@ from .channel import Channel, ChannelClosedError
 from .sockets import (
     detect_dead_peer,
     local_endpoint,
+    round_trip,
     start_connecting,
     wait_connected,
 )
@@ -125,6 +126,11 @@ class BrokerConnection(trio.abc.AsyncResource):
         self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
         self._challenge: bytes | None = None
         self._is_greeted = False
+
+    @property
+    def round_trip(self) -> float:
+        """The round trip to the broker in seconds; 0 if the system does not say."""
+        return round_trip(self._channel.stream) / 1_000_000
 
     async def receive_challenge(self) -> bytes:
         """Greet the broker, and wait for the challenge that its greeting brings.

@@ -42,6 +42,17 @@ class CandidateKind(enum.StrEnum):
     """The router was asked for it."""
 
 
+class Opening(enum.StrEnum):
+    """Who of two peers opens the hole, and who comes through it. The sender chooses."""
+
+    RECEIVER_HOLDS = "receiver holds"
+    """The receiver's SYN is guarded and held; the sender dials."""
+    CROSSING = "crossing"
+    """Both dial at the same time: the SYNs cross on the way, each behind the hole of the other."""
+    SENDER_HOLDS = "sender holds"
+    """The roles are swapped."""
+
+
 @attrs.frozen
 class Candidate:
     """An endpoint that a peer may be reached at, besides the one that the broker sees.
@@ -95,11 +106,13 @@ class Offer:
         nat: what it knows of its NATs.
         candidates: where else it may be reached.
         birthday: whether it takes part in guessing ports.
+        opening: how to begin; what a receiver says of it does not count.
     """
 
     nat: Nat = Nat()
     candidates: tuple[Candidate, ...] = ()
     birthday: bool = True
+    opening: Opening = Opening.RECEIVER_HOLDS
 
 
 NO_OFFER = Offer()
@@ -114,13 +127,14 @@ def encode_offer(offer: Offer) -> list[object] | None:
         [nat.mapping, nat.filtering, nat.allocation, nat.step],
         [[c.kind, c.endpoint.address.packed, c.endpoint.port] for c in offer.candidates],
         offer.birthday,
+        offer.opening,
     ]
 
 
 def check_offer(value: Any) -> Offer:
     """The offer that was encoded; else ValueError says what is wrong with it."""
     match value:
-        case [[mapping, filtering, allocation, step], [*candidates], bool(birthday)]:
+        case [[mapping, filtering, allocation, step], [*candidates], bool(birthday), str(opening)]:
             pass
         case _:
             raise ValueError("not an offer")
@@ -134,7 +148,7 @@ def check_offer(value: Any) -> Offer:
     )
     # Of a kind that only later versions know: not for us.
     known = tuple(c for c in map(_check_candidate, candidates) if c is not None)
-    offer = Offer(nat, known, birthday)
+    offer = Offer(nat, known, birthday, _KNOWN[Opening].get(opening, Opening.RECEIVER_HOLDS))
     return NO_OFFER if offer == NO_OFFER else offer  # the broker holds thousands of them
 
 
@@ -158,5 +172,6 @@ def _check_candidate(value: Any) -> Candidate | None:
 
 
 _KNOWN: dict[Any, dict[object, Any]] = {
-    kind: {str(each): each for each in kind} for kind in (Behaviour, Allocation, CandidateKind)
+    kind: {str(each): each for each in kind}
+    for kind in (Behaviour, Allocation, CandidateKind, Opening)
 }

@@ -50,6 +50,7 @@ class UserspaceNat:
         hairpins: whether hosts behind the NAT reach each other at its external address.
         closes_on_icmp: whether ICMP errors from outside, other than Time Exceeded, end what they
             are about, as an RST always does.
+        closes_on_time_exceeded: the same for Time Exceeded (against RFC 5382, REQ-10).
         lifetime: for how many seconds of silence a connection is remembered (RFC 5382, REQ-5).
         transitory_lifetime: the same while it opens, and once both sides have closed it.
     """
@@ -63,6 +64,7 @@ class UserspaceNat:
     picks_up: bool = True
     hairpins: bool = False
     closes_on_icmp: bool = False
+    closes_on_time_exceeded: bool = False
     lifetime: float = 7440.0
     transitory_lifetime: float = 240.0
 

@@ -193,7 +193,9 @@ class Nat:
         quote.set_source(session.mapping.inside)
         packet.set_quote(quote)
         packet.set_destination(Endpoint(session.mapping.inside.address, 0))
-        if self._behaviour.closes_on_icmp and error.type != TIME_EXCEEDED.type:
+        is_time_exceeded = error.type == TIME_EXCEEDED.type
+        behaviour = self._behaviour
+        if behaviour.closes_on_time_exceeded if is_time_exceeded else behaviour.closes_on_icmp:
             self._remove(session)
         return True
 
