@@ -172,7 +172,7 @@ def soak(session: nox.Session) -> None:
             "-o",
             "faulthandler_timeout=3600",
             "tests/test_nat_streams.py",
-    "tests/test_openings.py",
+            "tests/test_openings.py",
             "-k",
             "killed_again",
         ),

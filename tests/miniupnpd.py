@@ -42,7 +42,7 @@ _LAN = "lan"
 _CONFIGURATION = f"""
 ext_ifname={WAN}
 listening_ip={_LAN}
-enable_natpmp=yes
+enable_natpmp={{enable_natpmp}}
 enable_upnp=yes
 ipv6_disable=yes
 min_lifetime=1
@@ -83,20 +83,21 @@ class MappingNetwork(KernelNetwork):
         )
 
     @contextmanager
-    def mapping(self) -> Generator[None]:
+    def mapping(self, *, is_upnp_only: bool = False) -> Generator[None]:
         """Run miniupnpd; it begins without mappings, and leaves none."""
         assert PROGRAM is not None
         router = self.site.router
         router.command("nft", "-f", "-", stdin=_CHAINS)
         with tempfile.TemporaryDirectory() as folder:
             configuration = Path(folder, "miniupnpd.conf")
-            configuration.write_text(_CONFIGURATION)
+            enable_natpmp = "no" if is_upnp_only else "yes"
+            configuration.write_text(_CONFIGURATION.format(enable_natpmp=enable_natpmp))
             arguments = ("-d", "-f", str(configuration), "-P", str(Path(folder, "pid")))
             with popen(router, *_BOUND_TO_INPUT, PROGRAM, *arguments) as process:
                 assert process.stdin is not None
                 assert process.stderr is not None
                 for line in process.stderr:
-                    if "Listening for NAT-PMP/PCP" in line:
+                    if ("HTTP listening" if is_upnp_only else "Listening for NAT-PMP/PCP") in line:
                         break
                 try:
                     yield

@@ -12,15 +12,15 @@ from ._errors import BrokerLostError
 from ._nat.behaviour import is_public
 from ._nat.candidates import is_special, make_offer
 from ._nat.ladder import Side
-from ._nat.mapping_attempts import MappingProtocol, PortMappingError
+from ._nat.mapping_attempts import PortMappingError
 from ._nat.port_mapping import open_port_mapping
+from ._nat.routers import ALL_PROTOCOLS
 from ._net.broker_connection import BrokerConnection
 from ._surroundings import Surroundings
 from ._wire.messages import Update
 from ._wire.offer import NO_OFFER
 
-# UPnP is not asked unasked: it searches by multicast, from a thread that cannot be cancelled.
-PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
+PROTOCOLS = ALL_PROTOCOLS
 
 logger = logging.getLogger("trio_p2p.receiver")
 
