@@ -1,26 +1,49 @@
-"""Every pair of thirteen kinds of NAT: direct wherever TCP can be, and the relay elsewhere."""
+"""Every pair of kinds of NAT: direct wherever TCP can be, and the relay elsewhere.
+
+Thirteen kinds are programs of the lab, and there are those that the kernel can be.
+"""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import attrs
 import pytest
 import trio
 
-from trio_p2p import P2PListener, P2PStream, PathKind, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import (
+    IntroductionError,
+    P2PListener,
+    P2PStream,
+    PathKind,
+    open_p2p_stream,
+    serve_broker,
+    serve_p2p,
+)
 
-from .lab import NamespacesUnavailableError, UserspaceNetwork, run, running
+from .lab import (
+    Answer,
+    Host,
+    KernelNetwork,
+    NamespacesUnavailableError,
+    Nat,
+    NatKind,
+    Network,
+    SymmetricKind,
+    UserspaceNetwork,
+    run,
+    running,
+)
 from .lab.kinds import KINDS
-from .lab.userspace import UserspaceHost
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 GREETING = b"hello from behind a NAT"
-# With TRIO_P2P_SOAK=1 all pairs, five times; else of those that have to look at their NATs, and may
-# have to guess, one of each sort.
+# With TRIO_P2P_SOAK=1 all pairs, five times, and 100 guesses each way; else of those that have to
+# look at their NATs, and may have to guess, one of each sort.
 IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))
 RUNS = 5 if IS_SOAK else 1
+BIRTHDAYS = 100 if IS_SOAK else 4
 TYPICAL = {
     "public",
     "eim-eif",
@@ -32,6 +55,17 @@ TYPICAL = {
 }
 SYMMETRIC = {"sequential", "sequential-rst", "random", "random-rst"}
 AT_RANDOM = {"random", "random-rst"}
+KERNEL_KINDS = {
+    "firewall": Nat(NatKind.PUBLIC),
+    "eim-eif": Nat(NatKind.ENDPOINT_INDEPENDENT_FILTERING),
+    "eim-adf": Nat(NatKind.ADDRESS_DEPENDENT_FILTERING),
+    "masquerade": Nat(),
+    "masquerade-rst": Nat(answer=Answer.RST),
+    "sequential": Nat(SymmetricKind.SEQUENTIAL),
+    "sequential-rst": Nat(SymmetricKind.SEQUENTIAL, Answer.RST),
+    "random": Nat(SymmetricKind.RANDOM),
+    "random-rst": Nat(SymmetricKind.RANDOM, Answer.RST),
+}
 Broker = tuple[str, int]
 
 
@@ -41,7 +75,7 @@ class Lab:
 
     broker: Broker
     receivers: dict[str, P2PListener[P2PStream]]
-    senders: dict[str, UserspaceHost]
+    senders: dict[str, Host]
 
     def connect(self, sender: str, receiver: str, path: str) -> PathKind:
         """Open a stream, and have it echo; what carries it."""
@@ -49,23 +83,38 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(_namespaces: None) -> Iterator[Lab]:
+def userspace_lab(_namespaces: None) -> Iterator[Lab]:
     try:
         network = UserspaceNetwork(seed="every NAT")
     except NamespacesUnavailableError as error:
         pytest.skip(str(error))
-    with network, ExitStack() as stack:
+    with network, open_lab(network, KINDS, lambda kind: network.add_site(KINDS[kind])) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def kernel_lab(_namespaces: None) -> Iterator[Lab]:
+    with (
+        KernelNetwork() as network,
+        open_lab(network, KERNEL_KINDS, lambda kind: network.add_site(KERNEL_KINDS[kind])) as lab,
+    ):
+        yield lab
+
+
+@contextmanager
+def open_lab(
+    network: Network, kinds: Iterable[str], add_site: Callable[[str], Host]
+) -> Generator[Lab]:
+    with ExitStack() as stack:
         host = network.add_host()
         serve = partial(serve_broker, 0, host=str(host.host_address), probe_port=0)
         [listener, *_] = stack.enter_context(running(host.host, serve))
         broker = (str(host.host_address), listener.socket.getsockname()[1])
         receivers: dict[str, P2PListener[P2PStream]] = {}
-        for kind, nat in KINDS.items():
-            site = network.add_site(nat)
-            [receivers[kind]] = stack.enter_context(
-                running(site.host, serve_p2p, _echo, kind, broker)
-            )
-        yield Lab(broker, receivers, {kind: network.add_site(KINDS[kind]) for kind in KINDS})
+        for kind in kinds:
+            serving = running(add_site(kind).host, serve_p2p, _echo, kind, broker)
+            [receivers[kind]] = stack.enter_context(serving)
+        yield Lab(broker, receivers, {kind: add_site(kind) for kind in kinds})
 
 
 def is_tried(sender: str, receiver: str) -> bool:
@@ -79,8 +128,17 @@ def is_hopeless(sender: str, receiver: str) -> bool:
 
 
 @pytest.mark.parametrize("sender", KINDS)
-def test_every_pair_connects(lab: Lab, sender: str) -> None:
-    for receiver in [kind for kind in KINDS if is_tried(sender, kind)] * RUNS:
+def test_every_pair_connects(userspace_lab: Lab, sender: str) -> None:
+    connect_to_each_receiver(userspace_lab, sender)
+
+
+@pytest.mark.parametrize("sender", KERNEL_KINDS)
+def test_every_pair_of_the_kernels_nats_connects(kernel_lab: Lab, sender: str) -> None:
+    connect_to_each_receiver(kernel_lab, sender)
+
+
+def connect_to_each_receiver(lab: Lab, sender: str) -> None:
+    for receiver in [kind for kind in lab.receivers if is_tried(sender, kind)] * RUNS:
         listener = lab.receivers[receiver]
         if is_hopeless(sender, receiver):
             assert lab.connect(sender, receiver, "any") is PathKind.RELAY
@@ -89,6 +147,19 @@ def test_every_pair_connects(lab: Lab, sender: str) -> None:
         assert lab.connect(sender, receiver, "direct") is PathKind.DIRECT
         if not SYMMETRIC & {sender, receiver}:
             assert listener.statistics().introductions == before + 1, f"from {sender}"
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"), [("eim-apdf", "random"), ("random-rst", "eim-apdf-rst")]
+)
+def test_ports_at_random_are_guessed(userspace_lab: Lab, sender: str, receiver: str) -> None:
+    missed = 0
+    for _ in range(BIRTHDAYS):
+        try:
+            assert userspace_lab.connect(sender, receiver, "direct") is PathKind.DIRECT
+        except IntroductionError:
+            missed += 1
+    assert missed <= 0.05 * BIRTHDAYS
 
 
 async def _connect(uid: str, broker: Broker, path: str) -> PathKind:
