@@ -6,6 +6,7 @@ If one side opens 256 holes, and the other one makes 1,024 guesses among the 64,
 
 from __future__ import annotations
 
+import math
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -79,10 +80,11 @@ async def _until_taken(
         async def run(try_one: Callable[[], Awaitable[bool]]) -> None:
             nonlocal is_taken
             try:
-                is_taken |= await try_one()
+                was_right = await try_one()
             finally:
                 places.release()
-            if is_taken:
+            if was_right:
+                is_taken = True
                 nursery.cancel_scope.cancel(reason="one was right")
 
         async with trio.open_nursery() as nursery:
@@ -110,8 +112,9 @@ async def _connect(
     is_taken = False
     try:
         sock = start_connecting(remote, port, hops=hops)
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as patience:
             await wait_connected(sock)
+            patience.deadline = math.inf  # who it is takes its own time to say so
             is_taken = await take(trio.socket.from_stdlib_socket(sock))
     except OSError:
         pass  # as almost everywhere
