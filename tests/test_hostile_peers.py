@@ -36,6 +36,7 @@ from trio_p2p import (
 )
 from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
 from trio_p2p._endpoint import Endpoint, endpoint_of
+from trio_p2p._errands import Nomination
 from trio_p2p._introduction import Introduction, _Race, connect_introduced
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
 from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
@@ -209,7 +210,7 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "nothing punched": encode_all(Hello(), HolePunched(bytes(16))),
     "nothing to relay": encode_all(Hello(), JoinRelay(bytes(16))),
     "a broker's messages: registered": encode_all(Hello(), Registered(THERE)),
-    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16))),
+    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16), 4)),
     "a broker's messages: sender": encode_all(
         Hello(), SenderEndpoint(THERE, bytes(32), CERTIFICATE)
     ),
@@ -834,7 +835,7 @@ async def test_second_connection_nominated_in_the_same_instant_is_not_taken() ->
     told = Endpoint(IPv4Address("192.0.2.1"), 1)
     nonce = b"n" * NONCE_BYTES
     introduction = introduction_to(told, nonce)
-    race = _Race(introduction, lambda _: None)
+    race = _Race(introduction, lambda _: None, Nomination())
     race.scope = trio.CancelScope()
     first, second = trio.socket.socketpair()
     with first, second:

@@ -64,6 +64,7 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    RegisterIPv6,
     Relayed,
     RelayRequest,
     SenderEndpoint,
@@ -187,6 +188,7 @@ def refusal(outgoing: Outgoing, connection: Connection) -> Refused:
 ALLOWED = {
     (State.GREETING, Hello),
     (State.READY, Register),
+    (State.READY, RegisterIPv6),
     (State.READY, IntroductionRequest),
     (State.READY, KeepAlive),
     (State.READY, Acknowledge),
@@ -204,6 +206,7 @@ EXAMPLES: list[Message] = [
     Hello(),
     Register("bob", ALICE.certificate, bytes(SIGNATURE_BYTES)),
     Registered(ENDPOINT),
+    RegisterIPv6("alice", ALICE.certificate, bytes(SIGNATURE_BYTES)),
     KeepAlive(),
     Update(OFFER),
     Probe(),
@@ -213,7 +216,7 @@ EXAMPLES: list[Message] = [
     CalledBack(Outcome.CONNECTED),
     Kill(),
     request(0, "alice", "fast"),
-    ConnectionRequest(bytes(ID_BYTES)),
+    ConnectionRequest(bytes(ID_BYTES), 4),
     Acknowledge(bytes(ID_BYTES)),
     SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
     HolePunched(bytes(ID_BYTES)),
@@ -771,7 +774,7 @@ def test_the_twelve_steps(broker: Broker) -> None:
     outgoing = broker.say(sender, request(5, "alice", "classic"))
     identifier, nonce = broker.tokens[-2:]
     assert (len(nonce), len(identifier)) == (NONCE_BYTES, ID_BYTES)
-    assert outgoing == [(receiver, ConnectionRequest(identifier))]
+    assert outgoing == [(receiver, ConnectionRequest(identifier, 4))]
     assert sender.state is State.WAITING
     assert broker.registry.pending_introductions == 1
     # 3: a second connection, from the port to punch from. 4: where the sender is.

@@ -37,6 +37,7 @@ class BrokerLink:
 
     Attributes:
         base: what to dial and accept from.
+        ip_version: 4 or 6, by which the broker is reached.
         asked: the UIDs asked for. Two streams between the same two endpoints cannot be, so that
             each UID may be asked for once.
         users: how many streams are being opened over it now.
@@ -46,6 +47,7 @@ class BrokerLink:
 
     def __init__(self, connection: BrokerConnection, base: Base) -> None:
         self.base = base
+        self.ip_version = connection.remote.address.version
         self.asked: set[str] = set()
         self.users = 0
         self.lost: P2PError | None = None
@@ -64,6 +66,7 @@ class BrokerLink:
         *,
         birthday: bool,
         opening: Opening,
+        errand: bytes,
     ) -> Introduction:
         """Ask the broker for a receiver.
 
@@ -75,6 +78,7 @@ class BrokerLink:
             nat: what is known of our NATs.
             birthday: whether to take part in guessing ports.
             opening: how to begin.
+            errand: what the receiver recognises introductions for the same connection by.
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
@@ -90,7 +94,7 @@ class BrokerLink:
         self._answers[number] = put
         try:
             await self._connection.send(
-                IntroductionRequest(number, uid, technique, kind, certificate, offer)
+                IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
             )
             answer = await got.receive()
         except trio.EndOfChannel:
@@ -139,14 +143,19 @@ class BrokerLink:
 
 @asynccontextmanager
 async def open_broker_link(
-    broker: tuple[str, int], techniques: Sequence[Technique]
+    broker: tuple[str, int], techniques: Sequence[Technique], ip_version: int
 ) -> AsyncGenerator[BrokerLink]:
     """A link that is kept alive while the context lasts.
+
+    Args:
+        broker: host and port.
+        techniques: what to greet it with.
+        ip_version: 4 or 6: peers meet by that which they reach the broker by.
 
     Raises:
         BrokerUnreachableError: no broker answers there.
     """
-    endpoints = await resolve_broker(broker)
+    endpoints = await resolve_broker(broker, ip_version)
     async with (
         await connect_to_broker(endpoints, techniques) as connection,
         open_background_nursery() as nursery,

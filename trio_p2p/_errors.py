@@ -28,7 +28,9 @@ class Route(enum.StrEnum):
     """By which kind of endpoint a peer is dialled."""
 
     REFLEXIVE = "reflexive"
-    """Where the broker sees it."""
+    """Where the broker sees it, over IPv4."""
+    IPV6 = "ipv6"
+    """Where the broker sees it, over IPv6."""
     HOST = "host"
     """An address of its own."""
     MAPPED = "mapped"

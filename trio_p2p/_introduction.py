@@ -13,12 +13,13 @@ import attrs
 import trio
 
 from ._endpoint import Endpoint
+from ._errands import Nomination
 from ._errors import Attempt, Outcome, Route, Technique
 from ._nat.base import PROOF_TIME, Base, receive_exactly
 from ._nat.birthday import guess, hold
 from ._nat.candidates import vet_untrusted
 from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
-from ._nat.ladder import Birthday, Dial, Ladder, Side, ladder_for
+from ._nat.ladder import Birthday, Dial, Ladder, Side, ladder_for, reflexive_route
 from ._nat.plan import PunchPlan
 from ._nat.punch import Take, punch
 from ._net.checked_socket import CheckedSocket
@@ -43,6 +44,7 @@ class Introduction:
         certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
         delay: for how many seconds to wait so that the peer, who learns of us later, is told, too.
+        errand: what the sender recognises its introductions by, if it has said so to us.
     """
 
     technique: Technique
@@ -53,6 +55,7 @@ class Introduction:
     certificate: bytes = attrs.field(repr=False)
     round_trip: float
     delay: float
+    errand: bytes | None = attrs.field(repr=False)
 
     @classmethod
     def of(
@@ -85,7 +88,8 @@ class Introduction:
             message.nonce,
             message.certificate,
             round_trip,
-            delay=max(0.0, round_trip / 2 - broker_round_trip),
+            max(0.0, round_trip / 2 - broker_round_trip),
+            message.errand if isinstance(message, SenderEndpoint) else None,
         )
 
 
@@ -119,6 +123,7 @@ async def connect_introduced(
     guard_hops: int,
     on_attempt: OnAttempt,
     on_punched: Callable[[], None] = lambda: None,
+    nomination: Nomination | None = None,
 ) -> PeerConnection:
     """The connection to the introduced peer, however long it takes.
 
@@ -130,10 +135,11 @@ async def connect_introduced(
         guard_hops: how many hops lead beyond our own NATs; matters to the receiver only.
         on_attempt: told of each attempt when it has ended.
         on_punched: called when the first SYN has left, or could not.
+        nomination: a sender's, which other introductions share.
 
     If cancelled, every connection that was under way is closed.
     """
-    race = _Race(introduction, on_attempt)
+    race = _Race(introduction, on_attempt, nomination or Nomination())
     try:
         with (
             base.expecting(introduction.peer.endpoint) as unproven,
@@ -145,7 +151,7 @@ async def connect_introduced(
                 nursery.start_soon(race.accept, unproven, race.take_unproven)
                 nursery.start_soon(race.accept, proven, race.take_proven)
                 nursery.start_soon(race.accept, checked, race.take_checked)
-                await race.climb(base.port, guard_hops, nursery)
+                await race.climb(base, guard_hops, nursery)
                 on_punched()
     except BaseException:
         race.close()
@@ -158,10 +164,13 @@ class _Race:
 
     scope: trio.CancelScope
 
-    def __init__(self, introduction: Introduction, on_attempt: OnAttempt) -> None:
+    def __init__(
+        self, introduction: Introduction, on_attempt: OnAttempt, nomination: Nomination
+    ) -> None:
         self.proofs = proofs(introduction.nonce, introduction.role)
         self._introduction = introduction
         self._on_attempt = on_attempt
+        self._nomination = nomination
         self._started_at = trio.current_time()
         self._winner: trio.socket.SocketType | None = None
 
@@ -177,8 +186,9 @@ class _Race:
         """Close the winner, if there is one: nobody is going to have it."""
         if self._winner is not None:
             self._winner.close()
+            self._nomination.withdraw()
 
-    async def climb(self, port: int, guard_hops: int, nursery: trio.Nursery) -> None:
+    async def climb(self, base: Base, guard_hops: int, nursery: trio.Nursery) -> None:
         """Start all that may lead to the peer; the first SYNs have left in their order."""
         introduction = self._introduction
         for dial in introduction.ladder.dials:
@@ -187,15 +197,16 @@ class _Race:
             await nursery.start(
                 partial(
                     punch,
-                    port,
+                    base.port,
                     dial.remote,
                     self._plan(dial, guard_hops),
+                    source=base.source_towards(dial.remote) if dial.is_told else None,
                     take=take,
                     record=record,
                 )
             )
         if introduction.ladder.birthday is not None:
-            nursery.start_soon(self._guess, port, guard_hops, introduction.ladder.birthday)
+            nursery.start_soon(self._guess, base.port, guard_hops, introduction.ladder.birthday)
 
     def _plan(self, dial: Dial, guard_hops: int) -> PunchPlan:
         round_trip = self._introduction.round_trip
@@ -234,7 +245,8 @@ class _Race:
                     sock.close()
             outcome = Outcome.CONNECTED if won else Outcome.WRONG_PEER
             seconds = trio.current_time() - self._started_at
-            self._record(Route.REFLEXIVE, local, remote, outcome, seconds)
+            route = reflexive_route(remote.address.version)
+            self._record(route, local, remote, outcome, seconds)
 
     async def take_unproven(self, sock: trio.socket.SocketType) -> bool:
         """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
@@ -280,14 +292,15 @@ class _Race:
 
     def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
         """Prove ourselves, being the sender, on this connection and on no other."""
-        if self._winner is not None:
+        if self._nomination.is_made:
             return False
         send_at_once(sock, self.proofs.own)
         return self._win(winner)
 
     def _win(self, sock: trio.socket.SocketType) -> bool:
-        if self._winner is not None:  # a sender has nominated two, though it should not
+        if self._nomination.is_made:  # a sender has nominated two, though it should not
             return False
+        self._nomination.is_made = True
         self._winner = sock
         self.scope.cancel(reason="the introduced peer is connected")
         return True

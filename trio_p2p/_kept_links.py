@@ -43,19 +43,21 @@ class KeptLinks:
             # The broker closes the connection (step 11): not one to keep.
             return await open_over_new_link(self._broker, round_)
         for link in self._links:
-            if link.lost is None and round_.uid not in link.asked:
+            is_right = link.ip_version == round_.ip_version
+            if is_right and link.lost is None and round_.uid not in link.asked:
                 try:
                     return await self._open_over(link, round_)
                 except BrokerLostError:
                     logger.debug("a kept connection to the broker was stale")
                     break
-        link = await self._nursery.start(self._keep_link, round_.uid)
+        link = await self._nursery.start(self._keep_link, round_)
         return await self._open_over(link, round_)
 
     async def _open_over(self, link: BrokerLink, round_: Round) -> PeerConnection | None:
         link.asked.add(round_.uid)
-        if all(round_.uid in kept.asked for kept in self._links):
-            self._nursery.start_soon(self._keep_spare_link)
+        alike = (kept for kept in self._links if kept.ip_version == link.ip_version)
+        if all(round_.uid in kept.asked for kept in alike):
+            self._nursery.start_soon(self._keep_spare_link, link.ip_version)
         link.users += 1
         try:
             return await open_over_link(link, round_)
@@ -66,14 +68,14 @@ class KeptLinks:
             link.users -= 1
             self._drop_links()
 
-    async def _keep_link(self, uid: str, *, task_status: trio.TaskStatus[BrokerLink]) -> None:
-        async with open_broker_link(self._broker, self._techniques) as link:
-            link.asked.add(uid)
+    async def _keep_link(self, round_: Round, *, task_status: trio.TaskStatus[BrokerLink]) -> None:
+        async with open_broker_link(self._broker, self._techniques, round_.ip_version) as link:
+            link.asked.add(round_.uid)
             await self._keep(link, task_status)
 
-    async def _keep_spare_link(self) -> None:
+    async def _keep_spare_link(self, ip_version: int) -> None:
         try:
-            async with open_broker_link(self._broker, self._techniques) as link:
+            async with open_broker_link(self._broker, self._techniques, ip_version) as link:
                 await link.greet()
                 await self._keep(link)
         except (P2PError, OSError) as error:

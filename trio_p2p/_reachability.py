@@ -9,6 +9,7 @@ import trio
 
 from ._endpoint import Endpoint
 from ._errors import BrokerLostError
+from ._nat.base import Base
 from ._nat.behaviour import is_public
 from ._nat.candidates import is_special, make_offer
 from ._nat.ladder import Side
@@ -23,6 +24,28 @@ from ._wire.offer import NO_OFFER
 PROTOCOLS = ALL_PROTOCOLS
 
 logger = logging.getLogger("trio_p2p.receiver")
+
+
+@attrs.frozen
+class Footing:
+    """From where a receiver meets senders by one version of IP.
+
+    Attributes:
+        broker: where the broker is.
+        base: the port that senders are told of.
+        side: what they are told.
+        surroundings: what is known of the network.
+    """
+
+    broker: Endpoint
+    base: Base
+    side: Side
+    surroundings: Surroundings
+
+    @property
+    def guard_hops(self) -> int:
+        """How many hops a guarded SYN should live."""
+        return self.surroundings.guard_hops(self.side.endpoint.address)
 
 
 class Reachability:

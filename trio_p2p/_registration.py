@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from ._endpoint import Endpoint
+from ._errands import Errands
 from ._errors import (
     Attempt,
     BrokerLostError,
@@ -26,6 +27,7 @@ from ._errors import (
 )
 from ._identity import Identity
 from ._introduction import Introduction, PeerConnection, connect_introduced
+from ._ipv6_presence import IPv6Presence
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
 from ._net.broker_connection import (
@@ -36,7 +38,7 @@ from ._net.broker_connection import (
     unexpected,
 )
 from ._net.nursery import open_background_nursery
-from ._reachability import Reachability
+from ._reachability import Footing, Reachability
 from ._relaying import join_relay
 from ._surroundings import Surroundings
 from ._wire.messages import (
@@ -62,7 +64,7 @@ MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
 
 Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[None]]
-_Connect: TypeAlias = Callable[[], Awaitable[PeerConnection]]
+_Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
 
 _JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
 
@@ -104,6 +106,8 @@ class Registration:
         self._surroundings = Surroundings()
         self._birthday = birthday
         self._reachability: Reachability
+        self._ipv6 = IPv6Presence(uid, identity)
+        self._errands = Errands()
         self._under_way = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -159,6 +163,9 @@ class Registration:
                     connection, reply.endpoint, self._surroundings, birthday=self._birthday
                 )
                 background.start_soon(self._reachability.run)
+                ipv6 = [each for each in endpoints if each.address.version == 6]
+                if ipv6 and connection.remote not in ipv6:
+                    background.start_soon(self._ipv6.run, ipv6)
                 self.registered += 1
                 if self.registered == 1:
                     task_status.started()
@@ -179,9 +186,11 @@ class Registration:
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(self._connect_fast, message, base, connection.round_trip)
+                footing = self._footing(message.endpoint.address.version, connection, base)
+                connect = partial(self._connect_fast, message, footing, connection.round_trip)
             case ConnectionRequest():
-                connect = partial(self._connect_classic, message, connection.remote)
+                footing = self._footing(message.ip_version, connection, base)
+                connect = partial(self._connect_classic, message, footing)
             case RelayRequest():
                 connect = partial(join_relay, connection.remote, message)
             case _:
@@ -194,10 +203,19 @@ class Registration:
         self._under_way += 1
         introductions.start_soon(self._connect, connect, isinstance(message, RelayRequest))
 
+    def _footing(self, ip_version: int, connection: BrokerConnection, base: Base) -> Footing:
+        is_other = ip_version != connection.remote.address.version
+        if is_other and self._ipv6.footing is not None:
+            return self._ipv6.footing
+        side = self._reachability.side
+        return Footing(connection.remote, base, side, self._surroundings)
+
     async def _connect(self, connect: _Connect, is_relay: bool) -> None:
         try:
             with trio.move_on_after(INTRODUCTION_TIME) as scope:
-                await self._take(await connect(), scope)
+                connection = await connect()
+                if connection is not None:  # else the sender has another one already
+                    await self._take(connection, scope)
                 return
             logger.info("no connection came of an introduction to %r", self.uid)
         except (P2PError, OSError) as error:
@@ -211,22 +229,21 @@ class Registration:
         self.failed += not is_relay
 
     async def _connect_fast(
-        self, message: SenderEndpoint, base: Base, round_trip: float
-    ) -> PeerConnection:
-        """Punch from the registration's port."""
-        own = self._reachability.side
-        introduction = Introduction.of(Technique.FAST, message, own, round_trip)
+        self, message: SenderEndpoint, footing: Footing, round_trip: float
+    ) -> PeerConnection | None:
+        """Punch from the registration's port, or that which the broker has seen over IPv6."""
+        introduction = Introduction.of(Technique.FAST, message, footing.side, round_trip)
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
-        return await self._punch(introduction, base)
+        return await self._punch(introduction, footing.base, footing.guard_hops)
 
     async def _connect_classic(
-        self, request: ConnectionRequest, broker: Endpoint
-    ) -> PeerConnection:
+        self, request: ConnectionRequest, footing: Footing
+    ) -> PeerConnection | None:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
         punched = None
         try:
             async with open_background_nursery() as nursery:
-                punched = await self._punch_classic(request, broker, nursery)
+                punched = await self._punch_classic(request, footing, nursery)
         except BaseException:
             if punched is not None:
                 punched.close()
@@ -234,26 +251,27 @@ class Registration:
         return punched
 
     async def _punch_classic(
-        self, request: ConnectionRequest, broker: Endpoint, nursery: trio.Nursery
-    ) -> PeerConnection:
-        async with await connect_to_broker([broker], self._capabilities) as connection:
+        self, request: ConnectionRequest, footing: Footing, nursery: trio.Nursery
+    ) -> PeerConnection | None:
+        async with await connect_to_broker([footing.broker], self._capabilities) as connection:
             logger.debug("step 3: acknowledging from %s", connection.local)
-            offer = make_offer(self._surroundings.nat, connection.local, birthday=self._birthday)
+            nat = footing.surroundings.nat
+            offer = make_offer(nat, connection.local, birthday=self._birthday)
             await connection.send(Acknowledge(request.introduction, offer))
             message = await connection.receive()
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
             base = start_base(nursery, connection.local, asks=False)
-        own = attrs.evolve(self._reachability.side, offer=offer)
+        own = attrs.evolve(footing.side, offer=offer)
         introduction = Introduction.of(Technique.CLASSIC, message, own, connection.round_trip)
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
 
         def report() -> None:
-            nursery.start_soon(self._report_punched, broker, request)
+            nursery.start_soon(self._report_punched, footing.broker, request)
 
-        return await self._punch(introduction, base, on_punched=report)
+        return await self._punch(introduction, base, footing.guard_hops, on_punched=report)
 
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
         try:
@@ -267,20 +285,23 @@ class Registration:
         self,
         introduction: Introduction,
         base: Base,
+        guard_hops: int,
         on_punched: Callable[[], None] = lambda: None,
-    ) -> PeerConnection:
+    ) -> PeerConnection | None:
         if introduction.nonce in self._nonces:
             raise RemoteProtocolError("got the same introduction a second time from the broker")
         self._nonces[introduction.nonce] = None
         if len(self._nonces) > MAX_NONCES:
             del self._nonces[next(iter(self._nonces))]
-        return await connect_introduced(
+        connect = partial(
+            connect_introduced,
             base,
             introduction,
-            guard_hops=self._surroundings.guard_hops(self._reachability.side.endpoint.address),
+            guard_hops=guard_hops,
             on_attempt=_log_attempt,
             on_punched=on_punched,
         )
+        return await self._errands.connect(introduction.errand, connect)
 
 
 def _log_attempt(attempt: Attempt) -> None:

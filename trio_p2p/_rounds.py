@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
 import trio
 
 from ._broker_link import BrokerLink, open_broker_link
-from ._errors import Attempt, AttemptFailedError, IntroductionError, Outcome, Technique
+from ._errands import Nomination
+from ._errors import Attempt, IntroductionError, Outcome, Technique
 from ._introduction import OnAttempt, PeerConnection, connect_introduced
+from ._nat.ladder import reflexive_route
 from ._surroundings import UNKNOWN, Surroundings
 from ._wire.messages import StreamKind
 from ._wire.offer import Opening
@@ -35,6 +37,14 @@ BIRTHDAY_TIME = 10.0  # to guess a port; most of it waits for answers over long 
 MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 
 
+class NoWayError(Exception):
+    """No connection came of any round; carries all attempts."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
 @attrs.frozen
 class Errand:
     """What a connection is wanted for.
@@ -43,15 +53,17 @@ class Errand:
         kind: what is to be made of it.
         certificate: ours.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
-        surroundings: what we know of our network.
+        surroundings: what we know of our network, for each version of IP.
         birthday: whether to guess ports.
+        nomination: of its one connection.
     """
 
     kind: StreamKind
     certificate: bytes = attrs.field(repr=False)
     on_attempt: OnAttempt | None
-    surroundings: Surroundings
+    surroundings: Mapping[int, Surroundings]
     birthday: bool
+    nomination: Nomination = attrs.field(factory=Nomination)
 
 
 @attrs.frozen
@@ -62,6 +74,7 @@ class Round:
         uid: the receiver's UID.
         technique: how to be introduced.
         opening: how to begin.
+        ip_version: 4 or 6, by which to meet.
         seconds: how long to try, unless the round trip is very long.
         errand: what else the broker and the caller want to know.
         on_attempt: told of each attempt when it has ended.
@@ -70,9 +83,15 @@ class Round:
     uid: str
     technique: Technique
     opening: Opening
+    ip_version: int
     seconds: float
     errand: Errand
     on_attempt: OnAttempt
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What we know of our network."""
+        return self.errand.surroundings[self.ip_version]
 
 
 OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
@@ -81,6 +100,7 @@ OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
 async def open_in_rounds(
     uid: str,
     techniques: Sequence[Technique],
+    ip_version: int,
     errand: Errand,
     open_in_round: OpenInRound,
 ) -> PeerConnection:
@@ -89,11 +109,12 @@ async def open_in_rounds(
     Args:
         uid: the receiver's UID.
         techniques: what to try, in this order.
+        ip_version: 4 or 6, by which to meet.
         errand: what for.
         open_in_round: gives a round's connection, or None if none came of it.
 
     Raises:
-        IntroductionError: no connection came of any round.
+        NoWayError: no connection came of any round.
     """
     attempts: list[Attempt] = []
 
@@ -105,7 +126,7 @@ async def open_in_rounds(
 
     for technique in techniques:
         for opening, seconds in ROUNDS[technique]:
-            round_ = Round(uid, technique, opening, seconds, errand, note)
+            round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
             connection = await open_in_round(round_)
             if connection is not None:
                 return connection
@@ -113,20 +134,14 @@ async def open_in_rounds(
                 break
         if attempts[-1].outcome is Outcome.RULED_OUT:
             break
-    raise IntroductionError(
-        f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
-        "one of the two networks lets no direct TCP connection through this way; "
-        "see this error's cause for what happened to each attempt"
-    ) from ExceptionGroup(
-        "one error for each attempt", [AttemptFailedError(attempt) for attempt in attempts]
-    )
+    raise NoWayError(attempts)
 
 
 async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConnection | None:
     """A round's connection, by one to the broker that is closed afterwards."""
     connection = None
     try:
-        async with open_broker_link(broker, (round_.technique,)) as link:
+        async with open_broker_link(broker, (round_.technique,), round_.ip_version) as link:
             connection = await open_over_link(link, round_)
     except BaseException:
         if connection is not None:
@@ -138,11 +153,12 @@ async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConn
 async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
     """A round's connection, by a link whose port was not used for the UID before."""
     started_at = trio.current_time()
-    errand = round_.errand
+    errand, surroundings = round_.errand, round_.surroundings
 
     def give_up(outcome: Outcome) -> None:
         seconds = trio.current_time() - started_at
-        round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds))
+        route = reflexive_route(round_.ip_version)
+        round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds, route))
 
     try:
         introduction = await link.ask(
@@ -150,9 +166,10 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             round_.technique,
             errand.kind,
             errand.certificate,
-            errand.surroundings.nat,
+            surroundings.nat,
             birthday=errand.birthday,
             opening=round_.opening,
+            errand=errand.nomination.errand,
         )
     except IntroductionError as error:
         logger.info("%s", error)
@@ -162,7 +179,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
     if ladder.is_hopeless:
         give_up(Outcome.RULED_OUT)
         return None
-    is_known = errand.surroundings.nat != UNKNOWN
+    is_known = surroundings.nat != UNKNOWN
     if ladder.needs_order and round_.technique is Technique.FAST and is_known:
         give_up(Outcome.NOT_TRIED)
         return None
@@ -176,11 +193,12 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         return await connect_introduced(
             link.base,
             introduction,
-            guard_hops=link.guard_hops(errand.surroundings),
+            guard_hops=link.guard_hops(surroundings),
             on_attempt=round_.on_attempt,
+            nomination=errand.nomination,
         )
     # It cannot be but for a NAT that we have not looked at.
-    await link.learn(errand.surroundings)
+    await link.learn(surroundings)
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import attrs
 import trio
 
+from ._any_ip import IP_VERSIONS, open_by_any_ip
 from ._errors import LocalProtocolError, Technique
 from ._identity import Identity
 from ._introduction import OnAttempt, PeerConnection
@@ -30,7 +31,7 @@ from ._parameters import (
 from ._pathfinder import Dial, Pathfinder
 from ._peer_id import PeerId
 from ._relaying import ask_for_relay
-from ._rounds import Errand, OpenInRound, open_in_rounds, open_over_new_link
+from ._rounds import Errand, OpenInRound, open_over_new_link
 from ._stream.carrier import DEFAULT_GRACE, Carrier
 from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
@@ -95,7 +96,7 @@ class P2PSender:
         self._options = options
         self._nursery = nursery
         self._open_in_round = open_in_round
-        self._surroundings = Surroundings()
+        self._surroundings = {ip_version: Surroundings() for ip_version in IP_VERSIONS}
 
     @property
     def peer_id(self) -> PeerId:
@@ -188,7 +189,8 @@ class P2PSender:
         certificate = self._options.identity.certificate
         birthday = self._options.birthday
         errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
-        return await open_in_rounds(uid, techniques, errand, self._open_in_round)
+        host, _ = self._options.broker
+        return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)
 
 
 @asynccontextmanager

@@ -49,6 +49,8 @@ class Connection:
         certificate: of the identity that it has registered with, or asked as.
         introduction: what it waits for; of a relayed one, what it was relayed by.
         offer: how else it can be reached, as far as it has told.
+        ipv6: where it was seen over IPv6, too, if it has registered over IPv4.
+        ipv6_until: when to forget that.
     """
 
     endpoint: Endpoint
@@ -61,6 +63,16 @@ class Connection:
     certificate: bytes = attrs.field(default=b"", repr=False)
     introduction: Introduction | None = attrs.field(default=None, repr=False)
     offer: Offer = NO_OFFER
+    ipv6: Endpoint | None = None
+    ipv6_until: float = 0.0
+
+    def reach(self, version: int, now: float) -> tuple[Endpoint, Offer] | None:
+        """Where peers find it by a version of IP, and how else; None if they do not."""
+        if self.endpoint.address.version == version:
+            return self.endpoint, self.offer
+        if self.ipv6 is not None and version == 6 and now < self.ipv6_until:
+            return self.ipv6, NO_OFFER  # the offer is about the IPv4 endpoint
+        return None
 
     @property
     def is_closed(self) -> bool:
@@ -80,6 +92,7 @@ class Introduction:
         nonce: of a classic one, for the peers.
         receiver_endpoint: of a classic one, from step 3 on.
         offer: of a classic one, the sender's.
+        errand: of a classic one, what the sender wants it for.
         receiver_offer: of a classic one, from step 3 on.
         grant: of a relayed one, the right to its circuit.
     """
@@ -91,6 +104,7 @@ class Introduction:
     nonce: bytes = attrs.field(default=b"", repr=False)
     receiver_endpoint: Endpoint | None = None
     offer: Offer = NO_OFFER
+    errand: bytes | None = attrs.field(default=None, repr=False)
     receiver_offer: Offer = NO_OFFER
     grant: Grant | None = None
 

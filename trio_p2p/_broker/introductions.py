@@ -24,7 +24,7 @@ from .._wire.messages import (
 from .._wire.offer import NO_OFFER
 from .connection import Connection, Introduction, Outgoing
 from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota
-from .refusals import refuse
+from .refusals import check_reach, refuse
 
 
 class Introductions:
@@ -57,9 +57,14 @@ class Introductions:
         return 0 if self._quota is None else self._quota.circuits
 
     def introduce(
-        self, sender: Connection, receiver: Connection, request: IntroductionRequest
+        self, sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
     ) -> Outgoing:
-        """Tell both peers at once: the fast technique."""
+        """Tell both peers at once: the fast technique.
+
+        Raises:
+            RefusalError: they have no version of IP in common.
+        """
+        endpoint, offer = check_reach(sender, receiver, request, now)
         nonce = self._token_bytes(NONCE_BYTES)
         round_trip = self._round_trip_between(sender, receiver)
         # The receiver first: its hole must be open when the sender's SYN arrives.
@@ -67,29 +72,35 @@ class Introductions:
             (
                 receiver,
                 SenderEndpoint(
-                    sender.endpoint, nonce, sender.certificate, round_trip, request.offer
+                    sender.endpoint,
+                    nonce,
+                    sender.certificate,
+                    round_trip,
+                    request.offer,
+                    request.errand,
                 ),
             ),
             (
                 sender,
                 ReceiverEndpoint(
                     request.number,
-                    receiver.endpoint,
+                    endpoint,
                     nonce,
                     receiver.certificate,
                     round_trip,
-                    receiver.offer,
+                    offer,
                 ),
             ),
         ]
 
     def begin(
-        self, sender: Connection, receiver: Connection, request: IntroductionRequest
+        self, sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
     ) -> Outgoing:
         """Ask the receiver, for whose answer the sender waits: the other techniques.
 
         Raises:
-            RefusalError: nothing more is relayed for them.
+            RefusalError: nothing more is relayed for them, or a direct connection cannot be, as
+                they have no version of IP in common.
         """
         introduction = Introduction(self._token_bytes(ID_BYTES), sender, receiver, request.number)
         question: Message
@@ -97,9 +108,12 @@ class Introductions:
             introduction.grant = self._reserve_circuit(introduction)
             question = RelayRequest(introduction.identifier, request.certificate)
         else:
+            _, introduction.receiver_offer = check_reach(sender, receiver, request, now)
             introduction.nonce = self._token_bytes(NONCE_BYTES)
             introduction.offer = request.offer
-            question = ConnectionRequest(introduction.identifier)
+            introduction.errand = request.errand
+            version = sender.endpoint.address.version
+            question = ConnectionRequest(introduction.identifier, version)
         self._pending[introduction.identifier] = introduction
         sender.introduction = introduction
         return [(receiver, question)]
@@ -123,14 +137,17 @@ class Introductions:
         """The receiver is going to punch, in the classic technique, from where this came from.
 
         Raises:
-            RefusalError: it was not asked to, or has said so already.
+            RefusalError: it was not asked to, or not by this version of IP, or has said so already.
         """
         introduction = self._pending_classic(message.introduction)
         sender, receiver = introduction.sender, introduction.receiver
         if introduction.receiver_endpoint is not None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
+        if connection.endpoint.address.version != sender.endpoint.address.version:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this comes by another version of IP")
         introduction.receiver_endpoint = connection.endpoint
-        introduction.receiver_offer = message.offer if message.offer != NO_OFFER else receiver.offer
+        if message.offer != NO_OFFER:
+            introduction.receiver_offer = message.offer
         return [
             (
                 connection,
@@ -140,6 +157,7 @@ class Introductions:
                     sender.certificate,
                     self._round_trip_between(sender, receiver),
                     introduction.offer,
+                    introduction.errand,
                 ),
             )
         ]

@@ -9,9 +9,18 @@ from .._credentials import (
     peer_id_of_untrusted,
     public_key_of_untrusted,
 )
+from .._endpoint import Endpoint
 from .._errors import Technique
 from .._peer_id import looks_like_peer_id
-from .._wire.messages import IntroductionRequest, RefusalCode, Refused, Register, StreamKind
+from .._wire.messages import (
+    IntroductionRequest,
+    RefusalCode,
+    Refused,
+    Register,
+    RegisterIPv6,
+    StreamKind,
+)
+from .._wire.offer import Offer
 from .connection import Connection
 
 
@@ -28,7 +37,7 @@ def refuse(code: RefusalCode, reason: str, number: int | None = None) -> NoRetur
     raise RefusalError(Refused(code, reason, number))
 
 
-def check_identity_untrusted(message: Register, challenge: bytes) -> None:
+def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes) -> None:
     """Whoever registers has to hold the key, and a peer id only with the key that it names.
 
     Raises:
@@ -52,14 +61,33 @@ def check_identity_untrusted(message: Register, challenge: bytes) -> None:
         )
 
 
-def check_holder(holder: Connection, message: Register) -> None:
-    """Only the same identity may take a UID over from the connection that holds it.
+def check_holder(holder: Connection, message: Register | RegisterIPv6) -> None:
+    """Only the same identity may speak for a UID that another connection holds.
 
     Raises:
         RefusalError: this is another one.
     """
     if public_key_of_untrusted(holder.certificate) != public_key_of_untrusted(message.certificate):
         refuse(RefusalCode.UID_TAKEN, "a receiver of another identity is registered under it")
+
+
+def check_reach(
+    sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
+) -> tuple[Endpoint, Offer]:
+    """Where the sender can connect to the receiver, and how else.
+
+    Raises:
+        RefusalError: they have no version of IP in common.
+    """
+    version = sender.endpoint.address.version
+    reach = receiver.reach(version, now)
+    if reach is None:
+        refuse(
+            RefusalCode.OTHER_IP_VERSION,
+            f"the receiver is not known to be reached over IPv{version}",
+            request.number,
+        )
+    return reach
 
 
 def check_introduction(receiver: Connection, request: IntroductionRequest) -> None:

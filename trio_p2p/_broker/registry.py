@@ -31,6 +31,7 @@ from .._wire.messages import (
     Refused,
     Register,
     Registered,
+    RegisterIPv6,
     StreamKind,
     Update,
 )
@@ -50,6 +51,9 @@ from .refusals import (
 OPENING_TIME = 10.0  # from the connection until its first request: a patient client needs 3 RTT
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
+# An IPv6 endpoint that a receiver was seen at. Addresses come and go (RFC 8981), and one that has
+# gone may be somebody else's.
+IPV6_TIME = 3600.0
 
 
 class Registry:
@@ -212,6 +216,18 @@ class Registry:
         self._receivers[message.uid] = connection
         return [*outgoing, (connection, Registered(connection.endpoint))]
 
+    def _register_ipv6(self, connection: Connection, message: RegisterIPv6, now: float) -> Outgoing:
+        check_identity_untrusted(message, connection.challenge)
+        if connection.endpoint.address.version != 6:
+            refuse(RefusalCode.PROTOCOL_VIOLATION, "this does not come over IPv6")
+        holder = self._receivers.get(message.uid)
+        if holder is None:
+            refuse(RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID")
+        check_holder(holder, message)
+        holder.ipv6 = connection.endpoint
+        holder.ipv6_until = now + IPV6_TIME
+        return self._close(connection, Registered(connection.endpoint))
+
     def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Outgoing:
         connection.deadline = now + SILENCE_TIME
         return []
@@ -237,8 +253,8 @@ class Registry:
             )
         check_introduction(receiver, message)
         if message.technique == Technique.FAST:
-            return self._introductions.introduce(sender, receiver, message)
-        outgoing = self._introductions.begin(sender, receiver, message)
+            return self._introductions.introduce(sender, receiver, message, now)
+        outgoing = self._introductions.begin(sender, receiver, message, now)
         sender.state = State.WAITING
         sender.deadline = now + INTRODUCTION_TIME
         return outgoing
@@ -281,6 +297,7 @@ class Registry:
     TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
+        (State.READY, RegisterIPv6): _register_ipv6,
         (State.RECEIVER, KeepAlive): _keep_alive,
         (State.RECEIVER, Update): _update,
         (State.RECEIVER, Kill): _kill,

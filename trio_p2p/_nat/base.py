@@ -10,13 +10,14 @@ from typing import TypeAlias
 
 import trio
 
-from .._endpoint import Endpoint
+from .._endpoint import Endpoint, IPAddress
 from .._net.sockets import (
     is_out_of_resources,
     listen_on,
     remote_endpoint,
     send_at_once,
 )
+from .candidates import is_special
 from .check import PROOF_BYTES, QUESTION
 
 logger = logging.getLogger("trio_p2p.nat")
@@ -29,15 +30,30 @@ OUT_OF_RESOURCES_PAUSE = 0.1  # seconds, as in trio.serve_listeners
 
 
 class Base:
-    """Accepts on the port, and hands each connection to whoever expects it."""
+    """Accepts on the port, and hands each connection to whoever expects it.
 
-    def __init__(self, family: socket.AddressFamily, port: int, *, asks: bool) -> None:
-        self.family = family
-        self.port = port
+    Args:
+        local: the port, and the address from which the broker was reached.
+        asks: whether to ask who it is that connects from an unexpected endpoint.
+    """
+
+    def __init__(self, local: Endpoint, *, asks: bool) -> None:
+        self.family: socket.AddressFamily = local.family
+        self.port: int = local.port
+        self._local = local
         self._asks = asks
         self._expected: dict[_Mark, trio.MemorySendChannel[trio.socket.SocketType]] = {}
         self._expectations_changed = trio.Event()
         self._unproven: dict[trio.socket.SocketType, trio.CancelScope] = {}
+
+    def source_towards(self, told: Endpoint) -> IPAddress | None:
+        """The address to dial an endpoint from that we were told of; None for the system's choice.
+
+        A host has several IPv6 addresses. The peer was told of the one that the broker saw, and
+        only that one's hole in a firewall is of use to it.
+        """
+        is_ours = self.family == told.family == socket.AF_INET6
+        return self._local.address if is_ours and not is_special(self._local.address) else None
 
     @contextmanager
     def expecting(
@@ -110,13 +126,13 @@ def start_base(nursery: trio.Nursery, local: Endpoint, *, asks: bool) -> Base:
 
     Args:
         nursery: the base's tasks go here.
-        local: family and port; a socket of ours has the port already.
+        local: where the broker was reached from; a socket of ours has the port already.
         asks: whether to ask who it is that connects from an unexpected endpoint.
 
     Raises:
         OSError: no descriptor is free, or somebody else has the port.
     """
-    base = Base(local.family, local.port, asks=asks)
+    base = Base(local, asks=asks)
     nursery.start_soon(base.serve, listen_on(local.family, local.port), nursery)
     return base
 

@@ -82,6 +82,11 @@ class Ladder:
     needs_order: bool = False
 
 
+def reflexive_route(ip_version: int) -> Route:
+    """The route to where the broker sees a peer by that version of IP."""
+    return Route.REFLEXIVE if ip_version == 4 else Route.IPV6
+
+
 def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     """How to connect.
 
@@ -92,7 +97,7 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     """
     besides = tuple(
         Dial(candidate.endpoint, _ROUTES[candidate.kind], is_guarded=False, is_told=False)
-        for candidate in peer.offer.candidates
+        for candidate in sorted(peer.offer.candidates, key=lambda each: _ORDER.index(each.kind))
     )
     mapped = [
         candidate
@@ -108,8 +113,10 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     else:
         opening = (own if role is Role.SENDER else peer).offer.opening
         dials, birthday = (_opened(role, opening, peer),), None
+    # What is best comes first; but our own NAT may count ports, and so give what is predicted to
+    # another dial.
     return Ladder(
-        dials + besides,  # which may take a port of a NAT that counts them
+        dials + besides if own.nat.is_symmetric else besides + dials,
         birthday,
         is_hopeless=not (besides or dials or birthday or mapped),
         needs_order=_is_predicted(own, peer)
@@ -159,7 +166,8 @@ def _is_birthday(moving: Side, fixed: Side) -> bool:
 
 
 def _reflexive(peer: Side, *, is_guarded: bool) -> Dial:
-    return Dial(peer.endpoint, Route.REFLEXIVE, is_guarded, is_told=True)
+    route = reflexive_route(peer.endpoint.address.version)
+    return Dial(peer.endpoint, route, is_guarded, is_told=True)
 
 
 def _predicted(peer: Side, *, is_guarded: bool) -> tuple[Dial, ...]:
@@ -177,4 +185,7 @@ _HOLDS = {
     Opening.CROSSING: None,
     Opening.SENDER_HOLDS: Role.SENDER,
 }
+# By RFC 8445 5.1.2.2 and RFC 6544 4.2, where these are preferred by 126 and 105, what is reflexive
+# by 100.
+_ORDER = (CandidateKind.HOST, CandidateKind.MAPPED)
 _ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}

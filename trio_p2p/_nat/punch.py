@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import trio
 
-from .._endpoint import Endpoint
+from .._endpoint import Endpoint, IPAddress
 from .._errors import Outcome
 from .._net.sockets import (
     abort,
@@ -29,6 +29,7 @@ async def punch(
     remote: Endpoint,
     plan: PunchPlan,
     *,
+    source: IPAddress | None,
     take: Take,
     record: Record,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -42,6 +43,7 @@ async def punch(
         port: the local port, shared with other sockets.
         remote: where to connect to.
         plan: when to send the next SYN.
+        source: the local address; as the system sees fit if None.
         take: takes a connection over if it leads to the right peer, and says whether it did.
         record: told how each attempt ended: local and remote endpoint, outcome, seconds.
         task_status: started when the first SYN has left, or could not.
@@ -55,7 +57,7 @@ async def punch(
         outcome = Outcome.SILENT
         sock = local = None
         try:
-            sock = start_connecting(remote, port, hops=plan.hops)
+            sock = start_connecting(remote, port, source=source, hops=plan.hops)
             local = local_endpoint(sock)
         except OSError as error:
             outcome = outcome_of(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,19 +36,25 @@ from .sockets import (
 
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
+CONNECT_TIME = 10.0  # seconds for all of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
 FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
 
+_FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _NOT_INTRODUCED = "the broker could not introduce us: {}"
 
 
-async def resolve_broker(broker: tuple[str, int]) -> list[Endpoint]:
-    """The endpoints of a broker, IPv4 first: two peers have to meet in one family.
+async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None) -> list[Endpoint]:
+    """The endpoints of a broker, IPv4 first: there NATs may forget what is not kept up.
+
+    Args:
+        broker: host and port.
+        ip_version: 4 or 6, if others do not matter.
 
     Raises:
         BrokerUnreachableError: the name cannot be resolved.
     """
     try:
-        found = await trio.socket.getaddrinfo(*broker, type=socket.SOCK_STREAM)
+        found = await trio.socket.getaddrinfo(*broker, _FAMILIES[ip_version], socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise BrokerUnreachableError(
             f"the broker's host {broker[0]!r} cannot be found ({error}): check its name, "
@@ -66,7 +74,7 @@ async def connect_to_broker(
         capabilities: what to greet it with.
 
     Raises:
-        BrokerUnreachableError: none answers.
+        BrokerUnreachableError: none answers in time.
     """
     errors: list[OSError] = []
     winner: tuple[socket.socket, Endpoint] | None = None
@@ -88,12 +96,15 @@ async def connect_to_broker(
             failed.set()
 
     try:
-        async with trio.open_nursery() as nursery:
-            for endpoint in endpoints:
-                failed = trio.Event()
-                nursery.start_soon(attempt, endpoint, failed)
-                with trio.move_on_after(STAGGER_TIME):
-                    await failed.wait()
+        with trio.move_on_after(CONNECT_TIME) as patience:
+            async with trio.open_nursery() as nursery:
+                for endpoint in endpoints:
+                    failed = trio.Event()
+                    nursery.start_soon(attempt, endpoint, failed)
+                    with trio.move_on_after(STAGGER_TIME):
+                        await failed.wait()
+        if patience.cancelled_caught:
+            errors.append(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
         if winner is not None:
             return BrokerConnection(*winner, capabilities)
     except BaseException:
@@ -255,6 +266,7 @@ _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.UNSUPPORTED_STREAM: (LocalProtocolError, "{}"),
     RefusalCode.RELAY_REFUSED: (RelayError, "the broker does not relay this: {}"),
     RefusalCode.UNSUPPORTED_TECHNIQUE: (IntroductionError, _NOT_INTRODUCED),
+    RefusalCode.OTHER_IP_VERSION: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
 }

@@ -46,11 +46,18 @@ _libc = ctypes.PyDLL(None, use_errno=True)  # calls without releasing the GIL
 _WILDCARD = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
 
 
-def open_bound_socket(family: socket.AddressFamily, port: int = 0) -> socket.socket:
+def open_bound_socket(
+    family: socket.AddressFamily, port: int = 0, source: IPAddress | None = None
+) -> socket.socket:
     """A non-blocking TCP socket on a port that others opened like this may share.
 
+    Args:
+        family: of its addresses.
+        port: the local port; any free one if 0.
+        source: the local address; as the system sees fit if None.
+
     Raises:
-        OSError: no descriptor or no port is free.
+        OSError: no descriptor or no port is free, or the address is not this host's.
     """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -60,7 +67,7 @@ def open_bound_socket(family: socket.AddressFamily, port: int = 0) -> socket.soc
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((_WILDCARD[family], port))
+        sock.bind((_WILDCARD[family] if source is None else str(source), port))
     except BaseException:
         sock.close()
         raise
@@ -71,6 +78,7 @@ def start_connecting(
     remote: Endpoint,
     port: int = 0,
     *,
+    source: IPAddress | None = None,
     hops: int | None = None,
     reports_icmp_errors: bool = False,
 ) -> socket.socket:
@@ -79,6 +87,7 @@ def start_connecting(
     Args:
         remote: where to connect to.
         port: the local port, which other sockets may share.
+        source: the local address; as the system sees fit if None.
         hops: how many hops the first SYN lives; as many as usual if None. The ICMP Time Exceeded
             that it dies of does not harm the socket (a guarded SYN; RFC 5082), and the
             SYN-ACK and retransmitted SYNs to come live as long as usual.
@@ -89,7 +98,7 @@ def start_connecting(
         OSError: the SYN could not be sent.
     """
     family = remote.family
-    sock = open_bound_socket(family, port)
+    sock = open_bound_socket(family, port, source)
     try:
         if hops is None:
             error = sock.connect_ex(remote.sockaddr)

@@ -44,6 +44,7 @@ class RefusalCode(enum.StrEnum):
     UNSUPPORTED_STREAM = "unsupported-stream"
     IDENTITY_NOT_PROVEN = "identity-not-proven"
     RELAY_REFUSED = "relay-refused"
+    OTHER_IP_VERSION = "other-ip-version"
 
 
 class StreamKind(enum.StrEnum):
@@ -90,6 +91,13 @@ def check_capabilities(value: Any) -> tuple[str, ...]:
             return tuple(names)
         case _:
             raise ValueError("not a list of up to 32 names")
+
+
+def check_ip_version(value: Any) -> int:
+    """4 or 6; else ValueError."""
+    if type(value) is not int or value not in (4, 6):
+        raise ValueError("not a version of IP")
+    return value
 
 
 check_id = check_bytes(ID_BYTES)

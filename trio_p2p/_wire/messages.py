@@ -30,6 +30,7 @@ from .fields import (
     check_challenge,
     check_count,
     check_id,
+    check_ip_version,
     check_nonce,
     check_number,
     check_port,
@@ -95,6 +96,20 @@ class Registered:
 
 
 @attrs.frozen
+class RegisterIPv6:
+    """The receiver that holds a UID over IPv4 is found here, too; signed like ``register``.
+
+    The broker answers ``registered``, and closes the connection.
+    """
+
+    type: ClassVar = "register_ipv6"
+    step: ClassVar = "IPv6"
+    uid: str = field(check_uid)
+    certificate: bytes = field(check_certificate)
+    signature: bytes = field(check_signature)
+
+
+@attrs.frozen
 class KeepAlive:
     """Still here."""
 
@@ -131,15 +146,17 @@ class IntroductionRequest:
     stream: StreamKind = field(check_stream_kind)
     certificate: bytes = field(check_certificate)
     offer: Offer = field(check_offer, NO_OFFER)
+    errand: bytes | None = field(check_id, None)
 
 
 @attrs.frozen
 class ConnectionRequest:
-    """Somebody asks for the receiver; classic only."""
+    """Somebody asks for the receiver, by this version of IP; classic only."""
 
     type: ClassVar = "connection_request"
     step: ClassVar = "step 2"
     introduction: bytes = field(check_id)
+    ip_version: int = field(check_ip_version)
 
 
 @attrs.frozen
@@ -163,6 +180,7 @@ class SenderEndpoint:
     certificate: bytes = field(check_certificate)
     round_trip: int = field(check_round_trip, 0)
     offer: Offer = field(check_offer, NO_OFFER)
+    errand: bytes | None = field(check_id, None)
 
 
 @attrs.frozen
@@ -237,6 +255,7 @@ Message: TypeAlias = (
     Hello
     | Register
     | Registered
+    | RegisterIPv6
     | KeepAlive
     | Update
     | Probe

@@ -1,0 +1,85 @@
+"""Lets senders find a receiver over IPv6, too, that is registered over IPv4.
+
+No connection has to stay for that: an IPv6 host has its addresses for itself, so nothing on the
+way has to remember which one belongs to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from ._endpoint import Endpoint
+from ._errors import P2PError
+from ._identity import Identity
+from ._nat.base import start_base
+from ._nat.ladder import Side
+from ._net.broker_connection import connect_to_broker, unexpected
+from ._net.nursery import open_background_nursery
+from ._reachability import Footing
+from ._surroundings import Surroundings
+from ._wire.messages import Registered, RegisterIPv6
+from ._wire.offer import NO_OFFER
+
+RENEWAL_TIME = 1800.0  # seconds; the broker forgets after twice as long
+RETRY_TIME = 60.0  # seconds after a failure
+
+logger = logging.getLogger("trio_p2p.receiver")
+
+
+class IPv6Presence:
+    """Keeps the broker told of where a receiver is over IPv6.
+
+    Args:
+        uid: the receiver's.
+        identity: that which it is registered with.
+
+    Attributes:
+        footing: what the broker was told last; None before.
+    """
+
+    def __init__(self, uid: str, identity: Identity) -> None:
+        self.footing: Footing | None = None
+        self._uid = uid
+        self._identity = identity
+        self._surroundings = Surroundings()
+
+    async def run(self, broker: Sequence[Endpoint]) -> None:
+        """Tell it, and again before it forgets, until cancelled.
+
+        Args:
+            broker: its IPv6 endpoints.
+        """
+        async with trio.open_nursery() as nursery:
+            while True:
+                pause = RENEWAL_TIME
+                try:
+                    await nursery.start(self._stay, broker)
+                except (P2PError, OSError) as error:
+                    logger.debug("%r is not found over IPv6: %s", self._uid, error)
+                    pause = RETRY_TIME
+                await trio.sleep(pause)
+
+    async def _stay(
+        self, broker: Sequence[Endpoint], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """Be found at a fresh port, as long as the broker remembers it."""
+        async with open_background_nursery() as nursery:
+            async with await connect_to_broker(broker, ()) as connection:
+                challenge = await connection.receive_challenge()
+                await self._surroundings.learn_hops(connection)
+                signature = self._identity.sign_registration(challenge, self._uid)
+                certificate = self._identity.certificate
+                await connection.send(RegisterIPv6(self._uid, certificate, signature))
+                reply = await connection.receive()
+                if not isinstance(reply, Registered):
+                    raise unexpected(reply)
+                # Before the connection is closed: the port must stay ours.
+                base = start_base(nursery, connection.local, asks=False)
+            logger.debug("%r is found over IPv6 at %s", self._uid, reply.endpoint)
+            side = Side(reply.endpoint, NO_OFFER)
+            self.footing = Footing(connection.remote, base, side, self._surroundings)
+            task_status.started()
+            await trio.sleep(2 * RENEWAL_TIME)
