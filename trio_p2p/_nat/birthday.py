@@ -6,7 +6,6 @@ If one side opens 256 holes, and the other one makes 1,024 guesses among the 64,
 
 from __future__ import annotations
 
-import math
 import random
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,15 +13,17 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 from .._endpoint import Endpoint, IPAddress
-from .._net.sockets import free_descriptors, start_connecting, wait_connected
-from .punch import Take
+from .._net.sockets import free_descriptors, start_connecting
+from .punch import Take, connects_within
 
 HOLES = 256
 GUESSES = 1024
 MIN_PORT = 1024
 # Seconds. A guess is held for long enough to be answered over a long way, and so many at a time
-# that all of them take about two seconds.
-HOLE_TIME = 8.0
+# that all of them take about two seconds. A hole is replaced before the kernel sends its SYN again,
+# after one second: that one goes all the way, and if a reset comes back, it closes the hole.
+HOLE_TIME = 0.9
+HOLE_TIMES = 5
 GUESS_TIME = 0.7
 PACE = 0.0015
 DESCRIPTORS_SHARE = 1 / 2  # of those that are free, for this
@@ -31,7 +32,7 @@ _turn: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("whose turn i
 
 
 async def hold(remote: Endpoint, hops: int, *, take: Take) -> bool:
-    """Open many holes towards an endpoint, each from a port of its own.
+    """Keep many holes open towards an endpoint, each from a port of its own, for some seconds.
 
     Args:
         remote: where the peer guesses from.
@@ -39,11 +40,14 @@ async def hold(remote: Endpoint, hops: int, *, take: Take) -> bool:
         take: takes a connection over if it leads to the right peer, and says whether it did.
 
     Returns:
-        Whether one was taken; it takes some seconds if none was.
+        Whether one was taken.
     """
 
     async def hold_one() -> bool:
-        return await _connect(remote, 0, hops, HOLE_TIME, take)
+        for _ in range(HOLE_TIMES):
+            if await _connect(remote, 0, hops, HOLE_TIME, take):
+                return True
+        return False
 
     return await _until_taken((hold_one for _ in range(HOLES)), HOLES, pace=0.0)
 
@@ -112,9 +116,7 @@ async def _connect(
     is_taken = False
     try:
         sock = start_connecting(remote, port, hops=hops)
-        with trio.move_on_after(seconds) as patience:
-            await wait_connected(sock)
-            patience.deadline = math.inf  # who it is takes its own time to say so
+        if await connects_within(seconds, sock):
             is_taken = await take(trio.socket.from_stdlib_socket(sock))
     except OSError:
         pass  # as almost everywhere

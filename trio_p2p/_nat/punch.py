@@ -79,7 +79,7 @@ async def punch(
 async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
     """What comes of a socket in SYN_SENT; CONNECTED if it was taken over."""
     try:
-        if not await _hold(sock, patience):
+        if not await connects_within(patience, sock):
             return Outcome.SILENT
         taken = await take(trio.socket.from_stdlib_socket(sock))
     except OSError as error:
@@ -87,8 +87,8 @@ async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
     return Outcome.CONNECTED if taken else Outcome.WRONG_PEER
 
 
-async def _hold(sock: socket.socket, patience: float) -> bool:
-    """Hold a socket in SYN_SENT as long as patience lasts; whether it is connected now.
+async def connects_within(patience: float, sock: socket.socket) -> bool:
+    """Hold a socket in SYN_SENT for so many seconds at least; whether it is connected now.
 
     Raises:
         OSError: the connection failed.
