@@ -802,7 +802,7 @@ async def test_whoever_comes_to_a_sender_from_elsewhere_is_asked() -> None:
 def introduction_to(sender: Endpoint, nonce: bytes) -> Introduction:
     """What a receiver makes of what the broker says."""
     message = SenderEndpoint(sender, nonce, CERTIFICATE)
-    return Introduction.of(Technique.FAST, message, Side(sender, NO_OFFER))
+    return Introduction.of(Technique.FAST, message, Side(sender, NO_OFFER), THERE.address)
 
 
 async def test_sender_that_nominates_two_connections_gets_one() -> None:

@@ -99,7 +99,7 @@ class BrokerLink:
         if isinstance(answer, Refused):
             raise error_of(answer)
         own = Side(self._connection.observed or self._connection.local, offer)
-        return Introduction.of(technique, answer, own)
+        return Introduction.of(technique, answer, own, self._connection.remote.address)
 
     async def learn(self, surroundings: Surroundings) -> None:
         """Find out what our NATs do, unless it is known.

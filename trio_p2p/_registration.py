@@ -18,6 +18,7 @@ from ._errors import (
     BrokerLostError,
     BrokerUnreachableError,
     NotAdmittedError,
+    Outcome,
     P2PError,
     PathLostError,
     RemoteProtocolError,
@@ -76,7 +77,7 @@ class Registration:
     Attributes:
         scope: cancel it to end the registration.
         failure: why the broker does not want us any more, or None.
-        registered, introduced, failed: counts so far.
+        registered, introduced, failed, forbidden, wrong_peers: counts so far.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Registration:
         self.registered: int = 0
         self.introduced: int = 0
         self.failed: int = 0
+        self.forbidden: int = 0
+        self.wrong_peers: int = 0
         self._broker = broker
         self._identity = identity
         self._capabilities = (*techniques, kind)
@@ -153,7 +156,7 @@ class Registration:
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
             try:
-                base = start_base(background, connection.local, asks=False)
+                base = self._start_base(background, connection)
                 background.start_soon(connection.keep_alive)
                 self._reachability = Reachability(
                     connection, reply.endpoint, self._surroundings, birthday=self._birthday
@@ -179,7 +182,7 @@ class Registration:
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(self._connect_fast, message, base)
+                connect = partial(self._connect_fast, message, connection.remote, base)
             case ConnectionRequest():
                 connect = partial(self._connect_classic, message, connection.remote)
             case RelayRequest():
@@ -205,14 +208,18 @@ class Registration:
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
+            self.wrong_peers += isinstance(error, WrongPeerError)
             logger.log(level, "an introduction to %r failed: %s", self.uid, error)
         finally:
             self._under_way -= 1
         self.failed += not is_relay
 
-    async def _connect_fast(self, message: SenderEndpoint, base: Base) -> PeerConnection:
+    async def _connect_fast(
+        self, message: SenderEndpoint, broker: Endpoint, base: Base
+    ) -> PeerConnection:
         """Punch from the registration's port."""
-        introduction = Introduction.of(Technique.FAST, message, self._reachability.side)
+        own = self._reachability.side
+        introduction = Introduction.of(Technique.FAST, message, own, broker.address)
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
         return await self._punch(introduction, base)
 
@@ -241,9 +248,9 @@ class Registration:
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
-            base = start_base(nursery, connection.local, asks=False)
+            base = self._start_base(nursery, connection)
         own = attrs.evolve(self._reachability.side, offer=offer)
-        introduction = Introduction.of(Technique.CLASSIC, message, own)
+        introduction = Introduction.of(Technique.CLASSIC, message, own, broker.address)
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
 
@@ -275,10 +282,17 @@ class Registration:
             base,
             introduction,
             guard_hops=self._surroundings.guard_hops(self._reachability.side.endpoint.address),
-            on_attempt=_log_attempt,
+            on_attempt=self._note_attempt,
             on_punched=on_punched,
         )
 
+    def _start_base(self, nursery: trio.Nursery, connection: BrokerConnection) -> Base:
+        return start_base(nursery, connection.local, asks=False, on_stranger=self._note_stranger)
 
-def _log_attempt(attempt: Attempt) -> None:
-    logger.debug("%s", attempt)
+    def _note_stranger(self) -> None:
+        self.wrong_peers += 1
+
+    def _note_attempt(self, attempt: Attempt) -> None:
+        logger.debug("%s", attempt)
+        self.forbidden += attempt.outcome is Outcome.FORBIDDEN
+        self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER

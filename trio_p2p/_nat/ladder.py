@@ -13,6 +13,7 @@ import attrs
 from .._endpoint import Endpoint
 from .._errors import Route
 from .._wire.offer import CandidateKind, Nat, Offer
+from .candidates import MAX_DIALLED, MIN_PORT
 from .check import Role
 
 PREDICTIONS = 8  # ports that a sequential NAT may give next
@@ -89,7 +90,7 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
         peer: what is known of the peer; its candidates have been vetted.
     """
     besides = tuple(
-        Dial(candidate.endpoint, _ROUTES[candidate.kind], is_guarded=False, is_told=False)
+        Dial(candidate.endpoint, ROUTES[candidate.kind], is_guarded=False, is_told=False)
         for candidate in peer.offer.candidates
     )
     mapped = [
@@ -106,6 +107,7 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     else:
         # The receiver holds, as it is told first; the sender's SYN finds the hole.
         dials, birthday = (_reflexive(peer, is_guarded=role is Role.RECEIVER),), None
+    dials = dials[: MAX_DIALLED - len(besides)]
     return Ladder(
         dials + besides,  # which may take a port of a NAT that counts them
         birthday,
@@ -160,8 +162,8 @@ def _predicted(peer: Side, *, is_guarded: bool) -> tuple[Dial, ...]:
     return tuple(
         Dial(Endpoint(address, each), Route.PREDICTED, is_guarded, is_told=False)
         for each in ports
-        if 0 < each < 65536
+        if MIN_PORT <= each < 65536
     )
 
 
-_ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}
+ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}
