@@ -26,8 +26,16 @@ from trio_p2p._wire.offer import (
     Offer,
 )
 
-from .lab import KINDS, UserspaceHost, UserspaceNat, UserspaceNetwork, running, start
-from .lab.capture import Captured, capturing
+from .lab import (
+    KINDS,
+    Captured,
+    UserspaceHost,
+    UserspaceNat,
+    UserspaceNetwork,
+    capturing,
+    running,
+    start,
+)
 from .raw_client import RawClient, registration, request
 
 PATIENCE = 20.0  # seconds until something that hangs fails its test
