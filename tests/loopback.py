@@ -12,6 +12,8 @@ import trio
 from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
+    Attempt,
+    AttemptFailedError,
     P2PListener,
     P2PSender,
     P2PStream,
@@ -212,6 +214,15 @@ async def exchange(stream: HalfCloseableStream, data: bytes) -> bytes:
         async for piece in stream:
             received += piece
     return received
+
+
+def attempts_of(error: BaseException) -> list[Attempt]:
+    """The attempts that an error says have failed."""
+    group = error.__cause__
+    assert isinstance(group, ExceptionGroup)
+    failures = [each for each in group.exceptions if isinstance(each, AttemptFailedError)]
+    assert len(failures) == len(group.exceptions)
+    return [each.attempt for each in failures]
 
 
 async def echo(stream: HalfCloseableStream) -> None:

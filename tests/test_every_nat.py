@@ -13,7 +13,9 @@ import pytest
 import trio
 
 from trio_p2p import (
+    Attempt,
     IntroductionError,
+    Outcome,
     P2PListener,
     P2PStream,
     PathKind,
@@ -163,14 +165,21 @@ def test_ports_at_random_are_guessed(userspace_lab: Lab, sender: str, receiver: 
 
 
 async def _connect(uid: str, broker: Broker, path: str) -> PathKind:
+    attempts: list[Attempt] = []
     with trio.fail_after(PATIENCE):
-        async with open_p2p_stream(uid, broker, path=path) as stream:
+        async with open_p2p_stream(uid, broker, path=path, on_attempt=attempts.append) as stream:
             await stream.send_all(GREETING)
             received = b""
             while len(received) < len(GREETING):
                 received += await stream.receive_some()
             assert received == GREETING
             assert stream.path is not None
+            connected = [
+                (each.technique, each.local, each.remote)
+                for each in attempts
+                if each.outcome is Outcome.CONNECTED
+            ]
+            assert (stream.path.technique, stream.path.local, stream.path.remote) in connected
             return stream.path.kind
 
 

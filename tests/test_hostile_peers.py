@@ -17,17 +17,21 @@ import trio
 from trio.testing import MockClock
 
 from trio_p2p import (
+    Attempt,
     BrokerLostError,
     IdentityError,
     LocalProtocolError,
+    Outcome,
     P2PError,
     P2PListener,
     RelayError,
     RemoteProtocolError,
+    Route,
     Technique,
     UIDTakenError,
     UnknownUIDError,
     UnsupportedVersionError,
+    WrongPeerError,
     open_p2p_listener,
     open_p2p_sender,
     open_p2p_stream,
@@ -40,7 +44,7 @@ from trio_p2p._errands import Nomination
 from trio_p2p._introduction import Introduction, _Race, connect_introduced
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
 from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
-from trio_p2p._nat.ladder import Side
+from trio_p2p._nat.ladder import Dial, Ladder, Side
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
@@ -72,6 +76,7 @@ from .loopback import (
     HOST,
     PATIENCE,
     LoopbackBroker,
+    attempts_of,
     echo,
     open_broker,
     open_raw_stream,
@@ -158,6 +163,18 @@ def log_lines_about(endpoint: Endpoint, caplog: pytest.LogCaptureFixture) -> lis
 
 NESTED = b"\x83" + msgpack.packb("type") + msgpack.packb("refused") + msgpack.packb("reason")
 NESTED += msgpack.packb("") + msgpack.packb("code")
+CANDIDATE = ["host", bytes((192, 0, 2, 1)), 5000]
+LOOPBACK_IN_IPV6 = ["host", bytes(10) + b"\xff\xff" + bytes((127, 0, 0, 1)), 5000]
+
+
+def naming(*candidates: object) -> bytes:
+    """A request with an offer of these candidates, in a frame however long that is."""
+    fields = msgpack.unpackb(encode(request(0, "honest", "fast"))[3:])
+    payload = msgpack.packb({**fields, "offer": [[None, None, None, 0], candidates, True]})
+    if len(payload) < 2**16:
+        return encode(Hello()) + frame_of(payload)
+    return encode(Hello()) + b"\xc6" + len(payload).to_bytes(4, "big") + payload
+
 
 # What a client says; in answer to the broker's challenge, if it knows how to register.
 HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
@@ -202,6 +219,19 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a sender that registers": lambda challenge: encode_all(
         request(0, "nobody", "fast"), registration("x", challenge)
     ),
+    "9 candidates": naming(*[CANDIDATE] * 9),
+    "100 candidates": naming(*[CANDIDATE] * 100),
+    "1,000 candidates": naming(*[CANDIDATE] * 1_000),
+    "10,000 candidates": naming(*[CANDIDATE] * 10_000),
+    "a receiver of 9 candidates": lambda challenge: (
+        encode(registration("x", challenge))
+        + frame_of(
+            msgpack.packb(
+                {"type": "update", "offer": [[None, None, None, 0], [CANDIDATE] * 9, True]}
+            )
+        )
+    ),
+    "loopback in IPv6's clothes": naming(LOOPBACK_IN_IPV6),
     "a sender without a certificate": encode_all(
         Hello(), attrs.evolve(request(0, "honest", "fast"), certificate=b"certificate")
     ),
@@ -800,10 +830,17 @@ async def test_whoever_comes_to_a_sender_from_elsewhere_is_asked() -> None:
         await trio.aclose_forcefully(honest)
 
 
+def introduction_by(message: SenderEndpoint | ReceiverEndpoint) -> Introduction:
+    """What a peer makes of what the broker says."""
+    own = Side(THERE, NO_OFFER)
+    return Introduction.of(
+        Technique.FAST, message, own, broker=THERE.address, broker_round_trip=0.0
+    )
+
+
 def introduction_to(sender: Endpoint, nonce: bytes) -> Introduction:
     """What a receiver makes of what the broker says."""
-    message = SenderEndpoint(sender, nonce, CERTIFICATE)
-    return Introduction.of(Technique.FAST, message, Side(sender, NO_OFFER), 0.0)
+    return introduction_by(SenderEndpoint(sender, nonce, CERTIFICATE))
 
 
 async def test_sender_that_nominates_two_connections_gets_one() -> None:
@@ -845,6 +882,80 @@ async def test_second_connection_nominated_in_the_same_instant_is_not_taken() ->
         race.close()
         assert first.fileno() == -1
         assert second.fileno() != -1  # left to whoever offered it
+
+
+async def test_receiver_that_proves_itself_on_two_connections_is_nominated_on_one() -> None:
+    nonce = b"n" * NONCE_BYTES
+    sender = proofs(nonce, Role.SENDER)
+    message = ReceiverEndpoint(0, THERE, nonce, CERTIFICATE)
+    introduction = introduction_by(message)
+    async with open_base_somewhere(asks=True) as base:
+        # Neither from where the broker sees it, so that both are asked who they are.
+        clients = [await trio.open_tcp_stream(HOST, base.port) for _ in range(2)]
+        for client in clients:
+            await client.send_all(sender.peers)
+        with trio.fail_after(PATIENCE):
+            connection = await connect_introduced(
+                base, introduction, guard_hops=5, on_attempt=lambda _: None
+            )
+        winner = endpoint_of(connection.stream.socket.getpeername())
+        await connection.stream.aclose()
+        for client in clients:
+            said = b"".join([piece async for piece in client])
+            is_winner = endpoint_of(client.socket.getsockname()) == winner
+            assert said == QUESTION + (sender.own if is_winner else b"")
+            await client.aclose()
+
+
+async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
+    nonce, other_nonce = b"n" * NONCE_BYTES, b"o" * NONCE_BYTES
+    attempts: list[Attempt] = []
+    asked: list[bytes] = []
+
+    async def answer(stream: trio.SocketStream) -> None:
+        asked.append(await received(stream))
+        await stream.send_all(proofs(other_nonce, Role.RECEIVER).own)
+        assert await received(stream) == b""  # nothing more, and above all no proof
+
+    async with trio.open_nursery() as nursery, open_base_somewhere(asks=True) as base:
+        [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host=HOST))
+        dialled = endpoint_of(listener.socket.getsockname())
+        message = ReceiverEndpoint(0, THERE, nonce, CERTIFICATE)
+        introduction = attrs.evolve(
+            introduction_by(message),
+            ladder=Ladder((Dial(dialled, Route.HOST, is_guarded=False, is_told=False),)),
+        )
+
+        def note(attempt: Attempt) -> None:
+            attempts.append(attempt)
+            scope.cancel(reason="the test has seen enough")
+
+        with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
+            await connect_introduced(base, introduction, guard_hops=5, on_attempt=note)
+        nursery.cancel_scope.cancel(reason="the test is over")
+    assert asked == [proofs(nonce, Role.SENDER).check]
+    [attempt] = attempts
+    assert (attempt.outcome, attempt.remote) == (Outcome.WRONG_PEER, dialled)
+
+
+async def test_strangers_at_the_port_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
+    async with (
+        open_broker() as broker,
+        await connect_raw(broker.port) as sender,
+        open_p2p_listener("alice", broker.address) as listener,
+    ):
+        await sender.greet()
+        await sender.ask("alice", "fast")
+        port = (await sender.receive(ReceiverEndpoint)).endpoint.port
+        before = listener.statistics().wrong_peers
+        for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"W" * PROOF_BYTES):
+            async with await trio.open_tcp_stream(HOST, port) as stranger:
+                await stranger.send_all(said)
+                assert await received(stranger) == b""
+        await until(lambda: listener.statistics().wrong_peers == before + 3)
+        statistics = listener.statistics()
+        assert (statistics.connected, statistics.forbidden) == (0, 0)
 
 
 async def received(stream: trio.SocketStream) -> bytes:
@@ -943,9 +1054,10 @@ async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
         await trio.aclose_forcefully(stranger)
 
 
-async def test_sender_is_told_that_somebody_else_answered() -> None:
-    # Somebody took over the receiver's endpoint: he answers there, but without its proof.
-    async with open_broker() as broker, trio.open_nursery() as nursery:
+@asynccontextmanager
+async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
+    """Somebody who took over alice's endpoint: he answers there, but without her proof."""
+    async with trio.open_nursery() as nursery:
         sock = open_bound_socket(socket.AF_INET)
         port = sock.getsockname()[1]
         registering = trio.socket.from_stdlib_socket(sock)
@@ -965,13 +1077,35 @@ async def test_sender_is_told_that_somebody_else_answered() -> None:
             async with RawClient(trio.SocketStream(registering)) as receiver:
                 await receiver.register("alice")
                 nursery.start_soon(answer)
-                with trio.fail_after(PATIENCE):
-                    stream = await open_raw_stream("alice", broker.address)
-                    with pytest.raises(trio.BrokenResourceError) as caught:
-                        await stream.receive_some()
-                    await stream.aclose()
-                assert "could not prove to be the introduced peer" in str(caught.value)
+                yield
             nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> None:
+    async with open_broker() as broker, open_impostor(broker):
+        with trio.fail_after(PATIENCE):
+            stream = await open_raw_stream("alice", broker.address)
+            with pytest.raises(trio.BrokenResourceError) as caught:
+                await stream.receive_some()
+            await stream.aclose()
+    assert "could not prove to be the introduced peer" in str(caught.value)
+    assert isinstance(caught.value.__cause__, WrongPeerError)
+
+
+async def test_sender_is_told_that_somebody_else_answered() -> None:
+    attempts: list[Attempt] = []
+    async with open_broker() as broker, open_impostor(broker):
+        with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
+            async with open_p2p_stream(
+                "alice", broker.address, path="direct", on_attempt=attempts.append
+            ):
+                pytest.fail("there is a stream")
+    wrong = attempts[-1]
+    assert wrong.outcome is Outcome.WRONG_PEER
+    assert wrong.local is not None
+    assert wrong.remote is not None
+    assert Outcome.CONNECTED not in {each.outcome for each in attempts}
+    assert attempts_of(caught.value) == attempts
 
 
 async def test_aborted_connections_at_the_punched_port_do_no_harm() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._errors import Route
+from trio_p2p._nat.candidates import MAX_DIALLED
 from trio_p2p._nat.check import Role
 from trio_p2p._nat.ladder import PREDICTIONS, Birthday, Dial, Ladder, Side, ladder_for
 from trio_p2p._wire.offer import (
@@ -88,7 +89,8 @@ def test_a_symmetric_side_dials_where_any_of_its_ports_is_let_in(fixed: Nat, mov
 
 
 def test_ports_that_come_in_sequence_are_held_by_the_other_side_before_they_come() -> None:
-    expected = [40_000 + 3 * number for number in range(1, PREDICTIONS + 1)]
+    # One of those that may be dialled is where the broker sees the other side.
+    expected = [40_000 + 3 * number for number in range(1, MAX_DIALLED)]
     for moving, fixed in (ladders(SEQUENTIAL, PORT), ladders(PORT, SEQUENTIAL)[::-1]):
         assert ports(moving, Route.PREDICTED) == []
         assert not any(dial.is_guarded for dial in moving.dials)
@@ -135,3 +137,26 @@ def test_no_port_is_predicted_that_there_is_not() -> None:
     edge = Side(Endpoint(SENDER.address, 65_530), Offer(SEQUENTIAL))
     ladder = ladder_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
     assert ports(ladder, Route.PREDICTED) == [65_533]
+
+
+def test_no_service_is_predicted() -> None:
+    sequential = attrs.evolve(SEQUENTIAL, step=-1000)
+    edge = Side(Endpoint(SENDER.address, 3_500), Offer(sequential))
+    ladder = ladder_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
+    assert ports(ladder, Route.PREDICTED) == [2_500, 1_500]
+
+
+@pytest.mark.parametrize("own", [UNKNOWN, *FIXED, *MOVING], ids=str)
+@pytest.mark.parametrize("peer", [UNKNOWN, *FIXED, *MOVING], ids=str)
+def test_no_more_than_eight_endpoints_are_dialled(own: Nat, peer: Nat) -> None:
+    for role, named in product(Role, range(MAX_DIALLED)):
+        candidates = tuple(
+            Candidate(CandidateKind.MAPPED, Endpoint(SENDER.address, 5_000 + number))
+            for number in range(named)
+        )
+        other = Side(SENDER, Offer(peer, candidates))
+        dials = ladder_for(role, Side(RECEIVER, Offer(own)), other).dials
+        assert {each.endpoint for each in candidates} <= {dial.remote for dial in dials}
+        assert len(dials) <= MAX_DIALLED
+        if not (own.is_symmetric or peer.is_symmetric):
+            assert SENDER in {dial.remote for dial in dials}

@@ -9,10 +9,12 @@ import pytest
 import trio
 
 from trio_p2p import (
+    Attempt,
     Endpoint,
     IdentityError,
     IntroductionError,
     NotAdmittedError,
+    Outcome,
     P2PError,
     P2PListener,
     P2PStream,
@@ -52,6 +54,7 @@ from .loopback import (
     SESSION_WAYS,
     LoopbackBroker,
     Way,
+    attempts_of,
     exchange,
     open_broker,
     until,
@@ -166,6 +169,33 @@ async def test_swapped_certificate_of_the_receiver(way: Way, expect: PeerId | No
 
 
 @EVERY_WAY
+@pytest.mark.parametrize("expect", [None, ALICE.peer_id], ids=["anybody", "alice"])
+async def test_attempts_and_error_tell_of_a_wrong_certificate(
+    way: Way, expect: PeerId | None
+) -> None:
+    attempts: list[Attempt] = []
+    async with (
+        open_lying_broker(says_receivers_have(MALLORY.certificate)) as broker,
+        open_alice(way, broker),
+    ):
+        with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
+            async with open_p2p_stream(
+                "alice",
+                broker,
+                expect=expect,
+                techniques=way.techniques,
+                on_attempt=attempts.append,
+            ):
+                pytest.fail("there is a stream")
+    *others, wrong = attempts
+    assert (wrong.technique, wrong.outcome) == (way.technique, Outcome.WRONG_PEER)
+    assert wrong.local is not None
+    assert wrong.remote is not None
+    assert Outcome.CONNECTED not in {each.outcome for each in others}
+    assert attempts_of(caught.value) == attempts
+
+
+@EVERY_WAY
 async def test_swapped_certificate_of_the_sender(
     way: Way, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +208,7 @@ async def test_swapped_certificate_of_the_sender(
         assert isinstance(cause, NotAdmittedError)
         await until(lambda: any(isinstance(error, WrongPeerError) for error in failures(caplog)))
         assert_nobody_came(alice)
+        assert alice.statistics().wrong_peers
 
 
 @EVERY_WAY

@@ -371,11 +371,11 @@ async def test_statistics(way: Way) -> None:
         way.open_sender(broker.address) as sender,
     ):
         assert listener.uid == "receiver"
-        assert listener.statistics() == P2PListenerStatistics(1, 0, 0, 0, 0)
+        assert listener.statistics() == P2PListenerStatistics(1, 0, 0, 0, 0, 0, 0)
         async with await way.open_stream_of(sender, "receiver"):
-            await until(lambda: listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 1))
+            await until(lambda: listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 1, 0, 0))
             async with await listener.accept():
-                assert listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 0)
+                assert listener.statistics() == P2PListenerStatistics(1, 1, 1, 0, 0, 0, 0)
 
 
 # Serving

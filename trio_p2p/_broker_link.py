@@ -105,7 +105,13 @@ class BrokerLink:
         if isinstance(answer, Refused):
             raise error_of(answer)
         own = Side(self._connection.observed or self._connection.local, offer)
-        return Introduction.of(technique, answer, own, self._connection.round_trip)
+        return Introduction.of(
+            technique,
+            answer,
+            own,
+            broker=self._connection.remote.address,
+            broker_round_trip=self._connection.round_trip,
+        )
 
     async def learn(self, surroundings: Surroundings) -> None:
         """Find out what our NATs do, unless it is known.

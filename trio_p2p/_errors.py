@@ -55,6 +55,8 @@ class Outcome(enum.StrEnum):
     """This very pair of endpoints is already connected or still in TIME_WAIT."""
     WRONG_PEER = "wrong peer"
     """Somebody answered who could not prove to be the introduced peer."""
+    FORBIDDEN = "forbidden"
+    """The peer named an endpoint that cannot be its own: nothing was sent there."""
     NOT_TRIED = "not tried"
     """It cannot work between these two NATs by this technique."""
     RULED_OUT = "ruled out"

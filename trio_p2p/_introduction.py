@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 import random
 from collections.abc import Callable
 from functools import partial
@@ -12,21 +11,20 @@ from typing import TypeAlias
 import attrs
 import trio
 
-from ._endpoint import Endpoint
+from ._endpoint import Endpoint, IPAddress
 from ._errands import Nomination
 from ._errors import Attempt, Outcome, Route, Technique
 from ._nat.base import PROOF_TIME, Base, receive_exactly
 from ._nat.birthday import guess, hold
-from ._nat.candidates import vet_untrusted
+from ._nat.candidates import forbidden_untrusted, vet_untrusted
 from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
-from ._nat.ladder import Birthday, Dial, Ladder, Side, ladder_for, reflexive_route
+from ._nat.ladder import ROUTES, Birthday, Dial, Ladder, Side, ladder_for, reflexive_route
 from ._nat.plan import PunchPlan
 from ._nat.punch import Take, punch
 from ._net.checked_socket import CheckedSocket
 from ._net.sockets import local_endpoint, remote_endpoint, send_at_once
 from ._wire.messages import ReceiverEndpoint, SenderEndpoint
-
-logger = logging.getLogger("trio_p2p.nat")
+from ._wire.offer import Candidate
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
 
@@ -40,6 +38,7 @@ class Introduction:
         role: which of the two this peer is.
         peer: what is known of the other peer.
         ladder: how to connect to it.
+        forbidden: where it wants us to connect to, and must not.
         nonce: known to both, and to the broker.
         certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
@@ -51,6 +50,7 @@ class Introduction:
     role: Role
     peer: Side
     ladder: Ladder
+    forbidden: tuple[Candidate, ...]
     nonce: bytes = attrs.field(repr=False)
     certificate: bytes = attrs.field(repr=False)
     round_trip: float
@@ -63,6 +63,8 @@ class Introduction:
         technique: Technique,
         message: SenderEndpoint | ReceiverEndpoint,
         own: Side,
+        *,
+        broker: IPAddress,
         broker_round_trip: float,
     ) -> Introduction:
         """The introduction that a broker's message makes.
@@ -71,12 +73,12 @@ class Introduction:
             technique: by which technique.
             message: what the broker says of the peer.
             own: what is known of us.
-            broker_round_trip: ours to the broker in seconds; 0 if unknown.
+            broker: its address.
+            broker_round_trip: ours to it in seconds; 0 if unknown.
         """
         role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
-        vetted = vet_untrusted(message.offer.candidates, own.endpoint, message.endpoint)
-        if refused := len(message.offer.candidates) - len(vetted):
-            logger.info("%d candidates of the peer are not to be dialled", refused)
+        offered = message.offer.candidates
+        vetted = vet_untrusted(offered, own.endpoint, message.endpoint, broker)
         peer = Side(message.endpoint, attrs.evolve(message.offer, candidates=vetted))
         # The broker's is the sum of both ways to it, and it has told us both at the same time.
         round_trip = message.round_trip / 1_000_000
@@ -85,6 +87,7 @@ class Introduction:
             role,
             peer,
             ladder_for(role, own, peer),
+            forbidden_untrusted(offered, message.endpoint, broker),
             message.nonce,
             message.certificate,
             round_trip,
@@ -140,6 +143,7 @@ async def connect_introduced(
     If cancelled, every connection that was under way is closed.
     """
     race = _Race(introduction, on_attempt, nomination or Nomination())
+    race.refuse_forbidden()
     try:
         with (
             base.expecting(introduction.peer.endpoint) as unproven,
@@ -188,6 +192,12 @@ class _Race:
             self._winner.close()
             self._nomination.withdraw()
 
+    def refuse_forbidden(self) -> None:
+        """Tell where we do not connect to, although the peer wants us to."""
+        for candidate in self._introduction.forbidden:
+            route = ROUTES[candidate.kind]
+            self._record(route, None, candidate.endpoint, Outcome.FORBIDDEN, 0.0)
+
     async def climb(self, base: Base, guard_hops: int, nursery: trio.Nursery) -> None:
         """Start all that may lead to the peer; the first SYNs have left in their order."""
         introduction = self._introduction
@@ -217,17 +227,24 @@ class _Race:
 
     async def _guess(self, port: int, guard_hops: int, birthday: Birthday) -> None:
         peer, started_at = self._introduction.peer.endpoint, trio.current_time()
-        outcome = Outcome.SILENT
+        is_holding = birthday is Birthday.HOLD
+        take = self.take_unproven if is_holding else self._take_asked
+        ended: tuple[Endpoint | None, Endpoint, Outcome] = None, peer, Outcome.SILENT
+
+        async def take_guessed(sock: trio.socket.SocketType) -> bool:
+            nonlocal ended
+            local, remote = local_endpoint(sock), remote_endpoint(sock)
+            is_taken = await take(sock)
+            ended = local, remote, Outcome.CONNECTED if is_taken else Outcome.WRONG_PEER
+            return is_taken
+
         try:
-            if birthday is Birthday.HOLD:
-                is_taken = await hold(peer, guard_hops, take=self.take_unproven)
+            if is_holding:
+                await hold(peer, guard_hops, take=take_guessed)
             else:
-                is_taken = await guess(peer.address, port, take=self._take_asked)
-            if is_taken:
-                outcome = Outcome.CONNECTED
+                await guess(peer.address, port, take=take_guessed)
         finally:
-            seconds = trio.current_time() - started_at
-            self._record(Route.GUESSED, None, peer, outcome, seconds)
+            self._record(Route.GUESSED, *ended, trio.current_time() - started_at)
 
     async def accept(
         self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType], take: Take

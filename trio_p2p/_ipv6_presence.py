@@ -7,7 +7,7 @@ way has to remember which one belongs to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -35,15 +35,17 @@ class IPv6Presence:
     Args:
         uid: the receiver's.
         identity: that which it is registered with.
+        on_stranger: called when a connection was closed whose other side has not proven itself.
 
     Attributes:
         footing: what the broker was told last; None before.
     """
 
-    def __init__(self, uid: str, identity: Identity) -> None:
+    def __init__(self, uid: str, identity: Identity, *, on_stranger: Callable[[], object]) -> None:
         self.footing: Footing | None = None
         self._uid = uid
         self._identity = identity
+        self._on_stranger = on_stranger
         self._surroundings = Surroundings()
 
     async def run(self, broker: Sequence[Endpoint]) -> None:
@@ -77,7 +79,9 @@ class IPv6Presence:
                 if not isinstance(reply, Registered):
                     raise unexpected(reply)
                 # Before the connection is closed: the port must stay ours.
-                base = start_base(nursery, connection.local, asks=False)
+                base = start_base(
+                    nursery, connection.local, asks=False, on_stranger=self._on_stranger
+                )
             logger.debug("%r is found over IPv6 at %s", self._uid, reply.endpoint)
             side = Side(reply.endpoint, NO_OFFER)
             self.footing = Footing(connection.remote, base, side, self._surroundings)

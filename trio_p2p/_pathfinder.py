@@ -10,14 +10,22 @@ from typing import TypeAlias, cast
 
 import trio
 
-from ._errors import IntroductionError, P2PError, RelayError
+from ._attempts import Attempts
+from ._errors import (
+    IntroductionError,
+    P2PError,
+    RelayError,
+    RemoteProtocolError,
+    WrongPeerError,
+)
 from ._identity import Identity
-from ._introduction import PeerConnection
+from ._introduction import OnAttempt, PeerConnection
 from ._net.network_changes import wait_network_changed
 from ._peer_id import PeerId
 from ._securing import secure
 from ._stream.carrier import Carrier
-from ._stream.stream_path import PathKind
+from ._stream.path import Path
+from ._stream.stream_path import PathKind, StreamPath
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.
@@ -30,7 +38,7 @@ PAUSE_GROWTH = 2.0
 RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
 
-Dial: TypeAlias = Callable[[], Awaitable[PeerConnection]]
+Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
 
 logger = logging.getLogger("trio_p2p.sender")
 _JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
@@ -44,6 +52,7 @@ class Pathfinder:
         identity: ours.
         expected: who the peer has to be; whoever proves to be it first if None.
         dials: how to come by a connection, for each kind of path that is wanted.
+        on_attempt: told of each attempt when it has ended, if anybody wants to know.
 
     Attributes:
         peer_id: who the peer is, once it is known.
@@ -55,11 +64,13 @@ class Pathfinder:
         identity: Identity,
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
+        on_attempt: OnAttempt | None,
     ) -> None:
         self.peer_id = expected
         self._carrier = carrier
         self._identity = identity
         self._dials = dials
+        self._on_attempt = on_attempt
         self._failures: dict[PathKind, P2PError] = {}
         self._news = trio.Event()
         self._has_found = False
@@ -112,10 +123,7 @@ class Pathfinder:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._cancel_when_unwanted, kind, nursery.cancel_scope)
             try:
-                connection = await dial()
-                path, described, peer_id = await secure(
-                    connection, self._identity, server_side=False, expected=self.peer_id
-                )
+                connection, path, described, peer_id = await self._open(dial)
             except (P2PError, OSError) as error:
                 logger.info("no %s path was found: %s", kind, error)
                 self._failures[kind] = error if isinstance(error, P2PError) else _explained(error)
@@ -132,15 +140,28 @@ class Pathfinder:
             nursery.cancel_scope.cancel(reason="the search is over")
         return is_found
 
+    async def _open(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
+        """A connection whose other end has proven who it is."""
+        attempts = Attempts(self._on_attempt)
+        try:
+            connection = await dial(attempts.note)
+            try:
+                secured = await secure(
+                    connection, self._identity, server_side=False, expected=self.peer_id
+                )
+            except (WrongPeerError, RemoteProtocolError) as error:
+                attempts.note_wrong_peer()
+                raise error from attempts.failures
+        finally:
+            attempts.close()
+        return connection, *secured
+
     async def _keep_reserve(self, dial: Dial) -> None:
         """After each move from the relay to a direct path, have a way back for a while."""
         while True:
             await self._wait_moved()
             try:
-                connection = await dial()
-                path, described, _ = await secure(
-                    connection, self._identity, server_side=False, expected=self.peer_id
-                )
+                connection, path, described, _ = await self._open(dial)
             except (P2PError, OSError) as error:
                 logger.info("no path is in reserve: %s", error)
                 continue

@@ -47,6 +47,11 @@ class P2PListenerStatistics:
         connected: how many streams came of them.
         failed: how many introductions led to no connection; those for the relay do not count.
         waiting: how many streams wait for ``accept`` now.
+        forbidden: how many endpoints senders have named that cannot be theirs, such as services,
+            loopback, or somebody else's. Nothing was sent there.
+        wrong_peers: how many connections were closed because the other side could not prove to be
+            the sender that was introduced. Strangers who come to the port are among them, and now
+            and then a connection that an honest sender has given up for a better one.
     """
 
     registrations: int
@@ -54,6 +59,8 @@ class P2PListenerStatistics:
     connected: int
     failed: int
     waiting: int
+    forbidden: int
+    wrong_peers: int
 
 
 class P2PListener(trio.abc.Listener[S], Generic[S]):
@@ -129,6 +136,8 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
             connected=self._acceptor.connected,
             failed=counts.failed,
             waiting=self._accepted.statistics().current_buffer_used,
+            forbidden=counts.forbidden,
+            wrong_peers=counts.wrong_peers,
         )
 
 

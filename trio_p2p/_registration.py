@@ -19,6 +19,7 @@ from ._errors import (
     BrokerLostError,
     BrokerUnreachableError,
     NotAdmittedError,
+    Outcome,
     P2PError,
     PathLostError,
     RemoteProtocolError,
@@ -78,7 +79,7 @@ class Registration:
     Attributes:
         scope: cancel it to end the registration.
         failure: why the broker does not want us any more, or None.
-        registered, introduced, failed: counts so far.
+        registered, introduced, failed, forbidden, wrong_peers: counts so far.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class Registration:
         self.registered: int = 0
         self.introduced: int = 0
         self.failed: int = 0
+        self.forbidden: int = 0
+        self.wrong_peers: int = 0
         self._broker = broker
         self._identity = identity
         self._capabilities = (*techniques, kind)
@@ -106,7 +109,7 @@ class Registration:
         self._surroundings = Surroundings()
         self._birthday = birthday
         self._reachability: Reachability
-        self._ipv6 = IPv6Presence(uid, identity)
+        self._ipv6 = IPv6Presence(uid, identity, on_stranger=self._note_stranger)
         self._errands = Errands()
         self._under_way = 0
 
@@ -157,7 +160,7 @@ class Registration:
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
             try:
-                base = start_base(background, connection.local, asks=False)
+                base = self._start_base(background, connection)
                 background.start_soon(connection.keep_alive)
                 self._reachability = Reachability(
                     connection, reply.endpoint, self._surroundings, birthday=self._birthday
@@ -223,6 +226,7 @@ class Registration:
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
+            self.wrong_peers += isinstance(error, WrongPeerError)
             logger.log(level, "an introduction to %r failed: %s", self.uid, error)
         finally:
             self._under_way -= 1
@@ -232,7 +236,13 @@ class Registration:
         self, message: SenderEndpoint, footing: Footing, round_trip: float
     ) -> PeerConnection | None:
         """Punch from the registration's port, or that which the broker has seen over IPv6."""
-        introduction = Introduction.of(Technique.FAST, message, footing.side, round_trip)
+        introduction = Introduction.of(
+            Technique.FAST,
+            message,
+            footing.side,
+            broker=footing.broker.address,
+            broker_round_trip=round_trip,
+        )
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
         return await self._punch(introduction, footing.base, footing.guard_hops)
 
@@ -262,9 +272,14 @@ class Registration:
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
-            base = start_base(nursery, connection.local, asks=False)
-        own = attrs.evolve(footing.side, offer=offer)
-        introduction = Introduction.of(Technique.CLASSIC, message, own, connection.round_trip)
+            base = self._start_base(nursery, connection)
+        introduction = Introduction.of(
+            Technique.CLASSIC,
+            message,
+            attrs.evolve(footing.side, offer=offer),
+            broker=footing.broker.address,
+            broker_round_trip=connection.round_trip,
+        )
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
 
@@ -298,11 +313,18 @@ class Registration:
             base,
             introduction,
             guard_hops=guard_hops,
-            on_attempt=_log_attempt,
+            on_attempt=self._note_attempt,
             on_punched=on_punched,
         )
         return await self._errands.connect(introduction.errand, connect)
 
+    def _start_base(self, nursery: trio.Nursery, connection: BrokerConnection) -> Base:
+        return start_base(nursery, connection.local, asks=False, on_stranger=self._note_stranger)
 
-def _log_attempt(attempt: Attempt) -> None:
-    logger.debug("%s", attempt)
+    def _note_stranger(self) -> None:
+        self.wrong_peers += 1
+
+    def _note_attempt(self, attempt: Attempt) -> None:
+        logger.debug("%s", attempt)
+        self.forbidden += attempt.outcome is Outcome.FORBIDDEN
+        self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER

@@ -30,7 +30,7 @@ logger = logging.getLogger("trio_p2p.relay")
 
 
 async def ask_for_relay(
-    broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt | None
+    broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt
 ) -> PeerConnection:
     """The sender's end of a relayed connection to the receiver of a UID.
 
@@ -38,7 +38,7 @@ async def ask_for_relay(
         broker: host and port of the broker that relays.
         uid: the receiver's.
         certificate: ours.
-        on_attempt: told of the attempt when it has ended, if anybody wants to know.
+        on_attempt: told of the attempt when it has ended.
 
     Raises:
         UnknownUIDError: no receiver is registered under the UID.
@@ -53,9 +53,8 @@ async def ask_for_relay(
     started_at = trio.current_time()
 
     def note(outcome: Outcome, local: Endpoint | None, remote: Endpoint | None) -> None:
-        if on_attempt is not None:
-            seconds = trio.current_time() - started_at
-            on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
+        seconds = trio.current_time() - started_at
+        on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
 
     try:
         connection, leg = await _request_relay(await resolve_broker(broker), request, None)

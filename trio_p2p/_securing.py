@@ -66,6 +66,8 @@ async def secure(
         raise PathLostError("the other side did not answer TLS's handshake in time")
     except (trio.BrokenResourceError, OSError) as error:
         connection.close()
+        if isinstance(error.__cause__, WrongPeerError):
+            raise error.__cause__ from None
         raise PathLostError(f"the connection broke during TLS's handshake: {error}") from error
     except BaseException:
         connection.close()

@@ -156,12 +156,10 @@ class P2PSender:
         direct = tuple(technique for technique in chosen if technique is not Technique.RELAY)
         dials: dict[PathKind, Dial] = {}
         if direct:
-            dials[PathKind.DIRECT] = partial(
-                self._dial, uid, direct, StreamKind.SESSION, on_attempt
-            )
+            dials[PathKind.DIRECT] = partial(self._dial, uid, direct, StreamKind.SESSION)
         if Technique.RELAY in chosen:
             dials[PathKind.RELAY] = partial(
-                ask_for_relay, options.broker, uid, options.identity.certificate, on_attempt
+                ask_for_relay, options.broker, uid, options.identity.certificate
             )
         session = Session(
             Role.OPENER,
@@ -170,7 +168,7 @@ class P2PSender:
             trio.current_time(),
         )
         carrier = Carrier(session, options.grace, self._nursery)
-        pathfinder = Pathfinder(carrier, options.identity, expected, dials)
+        pathfinder = Pathfinder(carrier, options.identity, expected, dials, on_attempt)
         self._nursery.start_soon(pathfinder.run)
         try:
             peer_id = await pathfinder.wait_found()
@@ -305,7 +303,8 @@ async def open_p2p_stream(
 
     Raises:
         UnknownUIDError: no receiver is registered under the UID.
-        WrongPeerError: who answered is not the peer that was expected.
+        WrongPeerError: who answered is not the peer that was expected, or introduced. Its
+            ``__cause__`` is a group like that of the next one.
         IntroductionError: the broker introduced us, but no connection came of it. The causes
             are in the exception group that is its ``__cause__``.
         RelayError: only the relay was allowed, and the broker does not relay.

@@ -33,6 +33,12 @@ before several hosts::
     network.set_loss(laptop, None, 0.01)
     network.forget(site)
 
+What a host sends and receives can be captured, by any interface::
+
+    with capturing(site) as capture:
+        ...
+        assert not [packet for packet in capture.read() if packet.is_outgoing]
+
 Nothing has a name that others could see, so labs stand side by side and leave nothing behind.
 """
 
@@ -52,6 +58,7 @@ from trio_p2p._lab.networks import (
 )
 from trio_p2p._lab.programs import run as run, running as running, start as start
 
+from .capture import Capture as Capture, Captured as Captured, capturing as capturing
 from .hosts import popen as popen
 from .internet.behaviour import (
     Allocation as Allocation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -35,13 +35,15 @@ class Base:
     Args:
         local: the port, and the address from which the broker was reached.
         asks: whether to ask who it is that connects from an unexpected endpoint.
+        on_stranger: called when a connection was closed whose other side has not proven itself.
     """
 
-    def __init__(self, local: Endpoint, *, asks: bool) -> None:
+    def __init__(self, local: Endpoint, *, asks: bool, on_stranger: Callable[[], object]) -> None:
         self.family: socket.AddressFamily = local.family
         self.port: int = local.port
         self._local = local
         self._asks = asks
+        self._on_stranger = on_stranger
         self._expected: dict[_Mark, trio.MemorySendChannel[trio.socket.SocketType]] = {}
         self._expectations_changed = trio.Event()
         self._unproven: dict[trio.socket.SocketType, trio.CancelScope] = {}
@@ -104,8 +106,10 @@ class Base:
         finally:
             self._unproven.pop(sock, None)
             if not delivered:
-                logger.debug("a connection to port %d without the right proof", self.port)
                 sock.close()
+        if not delivered:
+            logger.debug("a connection to port %d without the right proof", self.port)
+            self._on_stranger()
 
     async def _mark(self, sock: trio.socket.SocketType) -> _Mark | None:
         """By which mark a connection is expected; None if it ended before that was known."""
@@ -121,18 +125,25 @@ class Base:
         return proof if len(proof) == PROOF_BYTES else None
 
 
-def start_base(nursery: trio.Nursery, local: Endpoint, *, asks: bool) -> Base:
+def start_base(
+    nursery: trio.Nursery,
+    local: Endpoint,
+    *,
+    asks: bool,
+    on_stranger: Callable[[], object] = lambda: None,
+) -> Base:
     """A base that accepts as long as the nursery is open.
 
     Args:
         nursery: the base's tasks go here.
         local: where the broker was reached from; a socket of ours has the port already.
         asks: whether to ask who it is that connects from an unexpected endpoint.
+        on_stranger: called when a connection was closed whose other side has not proven itself.
 
     Raises:
         OSError: no descriptor is free, or somebody else has the port.
     """
-    base = Base(local, asks=asks)
+    base = Base(local, asks=asks, on_stranger=on_stranger)
     nursery.start_soon(base.serve, listen_on(local.family, local.port), nursery)
     return base
 

@@ -14,11 +14,11 @@ import trio
 
 from .._endpoint import Endpoint, IPAddress
 from .._net.sockets import free_descriptors, start_connecting
+from .candidates import MIN_PORT
 from .punch import Take, connects_within
 
 HOLES = 256
 GUESSES = 1024
-MIN_PORT = 1024
 # Seconds. A guess is held for long enough to be answered over a long way, and so many at a time
 # that all of them take about two seconds. A hole is replaced before the kernel sends its SYN again,
 # after one second: that one goes all the way, and if a reset comes back, it closes the hole.
@@ -31,16 +31,15 @@ DESCRIPTORS_SHARE = 1 / 2  # of those that are free, for this
 _turn: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("whose turn it is to guess")
 
 
-async def hold(remote: Endpoint, hops: int, *, take: Take) -> bool:
-    """Keep many holes open towards an endpoint, each from a port of its own, for some seconds.
+async def hold(remote: Endpoint, hops: int, *, take: Take) -> None:
+    """Keep many holes open towards an endpoint, each from a port of its own.
 
     Args:
         remote: where the peer guesses from.
         hops: how many hops lead beyond our own NATs.
         take: takes a connection over if it leads to the right peer, and says whether it did.
 
-    Returns:
-        Whether one was taken.
+    Takes some seconds if none does.
     """
 
     async def hold_one() -> bool:
@@ -49,19 +48,16 @@ async def hold(remote: Endpoint, hops: int, *, take: Take) -> bool:
                 return True
         return False
 
-    return await _until_taken((hold_one for _ in range(HOLES)), HOLES, pace=0.0)
+    await _until_taken((hold_one for _ in range(HOLES)), HOLES, pace=0.0)
 
 
-async def guess(address: IPAddress, port: int, *, take: Take) -> bool:
+async def guess(address: IPAddress, port: int, *, take: Take) -> None:
     """Dial many ports of an address.
 
     Args:
         address: the peer's.
         port: our local port, which the peer's holes lead to.
         take: as for :func:`hold`.
-
-    Returns:
-        Whether one was taken.
     """
     ports = random.sample(range(MIN_PORT, 65536), GUESSES)
 
@@ -69,34 +65,29 @@ async def guess(address: IPAddress, port: int, *, take: Take) -> bool:
         remote = Endpoint(address, remote_port)
         return lambda: _connect(remote, port, None, GUESS_TIME, take)
 
-    return await _until_taken(map(guess_one, ports), GUESSES, pace=PACE)
+    await _until_taken(map(guess_one, ports), GUESSES, pace=PACE)
 
 
 async def _until_taken(
     tries: Iterator[Callable[[], Awaitable[bool]]], count: int, *, pace: float
-) -> bool:
-    """Try all, as many at a time as there are descriptors for; whether one was taken."""
-    is_taken = False
+) -> None:
+    """Try all until one is taken, as many at a time as there are descriptors for."""
     async with _turn_of_this_run():
         at_a_time = max(1, min(count, int(free_descriptors() * DESCRIPTORS_SHARE)))
         places = trio.Semaphore(at_a_time)
 
         async def run(try_one: Callable[[], Awaitable[bool]]) -> None:
-            nonlocal is_taken
             try:
-                was_right = await try_one()
+                if await try_one():
+                    nursery.cancel_scope.cancel(reason="one was right")
             finally:
                 places.release()
-            if was_right:
-                is_taken = True
-                nursery.cancel_scope.cancel(reason="one was right")
 
         async with trio.open_nursery() as nursery:
             for try_one in tries:
                 await places.acquire()
                 nursery.start_soon(run, try_one)
                 await trio.sleep(pace)
-    return is_taken
 
 
 def _turn_of_this_run() -> trio.Semaphore:

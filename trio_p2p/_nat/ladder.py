@@ -13,6 +13,7 @@ import attrs
 from .._endpoint import Endpoint
 from .._errors import Route
 from .._wire.offer import CandidateKind, Nat, Offer, Opening
+from .candidates import MAX_DIALLED, MIN_PORT
 from .check import Role
 
 PREDICTIONS = 8  # ports that a sequential NAT may give next
@@ -96,7 +97,7 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
         peer: what is known of the peer; its candidates have been vetted.
     """
     besides = tuple(
-        Dial(candidate.endpoint, _ROUTES[candidate.kind], is_guarded=False, is_told=False)
+        Dial(candidate.endpoint, ROUTES[candidate.kind], is_guarded=False, is_told=False)
         for candidate in sorted(peer.offer.candidates, key=lambda each: _ORDER.index(each.kind))
     )
     mapped = [
@@ -113,6 +114,7 @@ def ladder_for(role: Role, own: Side, peer: Side) -> Ladder:
     else:
         opening = (own if role is Role.SENDER else peer).offer.opening
         dials, birthday = (_opened(role, opening, peer),), None
+    dials = dials[: MAX_DIALLED - len(besides)]
     # What is best comes first; but our own NAT may count ports, and so give what is predicted to
     # another dial.
     return Ladder(
@@ -176,7 +178,7 @@ def _predicted(peer: Side, *, is_guarded: bool) -> tuple[Dial, ...]:
     return tuple(
         Dial(Endpoint(address, each), Route.PREDICTED, is_guarded, is_told=False)
         for each in ports
-        if 0 < each < 65536
+        if MIN_PORT <= each < 65536
     )
 
 
@@ -188,4 +190,4 @@ _HOLDS = {
 # By RFC 8445 5.1.2.2 and RFC 6544 4.2, where these are preferred by 126 and 105, what is reflexive
 # by 100.
 _ORDER = (CandidateKind.HOST, CandidateKind.MAPPED)
-_ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}
+ROUTES = {CandidateKind.HOST: Route.HOST, CandidateKind.MAPPED: Route.MAPPED}

@@ -22,7 +22,10 @@ from typing import Any, ClassVar, Self
 
 import trio
 
+from .._errors import WrongPeerError
 from .sockets import send_at_once
+
+_NOT_PROVEN = "whoever answered could not prove to be the introduced peer"
 
 
 class CheckedSocket(trio.socket.SocketType):
@@ -51,8 +54,10 @@ class CheckedSocket(trio.socket.SocketType):
                 break
             self._received += data
         if not hmac.compare_digest(self._received, self._expects):
-            raise trio.BrokenResourceError(
-                "whoever answered could not prove to be the introduced peer; open another stream"
+            # One that ends before it has said anything wrong may have been the peer's.
+            is_wrong = not self._expects.startswith(bytes(self._received))
+            raise trio.BrokenResourceError(f"{_NOT_PROVEN}; open another stream") from (
+                WrongPeerError(_NOT_PROVEN) if is_wrong else None
             )
         self._is_checked = True
 
