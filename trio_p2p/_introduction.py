@@ -220,10 +220,12 @@ class _Race:
 
     def _plan(self, dial: Dial, guard_hops: int) -> PunchPlan:
         round_trip = self._introduction.round_trip
+        # What comes to an IPv6 socket while it is guarded is lost.
+        is_resent = dial.is_told and dial.remote.address.version == 6
         if dial.is_guarded:
-            return PunchPlan.hold(guard_hops, round_trip, random.random)
+            return PunchPlan.hold(guard_hops, round_trip, random.random, is_resent=is_resent)
         delay = self._introduction.delay if dial.is_timed else 0.0
-        return PunchPlan.dial(round_trip, random.random, delay=delay)
+        return PunchPlan.dial(round_trip, random.random, delay=delay, is_resent=is_resent)
 
     async def _guess(self, port: int, guard_hops: int, birthday: Birthday) -> None:
         peer, started_at = self._introduction.peer.endpoint, trio.current_time()

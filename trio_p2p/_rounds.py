@@ -14,6 +14,7 @@ from ._errands import Nomination
 from ._errors import Attempt, IntroductionError, Outcome, Technique
 from ._introduction import OnAttempt, PeerConnection, connect_introduced
 from ._nat.ladder import reflexive_route
+from ._nat.plan import RETRANSMISSION_TIME
 from ._surroundings import UNKNOWN, Surroundings
 from ._wire.messages import StreamKind
 from ._wire.offer import Opening
@@ -185,6 +186,8 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         return None
     logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in ladder.dials))
     seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
+    if round_.ip_version == 6:
+        seconds = max(seconds, RETRANSMISSION_TIME + MIN_ROUND_TRIPS * introduction.round_trip)
     if ladder.birthday is not None:
         seconds = max(seconds, BIRTHDAY_TIME)
     elif introduction.peer.nat.is_symmetric and not is_known:

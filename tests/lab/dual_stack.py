@@ -8,7 +8,10 @@ import enum
 from ipaddress import IPv4Address, IPv6Address
 
 from trio_p2p._lab.namespaces import Namespace
-from trio_p2p._lab.networks import WAN, Host, KernelNetwork, Nat, Site
+from trio_p2p._lab.networks import WAN, Host, KernelNetwork, LinkEnd, Nat, Site
+from trio_p2p._lab.programs import running
+
+from .wire import carry_slowly
 
 _INTERNET = "2001:db8:0:{}::1"
 _UPLINKS = "2001:db8:0:{}::2"
@@ -31,6 +34,7 @@ class DualStackNetwork(KernelNetwork):
         super().__init__()
         _forward_ipv6(self._internet)
         self._links: dict[Namespace, int] = {}
+        self._delay = 0.0
 
     def _add_namespace(self, label: str) -> Namespace:
         namespace = super()._add_namespace(label)
@@ -48,9 +52,23 @@ class DualStackNetwork(KernelNetwork):
             f"route add ::/0 via {gateway} dev {WAN}",
         )
 
-    def add_dual_stack_site(self, nat: Nat, answer: FirewallAnswer) -> Site:
-        """Add a host behind a NAT for IPv4, and a firewall for IPv6."""
+    def _lay_cable(self, one: LinkEnd, other: LinkEnd) -> None:
+        if not self._delay:
+            super()._lay_cable(one, other)
+            return
+        carry = running(one.namespace, carry_slowly, one, other, self._delay)
+        self._exit_stack.enter_context(carry)
+        for end in (one, other):
+            end.namespace.ip(*end.configuration)
+
+    def add_dual_stack_site(self, nat: Nat, answer: FirewallAnswer, delay: float = 0.0) -> Site:
+        """Add a host behind a NAT for IPv4, and a firewall for IPv6.
+
+        It takes so many seconds from the router to the internet, and back again.
+        """
+        self._delay = delay
         site = self.add_site(nat)
+        self._delay = 0.0
         link = self._links[site.router]
         gateway, prefix = _GATEWAYS.format(link), f"2001:db8:1:{link}::/64"
         _forward_ipv6(site.router)
@@ -68,6 +86,10 @@ class DualStackNetwork(KernelNetwork):
         if isinstance(host, Site):
             return IPv6Address(_HOSTS.format(self._links[host.router]))
         return IPv6Address(_UPLINKS.format(self._links[host.host]))
+
+    def gateway_of(self, site: Site) -> IPv6Address:
+        """The IPv6 address that a site's router has on the host's side."""
+        return IPv6Address(_GATEWAYS.format(self._links[site.router]))
 
 
 def remove_ipv4(host: Host) -> None:

@@ -273,10 +273,13 @@ class KernelNetwork(Network):
         self._link_count += 1
         routes = (f"{address}/32", *(f"{other}/32 via {address}" for other in behind))
         link_name = f"link{self._link_count}"
-        connect(
+        self._lay_cable(
             internet_uplink(namespace, address),
             LinkEnd(self._internet, link_name, IPv4Interface(INTERNET), routes),
         )
+
+    def _lay_cable(self, one: LinkEnd, other: LinkEnd) -> None:
+        connect(one, other)
 
 
 def internet_uplink(namespace: Namespace, address: IPv4Address) -> LinkEnd:

@@ -12,6 +12,7 @@ from .._errors import Outcome
 # than the kernel's first retransmission, which comes after one second (RFC 6298).
 UNMEASURED_ROUND_TRIP = 0.1
 JITTER = 0.02  # what an answer may take on top of the round trip
+RETRANSMISSION_TIME = 1.0  # until the kernel sends a SYN again (RFC 6298)
 # A held SYN that is given up just when the sender's comes is a hole lost: a NAT that has seen both
 # wants an answer with the sequence number of the old one. So rather hold it for longer.
 MIN_HOLD = 0.25
@@ -40,7 +41,12 @@ class PunchPlan:
 
     @classmethod
     def dial(
-        cls, round_trip: float, random: Callable[[], float], *, delay: float = 0.0
+        cls,
+        round_trip: float,
+        random: Callable[[], float],
+        *,
+        delay: float = 0.0,
+        is_resent: bool = False,
     ) -> PunchPlan:
         """For whoever dials: the peer's hole is open, or about to be.
 
@@ -48,21 +54,33 @@ class PunchPlan:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
             random: a number from 0 to 1: fixed periods on both sides could lock out of phase.
             delay: how many seconds to wait before the first SYN.
+            is_resent: whether to wait until the kernel sends a SYN again that was not answered:
+                firewalls may have seen it, and let no other one pass.
         """
-        patience = _time_to_answer(round_trip)
-        return cls(None, patience, delay, random, patience / 2)
+        answered = _time_to_answer(round_trip)
+        patience = answered + (RETRANSMISSION_TIME if is_resent else 0.0)
+        return cls(None, patience, delay, random, answered / 2)
 
     @classmethod
-    def hold(cls, hops: int, round_trip: float, random: Callable[[], float]) -> PunchPlan:
+    def hold(
+        cls,
+        hops: int,
+        round_trip: float,
+        random: Callable[[], float],
+        *,
+        is_resent: bool = False,
+    ) -> PunchPlan:
         """For whoever holds: open a hole and wait for the peer, who may have yet to be told.
 
         Args:
             hops: how many hops lead beyond the own NATs.
             round_trip: as for :meth:`dial`.
             random: as for :meth:`dial`.
+            is_resent: whether the sender waits for that.
         """
         patience = max(3 * _time_to_answer(round_trip), MIN_HOLD)
-        return cls(hops, patience, 0.0, random, patience / 2)
+        resent = RETRANSMISSION_TIME if is_resent else 0.0
+        return cls(hops, patience + resent, 0.0, random, patience / 2)
 
     def failed(self, outcome: Outcome) -> None:
         """The last attempt ended like this; plan the next."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import trio
@@ -13,12 +14,18 @@ from .._errors import Outcome
 from .._net.sockets import (
     abort,
     is_answered,
+    is_expiry,
     local_endpoint,
+    lower_guard,
     outcome_of,
     start_connecting,
     wait_connected,
 )
 from .plan import PunchPlan
+
+# Seconds for an IPv6 socket to be guarded at most: less than until a SYN that came meanwhile is
+# sent again (RFC 6298).
+GUARD_TIME = 0.5
 
 Record: TypeAlias = Callable[[Endpoint | None, Endpoint, Outcome, float], None]
 Take: TypeAlias = Callable[[trio.socket.SocketType], Awaitable[bool]]
@@ -66,7 +73,12 @@ async def punch(
             task_status.started()
         try:
             if sock is not None:
-                outcome = await _connect(sock, plan.patience, take)
+                if plan.hops is not None and remote.family == socket.AF_INET6:
+                    expire = partial(start_connecting, remote, source=source, hops=plan.hops)
+                    outcome = await _wait_expired(expire)
+                    lower_guard(sock)
+                if outcome is Outcome.SILENT:
+                    outcome = await _connect(sock, plan.patience, take)
         finally:
             if sock is not None and outcome is not Outcome.CONNECTED:
                 sock.close()
@@ -74,6 +86,21 @@ async def punch(
         if outcome is Outcome.CONNECTED:
             return
         plan.failed(outcome)
+
+
+async def _wait_expired(start: Callable[..., socket.socket]) -> Outcome:
+    """Wait until a guarded SYN has died, as another one has that left behind it.
+
+    Returns:
+        SILENT if it has died, or nothing is heard of it; else what went wrong: it came too far.
+    """
+    with trio.move_on_after(GUARD_TIME):
+        try:
+            with start(reports_icmp_errors=True) as decoy:
+                await wait_connected(decoy)
+        except OSError as error:
+            return Outcome.SILENT if is_expiry(error) else outcome_of(error)
+    return Outcome.SILENT
 
 
 async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:

@@ -34,9 +34,11 @@ _HOPS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
-_MINIMUM_HOPS = {
-    socket.AF_INET: (socket.IPPROTO_IP, _IP_MINTTL),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT),
+# An error is ignored if fewer hops are left: of an IPv4 one to the packet that it quotes, where
+# Time Exceeded has 0 or 1, but of an IPv6 one to itself, so that this shuts out all that comes.
+_GUARDS = {
+    socket.AF_INET: (socket.IPPROTO_IP, _IP_MINTTL, 2),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255),
 }
 _ERROR_QUEUE = {  # IP_RECVERR, IPV6_RECVERR
     socket.AF_INET: (socket.IPPROTO_IP, 11),
@@ -90,7 +92,8 @@ def start_connecting(
         source: the local address; as the system sees fit if None.
         hops: how many hops the first SYN lives; as many as usual if None. The ICMP Time Exceeded
             that it dies of does not harm the socket (a guarded SYN; RFC 5082), and the
-            SYN-ACK and retransmitted SYNs to come live as long as usual.
+            SYN-ACK and retransmitted SYNs to come live as long as usual. An IPv6 socket hears of
+            nothing at all until :func:`lower_guard`.
         reports_icmp_errors: let that error harm it after all, and keep it for
             :func:`icmp_error_source`.
 
@@ -109,9 +112,7 @@ def start_connecting(
             if reports_icmp_errors:
                 sock.setsockopt(*_ERROR_QUEUE[family], 1)
             else:
-                # ICMP errors whose quoted packet has fewer hops left than this are ignored, and
-                # Time Exceeded quotes one with 0 or 1.
-                sock.setsockopt(*_MINIMUM_HOPS[family], 2)
+                sock.setsockopt(*_GUARDS[family])
             error = _connect_holding_gil(sock, remote)
             sock.setsockopt(level, option, usual)
         if error not in (0, errno.EINPROGRESS):
@@ -135,6 +136,17 @@ def _connect_holding_gil(sock: socket.socket, remote: Endpoint) -> int:
         address = struct.pack("=HHI16sI", sock.family, port, 0, packed, 0)
     result = _libc.connect(sock.fileno(), address, len(address))
     return ctypes.get_errno() if result else 0
+
+
+def lower_guard(sock: socket.socket) -> None:
+    """Let a guarded IPv6 socket hear again: the error of its SYN has come, or will not."""
+    level, option, _ = _GUARDS[socket.AF_INET6]
+    sock.setsockopt(level, option, 0)
+
+
+def is_expiry(error: OSError) -> bool:
+    """Whether a connecting socket's error may say that its SYN has died on the way."""
+    return error.errno == errno.EHOSTUNREACH
 
 
 async def wait_connected(sock: socket.socket) -> None:
