@@ -13,7 +13,7 @@ import trio
 from ._errors import IntroductionError, P2PError, RelayError
 from ._identity import Identity
 from ._introduction import PeerConnection
-from ._net.network_changes import wait_network_changed
+from ._net.network_changes import Network, cancel_when_network_changes, current_network
 from ._peer_id import PeerId
 from ._securing import secure
 from ._stream.carrier import Carrier
@@ -96,21 +96,28 @@ class Pathfinder:
     async def _keep_finding(self, kind: PathKind, dial: Dial) -> None:
         pause = 0.0
         steady_at = math.inf
+        network = current_network()
         while True:
             while not self._is_wanted(kind):
                 await self._carrier.path_changed.park()
             if trio.current_time() >= steady_at:
                 pause = 0.0
-            await self._rest(pause)
-            pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
-            is_found = self._is_wanted(kind) and await self._find(kind, dial)
+            await self._rest(pause, network)
+            before, network = network, current_network()
+            if network == before:
+                pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
+            else:
+                pause = MIN_PAUSE
+            is_found = self._is_wanted(kind) and await self._find(kind, dial, network)
             steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
 
-    async def _find(self, kind: PathKind, dial: Dial) -> bool:
-        """Try once to find a path, as long as it is wanted; whether there is one now."""
+    async def _find(self, kind: PathKind, dial: Dial, network: Network) -> bool:
+        """Try once to find a path from a network, as long as it is wanted; whether there is one."""
         is_found = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_when_unwanted, kind, nursery.cancel_scope)
+            scope = nursery.cancel_scope
+            nursery.start_soon(self._cancel_when_unwanted, kind, scope)
+            nursery.start_soon(cancel_when_network_changes, scope, network)
             try:
                 connection = await dial()
                 path, described, peer_id = await secure(
@@ -129,13 +136,14 @@ class Pathfinder:
                 else:
                     path.close()
             self._tell()
-            nursery.cancel_scope.cancel(reason="the search is over")
+            scope.cancel(reason="the search is over")
         return is_found
 
     async def _keep_reserve(self, dial: Dial) -> None:
         """After each move from the relay to a direct path, have a way back for a while."""
         while True:
             await self._wait_moved()
+            network = current_network()
             try:
                 connection = await dial()
                 path, described, _ = await secure(
@@ -150,7 +158,7 @@ class Pathfinder:
                 with trio.move_on_after(RESERVE_TIME):
                     while self._carrier.path is not None:
                         await self._carrier.path_changed.park()
-                if self._is_wanted(PathKind.RELAY):
+                if self._is_wanted(PathKind.RELAY) and current_network() == network:
                     is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
             finally:
                 if not is_attached:
@@ -168,12 +176,12 @@ class Pathfinder:
             await self._carrier.path_changed.park()
         scope.cancel(reason="a path as good has been found")
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait so long; less if the stream has no path, or the network changes."""
+    async def _rest(self, seconds: float, network: Network) -> None:
+        """Wait so long; less if the stream has no path, or we are in another network."""
         if not seconds:
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_rest_on_change, nursery.cancel_scope)
+            nursery.start_soon(cancel_when_network_changes, nursery.cancel_scope, network)
             has_path = self._carrier.path is not None
             if has_path:
                 with trio.move_on_after(seconds * _JITTER.uniform(0.5, 1.5)):
@@ -182,10 +190,6 @@ class Pathfinder:
             else:
                 await trio.sleep(min(seconds, MAX_URGENT_PAUSE) * _JITTER.uniform(0.5, 1.5))
             nursery.cancel_scope.cancel(reason="rested enough")
-
-    async def _end_rest_on_change(self, scope: trio.CancelScope) -> None:
-        await wait_network_changed()
-        scope.cancel(reason="the network has changed")
 
     def _tell(self) -> None:
         self._news.set()

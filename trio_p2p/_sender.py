@@ -187,6 +187,7 @@ class P2PSender:
     ) -> PeerConnection:
         certificate = self._options.identity.certificate
         birthday = self._options.birthday
+        self._surroundings = self._surroundings.here()
         errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
         return await open_in_rounds(uid, techniques, errand, self._open_in_round)
 
