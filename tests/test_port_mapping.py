@@ -230,8 +230,9 @@ async def test_in_another_network_the_port_is_mapped_there(
 ) -> None:
     moved = trio.Event()
 
-    async def wait_moved() -> None:
+    async def wait_moved(known: object) -> object:
         await moved.wait()
+        return known
 
     monkeypatch.setattr(port_mapping, "wait_network_changed", wait_moved)
     async with open_port_mapping(PORT, protocols=UDP_PROTOCOLS) as mapping:

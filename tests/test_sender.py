@@ -3,6 +3,7 @@
 import os
 import random
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from trio_p2p import (
     open_p2p_stream,
     serve_broker,
 )
+from trio_p2p._endpoint import Endpoint
 from trio_p2p._net import broker_connection
 from trio_p2p._net.broker_connection import KEEPALIVE_TIME, BrokerConnection
 from trio_p2p._net.checked_socket import CheckedSocket
@@ -567,7 +569,7 @@ async def test_keepalive_every_30_seconds(
 
     class Sink(BrokerConnection):
         def __init__(self) -> None:
-            pass
+            self.local = self.remote = Endpoint(IPv4Address(HOST), 4433)
 
         async def send(self, *messages: object) -> None:
             assert messages == (KeepAlive(),)

@@ -15,9 +15,8 @@ from ._nat.candidates import make_offer
 from ._nat.ladder import Side
 from ._net.broker_connection import (
     BrokerConnection,
-    connect_to_broker,
     error_of,
-    resolve_broker,
+    find_broker,
     unexpected,
 )
 from ._net.nursery import open_background_nursery
@@ -161,9 +160,8 @@ async def open_broker_link(
     Raises:
         BrokerUnreachableError: no broker answers there.
     """
-    endpoints = await resolve_broker(broker, ip_version)
     async with (
-        await connect_to_broker(endpoints, techniques) as connection,
+        await find_broker(broker, techniques, ip_version) as connection,
         open_background_nursery() as nursery,
     ):
         link = BrokerLink(connection, start_base(nursery, connection.local, asks=True))

@@ -7,16 +7,16 @@ way has to remember which one belongs to it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 
-from ._endpoint import Endpoint
 from ._errors import P2PError
 from ._identity import Identity
 from ._nat.base import start_base
 from ._nat.ladder import Side
-from ._net.broker_connection import connect_to_broker, unexpected
+from ._net.broker_connection import find_broker, unexpected
+from ._net.network_changes import current_network, wait_network_changed
 from ._net.nursery import open_background_nursery
 from ._reachability import Footing
 from ._surroundings import Surroundings
@@ -48,28 +48,27 @@ class IPv6Presence:
         self._on_stranger = on_stranger
         self._surroundings = Surroundings()
 
-    async def run(self, broker: Sequence[Endpoint]) -> None:
-        """Tell it, and again before it forgets, until cancelled.
+    async def run(self, broker: tuple[str, int]) -> None:
+        """Tell it, and again before it forgets or when the network changes, until cancelled.
 
         Args:
-            broker: its IPv6 endpoints.
+            broker: its host and port.
         """
         async with trio.open_nursery() as nursery:
             while True:
-                pause = RENEWAL_TIME
+                pause, network = RENEWAL_TIME, current_network()
                 try:
                     await nursery.start(self._stay, broker)
                 except (P2PError, OSError) as error:
                     logger.debug("%r is not found over IPv6: %s", self._uid, error)
                     pause = RETRY_TIME
-                await trio.sleep(pause)
+                with trio.move_on_after(pause):
+                    await wait_network_changed(network)
 
-    async def _stay(
-        self, broker: Sequence[Endpoint], *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _stay(self, broker: tuple[str, int], *, task_status: trio.TaskStatus[None]) -> None:
         """Be found at a fresh port, as long as the broker remembers it."""
         async with open_background_nursery() as nursery:
-            async with await connect_to_broker(broker, ()) as connection:
+            async with await find_broker(broker, (), ip_version=6) as connection:
                 challenge = await connection.receive_challenge()
                 await self._surroundings.learn_hops(connection)
                 signature = self._identity.sign_registration(challenge, self._uid)

@@ -20,7 +20,7 @@ from ._errors import (
 )
 from ._identity import Identity
 from ._introduction import OnAttempt, PeerConnection
-from ._net.network_changes import wait_network_changed
+from ._net.network_changes import Network, cancel_when_network_changes, current_network
 from ._peer_id import PeerId
 from ._securing import secure
 from ._stream.carrier import Carrier
@@ -107,21 +107,28 @@ class Pathfinder:
     async def _keep_finding(self, kind: PathKind, dial: Dial) -> None:
         pause = 0.0
         steady_at = math.inf
+        network = current_network()
         while True:
             while not self._is_wanted(kind):
                 await self._carrier.path_changed.park()
             if trio.current_time() >= steady_at:
                 pause = 0.0
-            await self._rest(pause)
-            pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
-            is_found = self._is_wanted(kind) and await self._find(kind, dial)
+            await self._rest(pause, network)
+            before, network = network, current_network()
+            if network == before:
+                pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
+            else:
+                pause = MIN_PAUSE
+            is_found = self._is_wanted(kind) and await self._find(kind, dial, network)
             steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
 
-    async def _find(self, kind: PathKind, dial: Dial) -> bool:
-        """Try once to find a path, as long as it is wanted; whether there is one now."""
+    async def _find(self, kind: PathKind, dial: Dial, network: Network) -> bool:
+        """Try once to find a path from a network, as long as it is wanted; whether there is one."""
         is_found = False
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._cancel_when_unwanted, kind, nursery.cancel_scope)
+            scope = nursery.cancel_scope
+            nursery.start_soon(self._cancel_when_unwanted, kind, scope)
+            nursery.start_soon(cancel_when_network_changes, scope, network)
             try:
                 connection, path, described, peer_id = await self._open(dial)
             except (P2PError, OSError) as error:
@@ -137,7 +144,7 @@ class Pathfinder:
                 else:
                     path.close()
             self._tell()
-            nursery.cancel_scope.cancel(reason="the search is over")
+            scope.cancel(reason="the search is over")
         return is_found
 
     async def _open(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
@@ -160,6 +167,7 @@ class Pathfinder:
         """After each move from the relay to a direct path, have a way back for a while."""
         while True:
             await self._wait_moved()
+            network = current_network()
             try:
                 connection, path, described, _ = await self._open(dial)
             except (P2PError, OSError) as error:
@@ -171,7 +179,7 @@ class Pathfinder:
                 with trio.move_on_after(RESERVE_TIME):
                     while self._carrier.path is not None:
                         await self._carrier.path_changed.park()
-                if self._is_wanted(PathKind.RELAY):
+                if self._is_wanted(PathKind.RELAY) and current_network() == network:
                     is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
             finally:
                 if not is_attached:
@@ -189,12 +197,12 @@ class Pathfinder:
             await self._carrier.path_changed.park()
         scope.cancel(reason="a path as good has been found")
 
-    async def _rest(self, seconds: float) -> None:
-        """Wait so long; less if the stream has no path, or the network changes."""
+    async def _rest(self, seconds: float, network: Network) -> None:
+        """Wait so long; less if the stream has no path, or we are in another network."""
         if not seconds:
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_rest_on_change, nursery.cancel_scope)
+            nursery.start_soon(cancel_when_network_changes, nursery.cancel_scope, network)
             has_path = self._carrier.path is not None
             if has_path:
                 with trio.move_on_after(seconds * _JITTER.uniform(0.5, 1.5)):
@@ -203,10 +211,6 @@ class Pathfinder:
             else:
                 await trio.sleep(min(seconds, MAX_URGENT_PAUSE) * _JITTER.uniform(0.5, 1.5))
             nursery.cancel_scope.cancel(reason="rested enough")
-
-    async def _end_rest_on_change(self, scope: trio.CancelScope) -> None:
-        await wait_network_changed()
-        scope.cancel(reason="the network has changed")
 
     def _tell(self) -> None:
         self._news.set()

@@ -59,6 +59,7 @@ class Reachability:
 
     Attributes:
         side: what has been said last.
+        scope: cancel it to end :meth:`run`.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Reachability:
         birthday: bool,
     ) -> None:
         self.side: Side = Side(observed, NO_OFFER)
+        self.scope: trio.CancelScope = trio.CancelScope()
         self._connection = connection
         self._surroundings = surroundings
         self._birthday = birthday
@@ -78,11 +80,12 @@ class Reachability:
     async def run(self) -> None:
         """Find out, and tell the broker whatever has changed, until cancelled or it is lost."""
         try:
-            async with trio.open_nursery() as nursery:
-                await self._tell()
-                nursery.start_soon(self._keep_mapped)
-                await self._surroundings.learn(self._connection, asks_filtering=True)
-                await self._tell()
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    await self._tell()
+                    nursery.start_soon(self._keep_mapped)
+                    await self._surroundings.learn(self._connection, asks_filtering=True)
+                    await self._tell()
         except* BrokerLostError:
             pass  # whoever receives is told
 

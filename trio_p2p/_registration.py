@@ -35,9 +35,10 @@ from ._net.broker_connection import (
     FAREWELL_TIME,
     BrokerConnection,
     connect_to_broker,
-    resolve_broker,
+    find_broker,
     unexpected,
 )
+from ._net.network_changes import current_network, wait_network_changed
 from ._net.nursery import open_background_nursery
 from ._reachability import Footing, Reachability
 from ._relaying import join_relay
@@ -120,12 +121,12 @@ class Registration:
             P2PError: the first registration failed.
         """
         with self.scope:
-            async with open_background_nursery() as introductions:
+            async with open_background_nursery() as nursery:
                 backoff = MIN_BACKOFF
                 while True:
-                    before = self.registered
+                    before, network = self.registered, current_network()
                     try:
-                        await self._register(introductions, task_status)
+                        await self._register(nursery, task_status)
                     except _PASSING_ERRORS as error:
                         if not self.registered:
                             raise
@@ -138,18 +139,25 @@ class Registration:
                         return
                     if self.registered > before:
                         backoff = MIN_BACKOFF
-                    await trio.sleep(backoff * _JITTER.uniform(0.5, 1.5))
-                    backoff = min(2 * backoff, MAX_BACKOFF)
+                    with trio.move_on_after(backoff * _JITTER.uniform(0.5, 1.5)) as rest:
+                        await wait_network_changed(network)
+                    backoff = (
+                        min(2 * backoff, MAX_BACKOFF) if rest.cancelled_caught else MIN_BACKOFF
+                    )
 
-    async def _register(
-        self, introductions: trio.Nursery, task_status: trio.TaskStatus[None]
-    ) -> None:
-        """Register once; returns never, but raises when the registration ends."""
-        endpoints = await resolve_broker(self._broker)
+    async def _register(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        """Register once; returns never, but raises when the registration ends.
+
+        Args:
+            nursery: owns what may outlive the registration.
+            task_status: started with the first one.
+        """
         async with (
-            await connect_to_broker(endpoints, self._capabilities) as connection,
+            await find_broker(self._broker, self._capabilities) as connection,
             open_background_nursery() as background,
         ):
+            background.start_soon(connection.keep_alive)
+            self._surroundings = self._surroundings.here()
             # At once: the first introduction may come as soon as we are registered.
             background.start_soon(self._surroundings.learn_hops, connection)
             challenge = await connection.receive_challenge()
@@ -159,23 +167,23 @@ class Registration:
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
+            reachability = self._reachability = Reachability(
+                connection, reply.endpoint, self._surroundings, birthday=self._birthday
+            )
             try:
                 base = self._start_base(background, connection)
-                background.start_soon(connection.keep_alive)
-                self._reachability = Reachability(
-                    connection, reply.endpoint, self._surroundings, birthday=self._birthday
-                )
-                background.start_soon(self._reachability.run)
-                ipv6 = [each for each in endpoints if each.address.version == 6]
-                if ipv6 and connection.remote not in ipv6:
-                    background.start_soon(self._ipv6.run, ipv6)
+                # Its end may take a second, and is not to be waited for before we register again.
+                nursery.start_soon(reachability.run)
+                if connection.remote.address.version == 4:
+                    background.start_soon(self._ipv6.run, self._broker)
                 self.registered += 1
                 if self.registered == 1:
                     task_status.started()
                 while True:
                     message = await connection.receive()
-                    self._introduce(message, connection, base, introductions)
+                    self._introduce(message, connection, base, nursery)
             finally:
+                reachability.scope.cancel(reason="the registration has ended")
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
                     await connection.send(Kill())
 
@@ -184,7 +192,7 @@ class Registration:
         message: Message,
         connection: BrokerConnection,
         base: Base,
-        introductions: trio.Nursery,
+        nursery: trio.Nursery,
     ) -> None:
         connect: _Connect
         match message:
@@ -204,7 +212,7 @@ class Registration:
             logger.warning("%r has too many introductions under way; one ignored", self.uid)
             return
         self._under_way += 1
-        introductions.start_soon(self._connect, connect, isinstance(message, RelayRequest))
+        nursery.start_soon(self._connect, connect, isinstance(message, RelayRequest))
 
     def _footing(self, ip_version: int, connection: BrokerConnection, base: Base) -> Footing:
         is_other = ip_version != connection.remote.address.version

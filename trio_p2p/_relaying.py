@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 import trio
 
@@ -14,7 +13,7 @@ from ._net.broker_connection import (
     BrokerConnection,
     connect_to_broker,
     error_of,
-    resolve_broker,
+    find_broker,
     unexpected,
 )
 from ._wire.messages import (
@@ -27,6 +26,8 @@ from ._wire.messages import (
 )
 
 logger = logging.getLogger("trio_p2p.relay")
+
+_CAPABILITIES = (Technique.RELAY, StreamKind.SESSION)
 
 
 async def ask_for_relay(
@@ -57,7 +58,8 @@ async def ask_for_relay(
         on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
 
     try:
-        connection, leg = await _request_relay(await resolve_broker(broker), request, None)
+        leg = await find_broker(broker, _CAPABILITIES)
+        connection = await _request_relay(leg, request, None)
     except (IntroductionError, RelayError):
         note(Outcome.NOT_INTRODUCED, None, None)
         raise
@@ -77,18 +79,15 @@ async def join_relay(broker: Endpoint, request: RelayRequest) -> PeerConnection:
 
     If cancelled, the connection is closed.
     """
-    connection, _ = await _request_relay(
-        [broker], JoinRelay(request.introduction), request.certificate
-    )
-    return connection
+    leg = await connect_to_broker([broker], _CAPABILITIES)
+    return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
 
 
 async def _request_relay(
-    endpoints: Sequence[Endpoint],
+    connection: BrokerConnection,
     request: IntroductionRequest | JoinRelay,
     certificate: bytes | None,
-) -> tuple[PeerConnection, BrokerConnection]:
-    connection = await connect_to_broker(endpoints, (Technique.RELAY, StreamKind.SESSION))
+) -> PeerConnection:
     try:
         await connection.send(request)
         match await connection.receive():
@@ -108,7 +107,4 @@ async def _request_relay(
     if relayed.max_bytes is not None:
         logger.info("the broker relays %d bytes at most", relayed.max_bytes)
     stream, received = connection.detach()
-    relayed_connection = PeerConnection(
-        stream, Technique.RELAY, certificate, relayed.circuit, received
-    )
-    return relayed_connection, connection
+    return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)

@@ -186,6 +186,8 @@ class P2PSender:
     ) -> PeerConnection:
         certificate = self._options.identity.certificate
         birthday = self._options.birthday
+        for ip_version, surroundings in self._surroundings.items():
+            self._surroundings[ip_version] = surroundings.here()
         errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
         host, _ = self._options.broker
         return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)

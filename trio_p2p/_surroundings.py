@@ -11,6 +11,7 @@ from ._nat.behaviour import DEFAULT_GUARD_HOPS, guard_hops
 from ._nat.probe import near_hops
 from ._nat.survey_cache import SurveyCache
 from ._net.broker_connection import BrokerConnection
+from ._net.network_changes import current_network
 from ._wire.offer import Nat
 
 logger = logging.getLogger("trio_p2p.nat")
@@ -27,9 +28,14 @@ class Surroundings:
 
     def __init__(self) -> None:
         self.nat: Nat = UNKNOWN
+        self._network = current_network()
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None
         self._tracing = trio.Lock()
+
+    def here(self) -> Surroundings:
+        """These; or others, of which nobody knows anything yet, if we are in another network."""
+        return self if self._network == current_network() else Surroundings()
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
         """Look, unless somebody has already; takes some round trips.

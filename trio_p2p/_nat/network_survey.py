@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv6Address
 from typing import Any, Self
 
 import attrs
@@ -12,7 +11,7 @@ import trio
 from .._endpoint import Endpoint
 from .._errors import BrokerUnreachableError, P2PError
 from .._net.broker_connection import BrokerConnection, connect_to_broker
-from .._net.gateway import local_address_towards
+from .._net.gateway import SOMEWHERE_IPV6, local_address_towards
 from .findings import IPv6Findings, RouterOffer, Survey
 from .hairpin import is_hairpinning
 from .probe import near_hops
@@ -23,9 +22,6 @@ CONNECT_TIME = 10.0  # seconds until a broker that does not answer is given up
 ROUTER_TIME = (
     15.0  # seconds until a router is; UPnP takes the longest to find out that there is none
 )
-
-# Where a route to the internet should lead. No packet goes there.
-_SOMEWHERE = Endpoint(IPv6Address("2606:4700:4700::1111"), 443)
 
 
 async def survey_network(broker: Sequence[Endpoint]) -> Survey:
@@ -93,7 +89,7 @@ class _Surveyor:
     async def look_over_ipv6(self, broker: Sequence[Endpoint]) -> None:
         """Look whether IPv6 leads to the internet, to the broker, and back."""
         try:
-            address = local_address_towards(_SOMEWHERE)
+            address = local_address_towards(SOMEWHERE_IPV6)
         except OSError:  # no route
             return
         self._note(ipv6=IPv6Findings(address))

@@ -12,7 +12,7 @@ import trio
 
 from .._endpoint import Endpoint, endpoint_of
 from .._net.gateway import open_multicast_listener
-from .._net.network_changes import wait_network_changed
+from .._net.network_changes import current_network, wait_network_changed
 from .._net.nursery import open_background_nursery
 from .behaviour import is_public
 from .mappers import Mapper
@@ -169,8 +169,9 @@ class _Keeper:
 
     async def watch_network(self) -> None:
         """Look around whenever this host's addresses change, until cancelled."""
+        network = current_network()
         while True:
-            await wait_network_changed()
+            network = await wait_network_changed(network)
             self._nudged.set()
 
     async def hear_announcements(self) -> None:

@@ -26,6 +26,8 @@ from .._errors import (
 )
 from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
 from .channel import Channel, ChannelClosedError
+from .network_changes import cancel_when_network_changes, current_network, wait_stranded
+from .nursery import open_background_nursery
 from .sockets import (
     detect_dead_peer,
     local_endpoint,
@@ -62,6 +64,38 @@ async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None)
         ) from error
     endpoints = dict.fromkeys(endpoint_of(sockaddr) for *_, sockaddr in found)
     return sorted(endpoints, key=lambda endpoint: endpoint.address.version)
+
+
+async def find_broker(
+    broker: tuple[str, int], capabilities: Sequence[str], ip_version: int | None = None
+) -> BrokerConnection:
+    """A connection to a broker, as :func:`connect_to_broker`, from the network we are in.
+
+    Args:
+        broker: its host and port.
+        capabilities: what to greet it with.
+        ip_version: 4 or 6 if it is to be reached by that only.
+
+    Raises:
+        BrokerUnreachableError: it does not answer, or not before we are in another network.
+    """
+    connection = None
+    network = current_network()
+    try:
+        async with open_background_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_when_network_changes, scope, network)
+                endpoints = await resolve_broker(broker, ip_version)
+                connection = await connect_to_broker(endpoints, capabilities)
+    except BaseException:
+        if connection is not None:
+            await trio.aclose_forcefully(connection)
+        raise
+    if connection is None:
+        raise BrokerUnreachableError(
+            f"this host has changed networks while it connected to {broker[0]}: try again"
+        )
+    return connection
 
 
 async def connect_to_broker(
@@ -137,6 +171,7 @@ class BrokerConnection(trio.abc.AsyncResource):
         self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
         self._challenge: bytes | None = None
         self._is_greeted = False
+        self._is_stranded = False
 
     @property
     def round_trip(self) -> float:
@@ -217,19 +252,32 @@ class BrokerConnection(trio.abc.AsyncResource):
         self._is_greeted = True
 
     async def keep_alive(self) -> None:
-        """Send a keepalive now and then, until the connection is lost."""
-        with suppress(BrokerLostError):  # whoever receives is told
-            while True:
-                await trio.sleep(KEEPALIVE_TIME)
-                await self.send(KeepAlive())
+        """Send a keepalive now and then, until the connection is lost.
+
+        When this host has moved, so that nothing more would come over it, it is lost at once.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._lose_when_stranded)
+            with suppress(BrokerLostError):  # whoever receives is told
+                while True:
+                    await trio.sleep(KEEPALIVE_TIME)
+                    await self.send(KeepAlive())
+            nursery.cancel_scope.cancel(reason="the connection to the broker is lost")
+
+    async def _lose_when_stranded(self) -> None:
+        await wait_stranded(self.local.address, self.remote)
+        self._is_stranded = True
+        stream, _ = self.detach()
+        stream.socket.close()
 
     async def aclose(self) -> None:
         """Close the connection, also when cancelled."""
         await self._channel.aclose()
 
     def _lost(self, error: ChannelClosedError) -> BrokerLostError:
+        reason = "this host has changed networks" if self._is_stranded else error
         return BrokerLostError(
-            f"the connection to the broker at {self.remote} was lost ({error}): try again"
+            f"the connection to the broker at {self.remote} was lost ({reason}): try again"
         )
 
 

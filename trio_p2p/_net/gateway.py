@@ -1,4 +1,4 @@
-"""Finds the router between this host and the internet, and opens the sockets to talk to it.
+"""Finds the way from this host to others, the router on it, and the sockets to talk to that.
 
 The kernel is asked for the route that it would take, not for its tables: so policy routing and
 several default routes are its business, and a thread in a network namespace of its own gets the
@@ -7,18 +7,21 @@ answer that holds there.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+import attrs
 import trio
 
 from .._endpoint import Endpoint, IPAddress
-from .sockets import local_endpoint
+from .sockets import is_out_of_resources, local_endpoint
 
-# Where the route should lead. No packet goes there.
-_SOMEWHERE: Final = IPv4Address("1.1.1.1")
+# Where routes to the internet should lead. No packet goes there.
+SOMEWHERE: Final = Endpoint(IPv4Address("1.1.1.1"), 443)
+SOMEWHERE_IPV6: Final = Endpoint(IPv6Address("2606:4700:4700::1111"), 443)
 
 # linux/rtnetlink.h
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
@@ -30,17 +33,55 @@ _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 _MESSAGE_BYTES = 8192
 
 
+@attrs.frozen
+class Route:
+    """How packets get from this host to an endpoint.
+
+    Attributes:
+        source: the address that they are sent from.
+        gateway: the router that they go to first; None if there is none, or the system does not
+            tell.
+    """
+
+    source: IPAddress
+    gateway: IPAddress | None
+
+
+def find_route(remote: Endpoint) -> Route:
+    """The route to an endpoint that the kernel would take now.
+
+    Raises:
+        OSError: there is none, or no descriptor is free.
+    """
+    return Route(local_address_towards(remote), _gateway_towards(remote.address))
+
+
 def find_default_gateway() -> IPv4Address | None:
     """The router that leads to the internet; None if there is none, or the system does not tell."""
-    answer = _ask_kernel_for_route(_SOMEWHERE)
+    try:
+        gateway = _gateway_towards(SOMEWHERE.address)
+    except OSError:
+        return None
+    return gateway if isinstance(gateway, IPv4Address) else None
+
+
+def _gateway_towards(destination: IPAddress) -> IPAddress | None:
+    """The first router on the way, as far as there is one, and the system tells.
+
+    Raises:
+        OSError: no descriptor is free.
+    """
+    answer = _ask_kernel_for_route(destination)
     if len(answer) < _HEADER.size or _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
         return None
     return _gateway_of(answer)
 
 
-def _ask_kernel_for_route(destination: IPv4Address) -> bytes:
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _RTA_DESTINATION) + destination.packed
-    route = _ROUTE.pack(socket.AF_INET, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+def _ask_kernel_for_route(destination: IPAddress) -> bytes:
+    family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
+    packed = destination.packed
+    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DESTINATION) + packed
+    route = _ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     length = _HEADER.size + len(route) + len(attribute)
     request = _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + route + attribute
     try:
@@ -48,16 +89,20 @@ def _ask_kernel_for_route(destination: IPv4Address) -> bytes:
             sock.setblocking(False)  # the kernel has answered when send returns
             sock.send(request)
             return sock.recv(_MESSAGE_BYTES)
-    except (AttributeError, OSError):  # not Linux, or a sandbox
+    except AttributeError:  # not Linux
         return b""
+    except OSError as error:
+        if is_out_of_resources(error):
+            raise
+        return b""  # a sandbox
 
 
-def _gateway_of(answer: bytes) -> IPv4Address | None:
+def _gateway_of(answer: bytes) -> IPAddress | None:
     position = _HEADER.size + _ROUTE.size
     while position < len(answer):
         length, kind = _ATTRIBUTE.unpack_from(answer, position)
         if kind == _RTA_GATEWAY:
-            return IPv4Address(answer[position + _ATTRIBUTE.size : position + length])
+            return ipaddress.ip_address(answer[position + _ATTRIBUTE.size : position + length])
         position += (length + 3) & ~3
     return None  # the destination is on our own link, or at the other end of a tunnel
 

@@ -1,30 +1,170 @@
-"""Tells when this host's addresses change: another network, a cable, the end of a sleep."""
+"""Notices that this host is in another network: a cable, another router, the end of a sleep.
+
+What counts is what the kernel would do with packets now. It is asked whenever it tells, by netlink,
+that something has changed, and once a second where it does not tell.
+"""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import trio
 
-_RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100  # linux/rtnetlink.h
+from .._endpoint import Endpoint, IPAddress
+from .gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
+from .sockets import is_out_of_resources
+
+Network: TypeAlias = tuple[Route | None, Route | None]
+
+# linux/rtnetlink.h: links, addresses and routes, of IPv4 and IPv6
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 _MESSAGE_BYTES = 65_536
 
-
-async def wait_network_changed() -> None:
-    """Wait until an address comes or goes; for ever where the system does not tell."""
-    sock = _open_netlink()
-    if sock is None:
-        await trio.sleep_forever()
-    else:
-        with sock:
-            await sock.recv(_MESSAGE_BYTES)
+# Seconds.
+SETTLING_TIME = 0.05  # from the first of several changes, which come together
+POLLING_TIME = 1.0
 
 
-def _open_netlink() -> trio.socket.SocketType | None:
+def current_network() -> Network:
+    """What tells the network that this host is in from others: its routes to the internet."""
+    return _route_if_any(SOMEWHERE), _route_if_any(SOMEWHERE_IPV6)
+
+
+async def wait_network_changed(known: Network) -> Network:
+    """Wait until this host is in another network than a known one, or in none; which it is."""
+    await _wait_until(lambda: current_network() != known)
+    return current_network()
+
+
+async def cancel_when_network_changes(scope: trio.CancelScope, known: Network) -> None:
+    """Cancel what is of no use in another network than a known one."""
+    await wait_network_changed(known)
+    scope.cancel(reason="the network has changed")
+
+
+async def wait_stranded(local: IPAddress, remote: Endpoint) -> None:
+    """Wait until a connection is of no use any more, as this host has moved.
+
+    Its packets would leave from another address now, or to another router, or not at all.
+
+    Args:
+        local: the address that they leave from.
+        remote: where they go.
+    """
+    first: Route | None = None
+
+    def is_stranded() -> bool:
+        nonlocal first
+        try:
+            route = find_route(remote)
+        except OSError as error:
+            return not is_out_of_resources(error)  # else nobody knows
+        first = first or route
+        return route.source != local or route != first
+
+    await _wait_until(is_stranded)
+
+
+async def _wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so that depends on addresses, links and routes."""
+    await trio.lowlevel.checkpoint()
+    with _news_of_this_run().subscribed() as news:
+        while not is_so():
+            await news.wait()
+
+
+class _News:
+    """That something has changed, for all who wait for that in a Trio run.
+
+    One socket is enough for them, and needs no task: one of those who wait reads it for all.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._subscribers = 0
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._somebody_reads = False
+
+    @contextmanager
+    def subscribed(self) -> Generator[_News]:
+        """Hear of all changes from here on: what is found unchanged now can be waited for."""
+        if not self._subscribers:
+            self._socket = _open_netlink()
+        self._subscribers += 1
+        try:
+            yield self
+        finally:
+            self._subscribers -= 1
+            if not self._subscribers and self._socket is not None:
+                self._socket.close()
+
+    async def wait(self) -> None:
+        """Wait until something has changed, or may have."""
+        if self._somebody_reads:
+            await self._waiting.park()
+            return
+        self._somebody_reads = True
+        try:
+            await self._read()
+        except trio.Cancelled:
+            self._waiting.unpark()  # somebody else has to read now
+            raise
+        else:
+            self._waiting.unpark_all()
+        finally:
+            self._somebody_reads = False
+
+    async def _read(self) -> None:
+        if self._socket is None:
+            await trio.sleep(POLLING_TIME)
+            return
+        await trio.lowlevel.wait_readable(self._socket)
+        await trio.sleep(SETTLING_TIME)
+        _drain(self._socket)
+
+
+def _drain(sock: socket.socket) -> None:
+    while True:
+        try:
+            sock.recv(_MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:  # some were lost for want of room: no matter
+            if not is_out_of_resources(error):
+                raise
+
+
+def _open_netlink() -> socket.socket | None:
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     except (AttributeError, OSError):  # not Linux, or no descriptor is free
         return None
     sock.setblocking(False)
-    sock.bind((0, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
-    return trio.socket.from_stdlib_socket(sock)
+    try:
+        sock.bind((0, _GROUPS))
+    except OSError:  # a sandbox
+        sock.close()
+        return None
+    return sock
+
+
+def _route_if_any(remote: Endpoint) -> Route | None:
+    try:
+        return find_route(remote)
+    except OSError:
+        return None
+
+
+def _news_of_this_run() -> _News:
+    try:
+        return _news.get()
+    except LookupError:
+        news = _News()
+        _news.set(news)
+        return news
+
+
+_news: trio.lowlevel.RunVar[_News] = trio.lowlevel.RunVar("what is heard of the network")

@@ -103,7 +103,7 @@ class Carrier:
             self._former = self._worker
         else:
             self._leave_path()
-        self._worker = PathWorker(connection, self.session, self)
+        self._worker = PathWorker(connection, path, self.session, self)
         self.path, self._circuit = path, circuit
         self._nursery.start_soon(self._carry, self._worker)
         logger.info("a stream's path is %s", path)

@@ -10,9 +10,11 @@ from typing import Protocol
 import trio
 
 from .._errors import P2PError, PathLostError, RemoteProtocolError
+from .._net.network_changes import wait_stranded
 from .leg import BUSY_HEARTBEAT_TIME
 from .path import Path
 from .session import Session
+from .stream_path import StreamPath
 
 HAND_OVER_TIME = 0.02  # seconds without anybody who waits, until the reader reads by itself
 
@@ -36,13 +38,14 @@ class Owner(Protocol):
 
 
 class PathWorker:
-    """The two tasks that read and write a path.
+    """The tasks that read and write a path, and notice when this host has moved away from it.
 
     Whoever waits for what they do does it himself meanwhile, so that no other task has to be
     waked up for it; they take over again if nobody waits.
 
     Args:
         path: the path, which is the worker's own.
+        described: what it is.
         session: the session that it carries.
         owner: who is told of it.
 
@@ -50,8 +53,9 @@ class PathWorker:
         path: the path.
     """
 
-    def __init__(self, path: Path, session: Session, owner: Owner) -> None:
+    def __init__(self, path: Path, described: StreamPath, session: Session, owner: Owner) -> None:
         self.path = path
+        self._described = described
         self._session = session
         self._owner = owner
         self._scope = trio.CancelScope()
@@ -71,6 +75,7 @@ class PathWorker:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
+                    nursery.start_soon(self._lose_when_stranded)
                     await self._read()
         finally:
             self.path.close()
@@ -178,6 +183,10 @@ class PathWorker:
         finally:
             self._is_flushed = False
 
+    async def _lose_when_stranded(self) -> None:
+        await wait_stranded(self._described.local.address, self._described.remote)
+        self._lose(PathLostError("this host has changed networks"))
+
     async def _write(self) -> None:
         while self._is_current:
             if trio.current_time() >= self._session.dead_at():
@@ -198,7 +207,7 @@ class PathWorker:
     async def _read(self) -> None:
         while not self._session.is_over:
             is_driven = self._driver is not None
-            if self._is_current and (is_driven or trio.current_time() < self._hand_over_at):
+            if is_driven or (self._is_current and trio.current_time() < self._hand_over_at):
                 self._reader_reads = False
                 self._reader_wakes_at = math.inf if is_driven else self._hand_over_at
                 with trio.CancelScope(deadline=self._reader_wakes_at):
@@ -213,6 +222,8 @@ class PathWorker:
         has_waited = False
         try:
             while (count := self._receive_at_once()) is None:
+                if self._driver is not None and not self._is_current:
+                    return has_waited  # the path was left meanwhile, and the reader has to read
                 await self.path.wait_receive_might_not_block()
                 has_waited = True
         except trio.ClosedResourceError:
