@@ -8,7 +8,6 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import product
 from queue import SimpleQueue
 from typing import Any
 
@@ -186,7 +185,8 @@ class Lab:
                     address: str = stream.socket.getpeername()[0]
                     return Came(address, await exchange(stream, SENDERS_DATA))
 
-        return run(site.host, self._resolving(send, names))
+        came: Came = run(site.host, self._resolving(send, names))
+        return came
 
     @contextmanager
     def serving_sessions(self, site: Host) -> Iterator[None]:
@@ -445,11 +445,9 @@ def test_no_third_party_hears_of_a_senders_claims(lab: Lab, ip_version: int) -> 
     receiver = lab.network.add_dual_stack_site(EASY, DROP)
     sender, third = lab.network.add_host(), lab.network.add_host()
     own = sender.public_address if ip_version == 4 else lab.network.ipv6_of(sender)
+    addresses: list[IPAddress] = [lab.network.ipv6_of(third), third.public_address]
     claims = [
-        Candidate(kind, Endpoint(address, 5000))
-        for kind, address in product(
-            CandidateKind, (lab.network.ipv6_of(third), third.public_address)
-        )
+        Candidate(kind, Endpoint(address, 5000)) for kind in CandidateKind for address in addresses
     ]
 
     async def claim() -> None:

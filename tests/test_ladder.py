@@ -1,6 +1,6 @@
 """What both sides do, by what they know of each other's NATs."""
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 
 import attrs
@@ -131,6 +131,25 @@ def test_two_symmetric_nats_need_the_relay_or_a_port_mapping(sender: Nat, receiv
     assert ports(senders, Route.MAPPED) == [RECEIVER.port]
     assert not senders.is_hopeless
     assert not receivers.is_hopeless
+
+
+@pytest.mark.parametrize("own", [PORT, RANDOM])
+def test_what_is_best_is_dialled_first_unless_our_nat_may_count_it(own: Nat) -> None:
+    mapped, host = (
+        Candidate(kind, Endpoint(RECEIVER.address, port))
+        for port, kind in enumerate((CandidateKind.MAPPED, CandidateKind.HOST), start=5000)
+    )
+    peer = Side(RECEIVER, Offer(OPEN, (mapped, host)))
+    ladder = ladder_for(Role.SENDER, Side(SENDER, Offer(own)), peer)
+    best = [Route.HOST, Route.MAPPED]
+    expected = [*best, Route.REFLEXIVE] if own is PORT else [Route.REFLEXIVE, *best]
+    assert [dial.route for dial in ladder.dials] == expected
+
+
+def test_ipv6_is_a_route_of_its_own_and_nothing_is_guessed_there() -> None:
+    one, other = (Endpoint(IPv6Address(f"2001:db8::{n}"), 40_000) for n in (1, 2))
+    ladder = ladder_for(Role.SENDER, Side(one, Offer(RANDOM)), Side(other, Offer(PORT)))
+    assert ladder == Ladder((Dial(other, Route.IPV6, False, True),))
 
 
 def test_no_port_is_predicted_that_there_is_not() -> None:

@@ -1,5 +1,7 @@
 """When the next SYN of a punch is sent, and how far it goes."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -8,6 +10,7 @@ from trio_p2p._nat.plan import (
     MAX_PAUSE,
     MIN_HOLD,
     PATIENCE_GROWTH,
+    RETRANSMISSION_TIME,
     UNMEASURED_ROUND_TRIP,
     PunchPlan,
 )
@@ -115,6 +118,15 @@ def test_lost_syn_is_repeated_before_the_guard_goes_further() -> None:
         plan.failed(Outcome.SILENT)
         hops.append(plan.hops)
     assert hops == [3, 4, 4, 5]
+
+
+def test_where_firewalls_know_a_syn_it_is_held_until_it_comes_again() -> None:
+    for make in (partial(PunchPlan.dial, 0.1), partial(PunchPlan.hold, 3, 0.1)):
+        usual, longer = make(half), make(half, is_resent=True)
+        assert longer.patience == usual.patience + RETRANSMISSION_TIME
+        longer.failed(Outcome.REFUSED)
+        usual.failed(Outcome.REFUSED)
+        assert longer.pause == usual.pause
 
 
 @pytest.mark.parametrize("answer", ANSWERED)

@@ -111,6 +111,7 @@ def _firewall(answer: FirewallAnswer) -> str:
 table ip6 firewall {{
     chain forward {{
         type filter hook forward priority filter
+        ct state invalid drop
         ct state established,related accept
         iifname {WAN} {answer.value}
         iifname {WAN} drop

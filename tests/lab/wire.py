@@ -17,15 +17,15 @@ async def carry_slowly(
     one: LinkEnd, other: LinkEnd, delay: float, *, task_status: trio.TaskStatus[None]
 ) -> None:
     """Be a wire until cancelled: both interfaces exist then, with so many seconds between them."""
-    ends = [end.namespace.call(open_tun_device, end.interface) for end in (one, other)]
+    here, there = (end.namespace.call(open_tun_device, end.interface) for end in (one, other))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_carry, *ends, delay)
-            nursery.start_soon(_carry, *reversed(ends), delay)
+            nursery.start_soon(_carry, here, there, delay)
+            nursery.start_soon(_carry, there, here, delay)
             task_status.started()
     finally:
-        for end in ends:
-            os.close(end)
+        os.close(here)
+        os.close(there)
 
 
 async def _carry(source: int, target: int, delay: float) -> None:

@@ -1,0 +1,70 @@
+"""One connection for one errand, on both sides."""
+
+import pytest
+import trio
+import trio.testing
+
+from trio_p2p._errands import MAX_DONE, Errands, Nomination
+from trio_p2p._wire.messages import ID_BYTES
+
+ERRAND, OTHER = bytes(ID_BYTES), bytes(range(ID_BYTES))
+
+
+async def test_first_connection_ends_the_other_introductions(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    errands, came = Errands(), list[tuple[str, str | None]]()
+
+    async def introduce(name: str, errand: bytes | None, seconds: float) -> None:
+        async def connect() -> str:
+            await trio.sleep(seconds)
+            return name
+
+        came.append((name, await errands.connect(errand, connect)))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(introduce, "quick", ERRAND, 1)
+            nursery.start_soon(introduce, "slow", ERRAND, 100)
+            nursery.start_soon(introduce, "another's", OTHER, 2)
+            nursery.start_soon(introduce, "nobody's", None, 3)
+        await introduce("late", ERRAND, 100)
+    expected = {"quick": "quick", "slow": None, "another's": "another's", "nobody's": "nobody's"}
+    assert dict(came) == {**expected, "late": None}
+
+
+async def test_introduction_that_fails_leaves_the_others_alone() -> None:
+    errands = Errands()
+
+    async def fail() -> str:
+        await trio.lowlevel.checkpoint()
+        raise OSError("it broke")
+
+    async def connect() -> str:
+        await trio.lowlevel.checkpoint()
+        return "connected"
+
+    with pytest.raises(OSError, match="it broke"):
+        await errands.connect(ERRAND, fail)
+    assert await errands.connect(ERRAND, connect) == "connected"
+
+
+async def test_errands_that_are_done_are_forgotten_one_day() -> None:
+    errands = Errands()
+
+    async def connect() -> str:
+        await trio.lowlevel.checkpoint()
+        return "connected"
+
+    for number in range(MAX_DONE + 1):
+        assert await errands.connect(number.to_bytes(ID_BYTES, "big"), connect)
+    assert await errands.connect(MAX_DONE.to_bytes(ID_BYTES, "big"), connect) is None
+    assert await errands.connect(ERRAND, connect) == "connected"
+
+
+def test_what_was_nominated_in_vain_begins_a_new_errand() -> None:
+    nomination = Nomination()
+    first, nomination.is_made = nomination.errand, True
+    nomination.withdraw()
+    assert not nomination.is_made
+    assert nomination.errand != first
