@@ -159,7 +159,7 @@ def package(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after ``--`` go to them."""
-    install_groups(session, "bench")
+    install_groups(session, "bench", "peers")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -1,7 +1,5 @@
 """Pairs of processes, of which one sends and the other one receives."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,6 +12,7 @@ import attrs
 from trio_p2p._lab.namespaces import Namespace
 
 from . import stream_ways
+from .programs import read_line, send_line, start
 from .servers import ServerProcess
 
 GIB = 2**30
@@ -63,20 +62,20 @@ class Pair:
     """
 
     def __init__(self, stack: ExitStack, places: Places, name: str, round_bytes: int) -> None:
+        module = stream_ways.__name__
         arguments = name, str(round_bytes), places.host
         self._round_bytes = round_bytes
-        self._receiving = _start(stack, places.receiver, "receiver", *arguments)
-        port = int(_read_line(self._receiving))
-        self._sending = _start(stack, places.sender, "sender", *arguments, str(port))
+        self._receiving = start(stack, places.receiver, module, "receiver", *arguments)
+        port = int(read_line(self._receiving))
+        self._sending = start(stack, places.sender, module, "sender", *arguments, str(port))
         self._receiver = ServerProcess(self._receiving.pid, port)
         self._sender = ServerProcess(self._sending.pid, port)
 
     def run(self) -> Cost:
         """One round."""
         before = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
-        assert self._sending.stdin is not None
-        print(file=self._sending.stdin, flush=True)
-        _read_line(self._receiving)
+        send_line(self._sending)
+        read_line(self._receiving)
         after = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
         share = self._round_bytes / GIB
         return Cost(*((end - start) / share for start, end in zip(before, after, strict=True)))
@@ -120,24 +119,3 @@ def typical(costs: Sequence[Cost], of: Figure) -> float:
 def compare(costs: Sequence[Cost], others: Sequence[Cost], of: Figure) -> float:
     """How many times the others' it is, rounds being compared with themselves."""
     return median(of(one) / of(other) for one, other in zip(costs, others, strict=True))
-
-
-def _start(stack: ExitStack, place: Namespace, *arguments: str) -> subprocess.Popen[str]:
-    def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", stream_ways.__name__, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    process = place.call(start)
-    return stack.enter_context(process)  # which closes its input, and waits for it
-
-
-def _read_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError("a process of the benchmark has failed: see what it printed")
-    return line

@@ -427,7 +427,7 @@ def test_peers_meet_at_the_address_that_the_broker_saw(lab: Lab) -> None:
     for site, other in ((receiver, sender), (sender, receiver)):
         more = lab.network.ipv6_of(site) + 1
         site.host.ip(
-            f"address add {more}/64 dev lan preferred_lft 0",
+            f"address add {more}/64 dev lan nodad preferred_lft 0",
             f"route add {lab.network.ipv6_of(other)} via {lab.network.gateway_of(site)} "
             f"dev lan src {more}",
         )

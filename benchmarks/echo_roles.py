@@ -1,0 +1,41 @@
+"""The parts of every program that is timed until it has an echo from a peer.
+
+Each is a process of its own on a host of the lab. A broker prints its address. A receiver is given
+that, prints its own name, and echoes. A sender is given the address, too. For each name that it
+reads, it calls that receiver from nothing, and prints how many seconds later it had an echo over a
+direct connection: null if there was none.
+"""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+
+import trio
+
+MESSAGE = b"Is anybody there?"
+PATIENCE = 20.0  # seconds
+
+Serve = Callable[..., Awaitable[object]]
+"""Takes a host, and what it is given, and starts with what to print."""
+Call = Callable[[str, str, str], Awaitable[float | None]]
+"""Takes the host, the broker's address and the receiver's name."""
+
+
+def play(broker: Serve, receiver: Serve, sender: Call) -> None:
+    """Play the part that the command line names."""
+    match sys.argv[1:]:
+        case ["broker", *arguments]:
+            trio.run(_serve_until_end_of_input, broker, *arguments)
+        case ["receiver", *arguments]:
+            trio.run(_serve_until_end_of_input, receiver, *arguments)
+        case ["sender", host, address]:
+            for line in sys.stdin:
+                print(json.dumps(trio.run(sender, host, address, line.strip())), flush=True)
+
+
+async def _serve_until_end_of_input(serve: Serve, *arguments: str) -> None:
+    async with trio.open_nursery() as nursery:
+        print(await nursery.start(serve, *arguments), flush=True)
+        while await trio.to_thread.run_sync(sys.stdin.readline):
+            pass
+        nursery.cancel_scope.cancel(reason="the benchmark is done with this process")
