@@ -27,6 +27,7 @@ ONCE = [
     "tests/test_lab.py",
     "tests/test_many_peers.py",
     "tests/test_mapping_cancellation.py",
+    "tests/test_moving_peers.py",
     "tests/test_nat_delay.py",
     "tests/test_nat_pairs.py",
     "tests/test_nat_streams.py",

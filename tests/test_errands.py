@@ -15,22 +15,45 @@ async def test_first_connection_ends_the_other_introductions(
 ) -> None:
     errands, came = Errands(), list[tuple[str, str | None]]()
 
-    async def introduce(name: str, errand: bytes | None, seconds: float) -> None:
+    async def introduce(
+        name: str, errand: bytes | None, seconds: float, ip_version: int = 4
+    ) -> None:
         async def connect() -> str:
             await trio.sleep(seconds)
             return name
 
-        came.append((name, await errands.connect(errand, connect)))
+        came.append((name, await errands.connect(errand, ip_version, connect)))
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(introduce, "quick", ERRAND, 1)
-            nursery.start_soon(introduce, "slow", ERRAND, 100)
+            nursery.start_soon(introduce, "slow", ERRAND, 100, 6)
             nursery.start_soon(introduce, "another's", OTHER, 2)
             nursery.start_soon(introduce, "nobody's", None, 3)
         await introduce("late", ERRAND, 100)
     expected = {"quick": "quick", "slow": None, "another's": "another's", "nobody's": "nobody's"}
     assert dict(came) == {**expected, "late": None}
+
+
+async def test_next_round_ends_the_last_one(autojump_clock: trio.testing.MockClock) -> None:
+    errands, ended = Errands(), list[tuple[str, float, bool]]()
+
+    async def wait() -> str:
+        await trio.sleep(100)
+        return "connected"
+
+    async def introduce(name: str, ip_version: int) -> None:
+        connected = await errands.connect(ERRAND, ip_version, wait)
+        ended.append((name, trio.current_time(), connected is None))
+
+    started_at = trio.current_time()
+    with trio.move_on_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(introduce, "first", 4)
+            nursery.start_soon(introduce, "over IPv6", 6)
+            await trio.sleep(1)
+            nursery.start_soon(introduce, "second", 4)
+    assert ended == [("first", started_at + 1, True)]
 
 
 async def test_introduction_that_fails_leaves_the_others_alone() -> None:
@@ -45,8 +68,8 @@ async def test_introduction_that_fails_leaves_the_others_alone() -> None:
         return "connected"
 
     with pytest.raises(OSError, match="it broke"):
-        await errands.connect(ERRAND, fail)
-    assert await errands.connect(ERRAND, connect) == "connected"
+        await errands.connect(ERRAND, 4, fail)
+    assert await errands.connect(ERRAND, 4, connect) == "connected"
 
 
 async def test_errands_that_are_done_are_forgotten_one_day() -> None:
@@ -57,9 +80,9 @@ async def test_errands_that_are_done_are_forgotten_one_day() -> None:
         return "connected"
 
     for number in range(MAX_DONE + 1):
-        assert await errands.connect(number.to_bytes(ID_BYTES, "big"), connect)
-    assert await errands.connect(MAX_DONE.to_bytes(ID_BYTES, "big"), connect) is None
-    assert await errands.connect(ERRAND, connect) == "connected"
+        assert await errands.connect(number.to_bytes(ID_BYTES, "big"), 4, connect)
+    assert await errands.connect(MAX_DONE.to_bytes(ID_BYTES, "big"), 4, connect) is None
+    assert await errands.connect(ERRAND, 4, connect) == "connected"
 
 
 def test_what_was_nominated_in_vain_begins_a_new_errand() -> None:

@@ -2,7 +2,8 @@
 
 A sender asks for a receiver over IPv6 and IPv4 at once, and again in each round. When one of these
 introductions has led to a connection, the sender nominates no other, and the receiver does nothing
-more for the rest.
+more for the rest. Nor does it for an earlier round: a hole that is still held for it could catch
+what comes in the next one.
 """
 
 from __future__ import annotations
@@ -42,14 +43,17 @@ class Errands:
     """What the senders want that a receiver is introduced to."""
 
     def __init__(self) -> None:
-        self._under_way: dict[bytes, set[trio.CancelScope]] = {}
+        self._under_way: dict[bytes, dict[int, trio.CancelScope]] = {}
         self._done: dict[bytes, None] = {}
 
-    async def connect(self, errand: bytes | None, connect: Callable[[], Awaitable[T]]) -> T | None:
-        """What comes of one introduction; None if another one has led to a connection.
+    async def connect(
+        self, errand: bytes | None, ip_version: int, connect: Callable[[], Awaitable[T]]
+    ) -> T | None:
+        """What comes of one introduction; None if another one counts instead.
 
         Args:
             errand: what it is for; None if the sender has not said so.
+            ip_version: 4 or 6, by which the peers are to meet.
             connect: connects to the sender.
         """
         if errand is None:
@@ -58,20 +62,23 @@ class Errands:
             await trio.lowlevel.checkpoint()
             return None
         with trio.CancelScope() as scope:
-            scopes = self._under_way.setdefault(errand, set())
-            scopes.add(scope)
+            scopes = self._under_way.setdefault(errand, {})
+            if ip_version in scopes:
+                scopes[ip_version].cancel(reason="the sender has begun the next round")
+            scopes[ip_version] = scope
             try:
                 connection = await connect()
             finally:
-                scopes.discard(scope)
-                if not scopes:
-                    self._under_way.pop(errand, None)
+                if scopes.get(ip_version) is scope:
+                    del scopes[ip_version]
+                if not scopes and self._under_way.get(errand) is scopes:
+                    del self._under_way[errand]
             self._finish(errand)
             return connection
         return None
 
     def _finish(self, errand: bytes) -> None:
-        for scope in self._under_way.pop(errand, ()):
+        for scope in self._under_way.pop(errand, {}).values():
             scope.cancel(reason="the sender is connected by another introduction")
         self._done[errand] = None
         if len(self._done) > MAX_DONE:

@@ -324,7 +324,8 @@ class Registration:
             on_attempt=self._note_attempt,
             on_punched=on_punched,
         )
-        return await self._errands.connect(introduction.errand, connect)
+        ip_version = introduction.peer.endpoint.address.version
+        return await self._errands.connect(introduction.errand, ip_version, connect)
 
     def _start_base(self, nursery: trio.Nursery, connection: BrokerConnection) -> Base:
         return start_base(nursery, connection.local, asks=False, on_stranger=self._note_stranger)
