@@ -24,6 +24,7 @@ ONCE = [
     "tests/test_doctor.py",
     "tests/test_every_nat.py",
     "tests/test_hostile_candidates.py",
+    "tests/test_ipv6.py",
     "tests/test_lab.py",
     "tests/test_many_peers.py",
     "tests/test_mapping_cancellation.py",

@@ -281,19 +281,13 @@ def test_peers_that_meet_by_both_have_one_connection(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
-def test_sender_without_ipv4(lab: Lab, technique: Technique) -> None:
+@pytest.mark.parametrize("lacking", [("sender",), ("receiver",), ("sender", "receiver")])
+def test_peers_without_ipv4(lab: Lab, lacking: tuple[str, ...], technique: Technique) -> None:
     receiver, sender = (lab.network.add_dual_stack_site(HARD, RST) for _ in range(2))
-    remove_ipv4(sender)
-    with lab.receiving(receiver, technique) as came:
-        assert lab.send(sender, technique) == Came(lab.ipv6_of(receiver), RECEIVERS_DATA)
-        assert came.get(timeout=PATIENCE) == Came(lab.ipv6_of(sender), SENDERS_DATA)
-
-
-@pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
-def test_receiver_without_ipv4(lab: Lab, technique: Technique) -> None:
-    receiver, sender = (lab.network.add_dual_stack_site(HARD, RST) for _ in range(2))
-    remove_ipv4(receiver)
-    with lab.receiving(receiver, technique, has_both=False) as came:
+    for role, site in (("receiver", receiver), ("sender", sender)):
+        if role in lacking:
+            remove_ipv4(site)
+    with lab.receiving(receiver, technique, has_both="receiver" not in lacking) as came:
         assert lab.send(sender, technique) == Came(lab.ipv6_of(receiver), RECEIVERS_DATA)
         assert came.get(timeout=PATIENCE) == Came(lab.ipv6_of(sender), SENDERS_DATA)
 

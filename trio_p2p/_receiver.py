@@ -42,10 +42,11 @@ class P2PListenerStatistics:
 
     Attributes:
         registrations: how often the UID was registered with the broker.
-        introductions: how often the broker has introduced a sender; those for the relay count,
-            too, which is asked for at the same time.
+        introductions: how often the broker has introduced a sender; those by the other version of
+            IP and those for the relay count, too, which are asked for at the same time.
         connected: how many streams came of them.
-        failed: how many introductions led to no connection; those for the relay do not count.
+        failed: how many introductions led to no connection; those for the relay do not count, nor
+            those of a sender that another one has connected.
         waiting: how many streams wait for ``accept`` now.
         forbidden: how many endpoints senders have named that cannot be theirs, such as services,
             loopback, or somebody else's. Nothing was sent there.
@@ -189,7 +190,8 @@ async def open_p2p_listener(
 
     Args:
         uid: what senders ask for: text of 1 to 128 bytes in UTF-8, or the peer id of the identity.
-        broker: ``"HOST:PORT"`` or a tuple of both.
+        broker: ``"HOST:PORT"`` or a tuple of both. By a name that stands for IPv4 and IPv6
+            addresses of the broker peers meet over both.
         identity: who we are. Nobody else can take the UID as long as it is registered. If None,
             one is made that nobody knows.
         admit: called with the peer id of each sender that has proven to be it; those that it does

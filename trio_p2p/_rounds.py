@@ -187,7 +187,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
     logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in ladder.dials))
     seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
     if round_.ip_version == 6:
-        seconds = max(seconds, RETRANSMISSION_TIME + MIN_ROUND_TRIPS * introduction.round_trip)
+        seconds += RETRANSMISSION_TIME  # where a SYN that comes too early has to come again
     if ladder.birthday is not None:
         seconds = max(seconds, BIRTHDAY_TIME)
     elif introduction.peer.nat.is_symmetric and not is_known:

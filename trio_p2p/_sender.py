@@ -280,7 +280,8 @@ async def open_p2p_stream(
     Args:
         uid: the receiver's UID, text of 1 to 128 bytes in UTF-8, or its peer id. Whoever answers
             for a peer id has to prove that it is theirs, so that not even the broker can deceive.
-        broker: ``"HOST:PORT"`` or a tuple of both.
+        broker: ``"HOST:PORT"`` or a tuple of both. By a name that stands for IPv4 and IPv6
+            addresses of the broker peers meet over both.
         identity: who we are. If None, one is made that nobody knows.
         expect: the peer id that the receiver has to have, if it is not the UID itself.
         raw: open a bare TCP connection, to a receiver that accepts such. Nothing is encrypted,

@@ -12,7 +12,8 @@ from .._errors import Outcome
 # than the kernel's first retransmission, which comes after one second (RFC 6298).
 UNMEASURED_ROUND_TRIP = 0.1
 JITTER = 0.02  # what an answer may take on top of the round trip
-RETRANSMISSION_TIME = 1.0  # until the kernel sends a SYN again (RFC 6298)
+# Until the kernel has sent a SYN again: one second (RFC 6298), but its timers are coarse.
+RETRANSMISSION_TIME = 1.2
 # A held SYN that is given up just when the sender's comes is a hole lost: a NAT that has seen both
 # wants an answer with the sequence number of the old one. So rather hold it for longer.
 MIN_HOLD = 0.25
