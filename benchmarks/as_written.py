@@ -12,7 +12,8 @@ import trio
 
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._identity import Identity
-from trio_p2p._net.broker_connection import BrokerConnection, connect_to_broker
+from trio_p2p._net.broker_connection import BrokerConnection
+from trio_p2p._net.broker_search import connect_to_broker
 from trio_p2p._net.sockets import listen_on, start_connecting, wait_connected
 from trio_p2p._wire.messages import (
     Acknowledge,

@@ -19,7 +19,7 @@ from trio_p2p._nat import calls
 from trio_p2p._nat.calls import MAX_CALLERS, receive_calls
 from trio_p2p._nat.classification import Calls
 from trio_p2p._nat.survey import survey_nat
-from trio_p2p._net.broker_connection import connect_to_broker
+from trio_p2p._net.broker_search import connect_to_broker
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (

@@ -41,13 +41,14 @@ from trio_p2p import (
 from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
 from trio_p2p._endpoint import Endpoint, endpoint_of
 from trio_p2p._errands import Nomination
-from trio_p2p._introduction import Introduction, _Race, connect_introduced
+from trio_p2p._introduction import Introduction
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
 from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
 from trio_p2p._nat.ladder import Dial, Ladder, Side
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
+from trio_p2p._race import Race, connect_introduced
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
@@ -872,7 +873,7 @@ async def test_second_connection_nominated_in_the_same_instant_is_not_taken() ->
     told = Endpoint(IPv4Address("192.0.2.1"), 1)
     nonce = b"n" * NONCE_BYTES
     introduction = introduction_to(told, nonce)
-    race = _Race(introduction, lambda _: None, Nomination())
+    race = Race(introduction, lambda _: None, Nomination())
     race.scope = trio.CancelScope()
     first, second = trio.socket.socketpair()
     with first, second:

@@ -31,6 +31,7 @@ LAYERS = [
         "trio_p2p._securing",
     ],
     ["trio_p2p._broker_link"],
+    ["trio_p2p._race"],
     ["trio_p2p._introduction", "trio_p2p._surroundings"],
     ["trio_p2p._broker", "trio_p2p._errands", "trio_p2p._nat", "trio_p2p._stream"],
     ["trio_p2p._net"],

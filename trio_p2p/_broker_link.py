@@ -13,12 +13,8 @@ from ._introduction import Introduction
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
 from ._nat.ladder import Side
-from ._net.broker_connection import (
-    BrokerConnection,
-    error_of,
-    find_broker,
-    unexpected,
-)
+from ._net.broker_connection import BrokerConnection, error_of, unexpected
+from ._net.broker_search import find_broker
 from ._net.nursery import open_background_nursery
 from ._surroundings import Surroundings
 from ._wire.messages import (

@@ -15,7 +15,8 @@ from ._errors import P2PError
 from ._identity import Identity
 from ._nat.base import start_base
 from ._nat.ladder import Side
-from ._net.broker_connection import find_broker, unexpected
+from ._net.broker_connection import unexpected
+from ._net.broker_search import find_broker
 from ._net.network_changes import current_network, wait_network_changed
 from ._net.nursery import open_background_nursery
 from ._reachability import Footing

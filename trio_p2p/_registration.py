@@ -27,19 +27,15 @@ from ._errors import (
     WrongPeerError,
 )
 from ._identity import Identity
-from ._introduction import Introduction, PeerConnection, connect_introduced
+from ._introduction import Introduction, PeerConnection
 from ._ipv6_presence import IPv6Presence
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
-from ._net.broker_connection import (
-    FAREWELL_TIME,
-    BrokerConnection,
-    connect_to_broker,
-    find_broker,
-    unexpected,
-)
+from ._net.broker_connection import FAREWELL_TIME, BrokerConnection, unexpected
+from ._net.broker_search import connect_to_broker, find_broker
 from ._net.network_changes import current_network, wait_network_changed
 from ._net.nursery import open_background_nursery
+from ._race import connect_introduced
 from ._reachability import Footing, Reachability
 from ._relaying import join_relay
 from ._surroundings import Surroundings

@@ -9,13 +9,8 @@ import trio
 from ._endpoint import Endpoint
 from ._errors import Attempt, IntroductionError, Outcome, RelayError, Technique
 from ._introduction import OnAttempt, PeerConnection
-from ._net.broker_connection import (
-    BrokerConnection,
-    connect_to_broker,
-    error_of,
-    find_broker,
-    unexpected,
-)
+from ._net.broker_connection import BrokerConnection, error_of, unexpected
+from ._net.broker_search import connect_to_broker, find_broker
 from ._wire.messages import (
     IntroductionRequest,
     JoinRelay,

@@ -12,9 +12,10 @@ import trio
 from ._broker_link import BrokerLink, open_broker_link
 from ._errands import Nomination
 from ._errors import Attempt, IntroductionError, Outcome, Technique
-from ._introduction import OnAttempt, PeerConnection, connect_introduced
+from ._introduction import OnAttempt, PeerConnection
 from ._nat.ladder import reflexive_route
 from ._nat.plan import RETRANSMISSION_TIME
+from ._race import connect_introduced
 from ._surroundings import UNKNOWN, Surroundings
 from ._wire.messages import StreamKind
 from ._wire.offer import Opening

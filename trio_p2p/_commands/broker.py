@@ -13,7 +13,7 @@ import trio
 from .._broker.quota import DEFAULT_LIMITS, RelayLimits
 from .._broker.server import serve_broker
 from .._endpoint import Endpoint, endpoint_of
-from .._net.broker_connection import resolve_broker
+from .._net.broker_search import resolve_broker
 from .._parameters import parse_broker
 from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from .._nat.network_survey import survey_network
-from .._net.broker_connection import resolve_broker
+from .._net.broker_search import resolve_broker
 from .._parameters import parse_broker
 from .diagnosis import as_json, render
 from .run import CommandError

@@ -9,7 +9,8 @@ import trio
 
 from .._endpoint import Endpoint
 from .._errors import P2PError
-from .._net.broker_connection import BrokerConnection, connect_to_broker
+from .._net.broker_connection import BrokerConnection
+from .._net.broker_search import connect_to_broker
 from .._net.sockets import listen_on, start_connecting, wait_connected
 from .base import receive_exactly
 

@@ -10,7 +10,8 @@ import trio
 
 from .._endpoint import Endpoint
 from .._errors import BrokerUnreachableError, P2PError
-from .._net.broker_connection import BrokerConnection, connect_to_broker
+from .._net.broker_connection import BrokerConnection
+from .._net.broker_search import connect_to_broker
 from .._net.gateway import SOMEWHERE_IPV6, local_address_towards
 from .findings import IPv6Findings, RouterOffer, Survey
 from .hairpin import is_hairpinning
