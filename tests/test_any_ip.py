@@ -17,9 +17,10 @@ from trio_p2p import (
     Technique,
     UnknownUIDError,
 )
-from trio_p2p._any_ip import IP_VERSIONS, open_by_any_ip
+from trio_p2p._any_ip import open_by_any_ip
 from trio_p2p._introduction import PeerConnection
 from trio_p2p._nat.ladder import reflexive_route
+from trio_p2p._net.broker_search import IP_VERSIONS
 from trio_p2p._rounds import Errand, Round
 from trio_p2p._surroundings import Surroundings
 from trio_p2p._wire.messages import StreamKind

@@ -6,7 +6,6 @@ seen every endpoint that it names, and no peer can name somebody else's.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 import trio
@@ -21,9 +20,8 @@ from ._errors import (
     UnknownUIDError,
 )
 from ._introduction import PeerConnection
+from ._net.broker_search import IP_VERSIONS, ip_versions_of
 from ._rounds import Errand, NoWayError, OpenInRound, open_in_rounds
-
-IP_VERSIONS = (6, 4)  # the one without NATs first
 
 
 async def open_by_any_ip(
@@ -67,7 +65,7 @@ async def open_by_any_ip(
 
     try:
         async with trio.open_nursery() as nursery:
-            for ip_version in _versions_of(host):
+            for ip_version in ip_versions_of(host):
                 nursery.start_soon(open_by, ip_version)
     except BaseException:
         if connection is not None:
@@ -76,14 +74,6 @@ async def open_by_any_ip(
     if connection is None:
         raise _failure(uid, attempts, [errors[each] for each in IP_VERSIONS if each in errors])
     return connection
-
-
-def _versions_of(host: str) -> Sequence[int]:
-    """By which the host may be reached."""
-    try:
-        return [ipaddress.ip_address(host).version]
-    except ValueError:
-        return IP_VERSIONS
 
 
 def _failure(

@@ -14,6 +14,7 @@ from ._attempts import Attempts
 from ._errors import (
     IntroductionError,
     P2PError,
+    PathLostError,
     RelayError,
     RemoteProtocolError,
     WrongPeerError,
@@ -37,6 +38,7 @@ PAUSE_GROWTH = 2.0
 # itself. It is idle, and brokers end idle circuits after a minute.
 RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when somebody came through
 
 Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
 
@@ -148,7 +150,15 @@ class Pathfinder:
         return is_found
 
     async def _open(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
-        """A connection whose other end has proven who it is."""
+        """A connection whose other end has proven who it is; the next one if one breaks before."""
+        for _ in range(MAX_BROKEN):
+            try:
+                return await self._open_once(dial)
+            except PathLostError as error:
+                logger.info("dialling again: %s", error)
+        return await self._open_once(dial)
+
+    async def _open_once(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
         attempts = Attempts(self._on_attempt)
         try:
             connection = await dial(attempts.note)

@@ -32,7 +32,7 @@ from ._ipv6_presence import IPv6Presence
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
 from ._net.broker_connection import FAREWELL_TIME, BrokerConnection, unexpected
-from ._net.broker_search import connect_to_broker, find_broker
+from ._net.broker_search import connect_to_broker, find_broker, ip_versions_of
 from ._net.network_changes import current_network, wait_network_changed
 from ._net.nursery import open_background_nursery
 from ._race import connect_introduced
@@ -170,7 +170,7 @@ class Registration:
                 base = self._start_base(background, connection)
                 # Its end may take a second, and is not to be waited for before we register again.
                 nursery.start_soon(reachability.run)
-                if connection.remote.address.version == 4:
+                if connection.remote.address.version == 4 and 6 in ip_versions_of(self._broker[0]):
                     background.start_soon(self._ipv6.run, self._broker)
                 self.registered += 1
                 if self.registered == 1:

@@ -11,11 +11,12 @@ from typing import Any, Literal, overload
 import attrs
 import trio
 
-from ._any_ip import IP_VERSIONS, open_by_any_ip
+from ._any_ip import open_by_any_ip
 from ._errors import LocalProtocolError, Technique
 from ._identity import Identity
 from ._introduction import OnAttempt, PeerConnection
 from ._kept_links import KeptLinks
+from ._net.broker_search import IP_VERSIONS
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Sequence
@@ -20,6 +21,17 @@ STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RF
 CONNECT_TIME = 10.0  # seconds for all of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+IP_VERSIONS = (6, 4)  # the one without NATs first
+
+
+def ip_versions_of(host: str) -> Sequence[int]:
+    """By which versions of IP a host may be reached: all, unless it is an address."""
+    try:
+        return (ipaddress.ip_address(host).version,)
+    except ValueError:
+        return IP_VERSIONS
 
 
 async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None) -> list[Endpoint]:
