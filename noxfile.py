@@ -16,8 +16,9 @@ nox.options.sessions = ["lint", "types", "docs", "trio_typing", "package", "test
 OLDEST_PYTHON = (3, 11)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 FUZZ_SECONDS = 60
-# What is slow, and about the network or processes and not the interpreter.
+# What is slow, and about Trio, the network or processes and not the interpreter.
 ONCE = [
+    "tests/test_cancellation.py",
     "tests/test_classification.py",
     "tests/test_commands.py",
     "tests/test_demo.py",
