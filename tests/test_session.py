@@ -602,6 +602,15 @@ def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> Non
     assert pair.opener.written == 3 * FIRST_WINDOW
 
 
+def test_whoever_only_looks_for_bytes_has_heard_nothing() -> None:
+    session = greeted()
+    dead_at = session.dead_at()
+    feed(session.sink(NOW + 5), b"")
+    assert session.dead_at() == dead_at
+    feed(session.sink(NOW + 6), header(Kind.ACK, 0)[:1])
+    assert session.dead_at() == NOW + 6 + IDLE_SILENCE_TIME
+
+
 def test_an_end_whose_acknowledgement_was_lost_is_said_again() -> None:
     pair = connected()
     pair.write(pair.opener, 10)

@@ -149,7 +149,6 @@ class Session:
 
     def sink(self, now: float) -> SessionSink:
         """Where the bytes go that come over the path now."""
-        self._leg.last_heard_at = now
         return SessionSink(self, self._incoming, self._leg, now)
 
     def former_sink(self, now: float) -> SessionSink:

@@ -75,6 +75,7 @@ class SessionSink:
             RemoteProtocolError: they are not what the other side may say now.
         """
         assert self._leg is not None
+        self._leg.last_heard_at = self._now
         frames = self._leg.frames
         if frames.missing:
             self._incoming.arrived(frames.offset, count)
