@@ -908,6 +908,31 @@ async def test_receiver_that_proves_itself_on_two_connections_is_nominated_on_on
             await client.aclose()
 
 
+async def test_deadline_that_passes_when_the_peer_has_been_told_of_its_nomination() -> None:
+    nonce = b"n" * NONCE_BYTES
+    sender = proofs(nonce, Role.SENDER)
+    introduction = introduction_by(ReceiverEndpoint(0, THERE, nonce, CERTIFICATE))
+
+    def pass_deadline(attempt: Attempt) -> None:
+        if attempt.outcome is Outcome.CONNECTED:
+            scope.cancel(reason="the round is over")
+
+    async with (
+        open_base_somewhere(asks=True) as base,
+        await trio.open_tcp_stream(HOST, base.port) as client,
+    ):
+        await client.send_all(sender.peers)
+        with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
+            connection = await connect_introduced(
+                base, introduction, guard_hops=5, on_attempt=pass_deadline
+            )
+        assert scope.cancel_called
+        async with connection.stream:
+            assert await received(client) == QUESTION + sender.own
+            await client.send_all(b"hello")
+            assert await received(connection.stream) == b"hello"
+
+
 async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
     nonce, other_nonce = b"n" * NONCE_BYTES, b"o" * NONCE_BYTES
     attempts: list[Attempt] = []

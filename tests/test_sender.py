@@ -55,6 +55,7 @@ from .loopback import (
     until,
 )
 
+PEER_ID = "p2prvpj7yhnhhrb4p4ftlzrrwb3njkj46ctg6s5bctn"  # somebody's
 PROOF = random.Random("proof").randbytes(32)
 
 
@@ -233,7 +234,7 @@ async def test_bad_broker(broker: str) -> None:
         ({"expect": "bob"}, "is not a peer id"),
         ({"raw": True, "techniques": ["relay"]}, "leads to a direct path"),
         ({"raw": True, "path": "relay"}, "raw streams prove nobody's identity"),
-        ({"raw": True, "expect": str(Identity.generate().peer_id)}, "never relayed: leave"),
+        ({"raw": True, "expect": PEER_ID}, "never relayed: leave"),
         ({"window": 1}, "is no window"),
         ({"grace": -1}, "is no time"),
     ],
@@ -544,6 +545,33 @@ async def test_proof_goes_before_the_end(
     ):
         await (stream.send_eof if ending is trio.SocketStream.send_eof else stream.aclose)()
         assert b"".join([piece async for piece in other]) == PROOF
+
+
+async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = trio.socket.socket()
+        await ours.connect(listener.getsockname())
+        theirs, _ = await listener.accept()
+    return ours, theirs
+
+
+async def test_end_is_no_error_where_the_other_side_is_gone_before_the_proof() -> None:
+    ours, theirs = await tcp_pair()
+    async with trio.SocketStream(CheckedSocket(ours, says=PROOF)) as stream:
+        theirs.close()
+        assert await stream.receive_some() == b""
+        await stream.send_eof()
+
+
+async def test_end_of_a_connection_that_was_reset_is_an_error() -> None:
+    ours, theirs = await tcp_pair()
+    async with trio.SocketStream(CheckedSocket(ours)) as stream:
+        await stream.send_all(b"nobody reads this")
+        theirs.close()
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_eof()
 
 
 async def test_checked_socket_is_a_socket() -> None:

@@ -226,6 +226,7 @@ class Race:
         self._nomination.is_made = True
         self._winner = sock
         self.scope.cancel(reason="the introduced peer is connected")
+        self.scope.shield = True  # a deadline that passes from here on has been met
         return True
 
     def _record(

@@ -1,7 +1,7 @@
 """Networks for tests, which are skipped where the machine cannot make them."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -12,22 +12,35 @@ from .userspace import UserspaceNetwork
 
 N = TypeVar("N", bound=Network)
 
-_REASON = pytest.StashKey[str]()
+_REASON = pytest.StashKey[str]()  # why there are no namespaces; empty if there are
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    # Now or never: as soon as tests run there are several threads, pytest's own at the least.
-    if any("_namespaces" in getattr(item, "fixturenames", ()) for item in session.items):
-        try:
-            enter_user_namespace_if_needed()
-        except NamespacesUnavailableError as error:
-            session.stash[_REASON] = str(error)
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Now or never: soon there are several threads, pytest's own at the least. What pytest-xdist
+    # starts inherits it.
+    inherited: dict[str, str] | None = getattr(session.config, "workerinput", None)
+    reason = _why_unavailable() if inherited is None else inherited["no_namespaces"]
+    session.config.stash[_REASON] = reason
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["no_namespaces"] = node.config.stash[_REASON]
+
+
+def _why_unavailable() -> str:
+    try:
+        enter_user_namespace_if_needed()
+    except NamespacesUnavailableError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")
 def _namespaces(request: pytest.FixtureRequest) -> None:
-    if _REASON in request.session.stash:
-        pytest.skip(request.session.stash[_REASON])
+    if reason := request.config.stash[_REASON]:
+        pytest.skip(reason)
 
 
 @pytest.fixture
