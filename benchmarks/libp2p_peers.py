@@ -1,20 +1,21 @@
 """The peers that py-libp2p connects by a relay and DCUtR, timed until the sender has an echo.
 
-They are set up like py-libp2p's own example of NAT traversal, without the pauses that it makes. Of
-what py-libp2p would do by itself, in time, two things are done at once: the receiver asks the relay
-for its reservation, and the sender starts DCUtR, which else takes up to 2 s to notice that it is
-relayed. Hosts listen on their one address, from which DCUtR dials. TCP, Noise and Yamux are the
-defaults.
+They are set up like py-libp2p's own example of NAT traversal, without the pauses that it makes, and
+the receiver asks the relay for its reservation at once. Hosts listen on their one address, from
+which DCUtR dials. TCP, Noise and Yamux are the defaults. DCUtR starts by itself, when it notices in
+its round of every 2 s that a connection is relayed; ``libp2p_helped`` does not wait for that.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TypeAlias
 
 import attrs
 import trio
 from libp2p import new_host
-from libp2p.abc import IHost, INetStream
+from libp2p.abc import IHost, INetConn, INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
@@ -63,7 +64,13 @@ async def receive(address: str, relay_address: str, *, task_status: trio.TaskSta
         task_status.started(str(peer.host.get_id()))
 
 
-async def seconds_to_echo(address: str, relay_address: str, name: str) -> float | None:
+Upgrade: TypeAlias = Callable[[Peer, ID], Awaitable[None]]
+"""Returns when there is a direct connection to the peer."""
+
+
+async def seconds_to_echo(
+    upgrade: Upgrade, address: str, relay_address: str, name: str
+) -> float | None:
     started_at = trio.current_time()
     receiver = ID.from_string(name)
     with trio.move_on_after(PATIENCE):
@@ -71,14 +78,21 @@ async def seconds_to_echo(address: str, relay_address: str, name: str) -> float 
             with suppress(BaseLibp2pError, ConnectionError):
                 await peer.host.connect(info_from_p2p_addr(Multiaddr(relay_address)))
                 await peer.transport.dial(Multiaddr(f"{relay_address}/p2p-circuit/p2p/{name}"))
-                # If the receiver was first, and is at it, nothing tells when it is through.
-                while not await peer.dcutr.initiate_hole_punch(receiver):  # noqa: ASYNC110
-                    await trio.sleep(0.01)
+                await upgrade(peer, receiver)
                 stream = await peer.host.new_stream(receiver, [ECHO])
                 await stream.write(MESSAGE)
                 if await stream.read(len(MESSAGE)) == MESSAGE:
                     return trio.current_time() - started_at
     return None
+
+
+async def _wait(peer: Peer, receiver: ID) -> None:
+    while all(map(_is_relayed, peer.host.get_network().connections[receiver])):  # noqa: ASYNC110
+        await trio.sleep(0.005)
+
+
+def _is_relayed(connection: INetConn) -> bool:
+    return any("/p2p-circuit" in str(each) for each in connection.get_transport_addresses())
 
 
 @asynccontextmanager
@@ -103,6 +117,11 @@ async def _echo(stream: INetStream) -> None:
     await stream.close()
 
 
-if __name__ == "__main__":
+def play_with(upgrade: Upgrade) -> None:
+    """Play the part that the command line names."""
     logging.disable()  # it logs each dial that fails, as most of hole punching's do
-    play(relay, receive, seconds_to_echo)
+    play(relay, receive, partial(seconds_to_echo, upgrade))
+
+
+if __name__ == "__main__":
+    play_with(_wait)
