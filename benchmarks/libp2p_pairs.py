@@ -9,8 +9,10 @@ calls. Both libraries encrypt, and know whom they talk to: by TLS 1.3 here, by N
 
 py-libp2p is measured as it is, and helped: it starts DCUtR in a round that it makes every 2 s, for
 which the helped sender does not wait. Receivers are there for another part of that time in every
-round, since what they do by the clock is nothing that a sender could wait for. Every part is a process of its own; what each does is in
-``echo_peers``, ``libp2p_peers`` and ``libp2p_helped``.
+round, since what they do by the clock is nothing that a sender could wait for.
+
+Every part is a process of its own; what each does is in ``echo_peers``, ``libp2p_peers`` and
+``libp2p_helped``.
 
 Limit: see ``LIMIT``, beside py-libp2p as it is. Encrypted and from nothing, no echo comes before
 2s + 3d (170 ms here).
