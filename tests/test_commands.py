@@ -253,6 +253,20 @@ def test_without_a_relay(uid: str) -> None:
             assert_sentence(errors, "the broker does not relay this: ")
 
 
+def test_limits_of_the_relay(uid: str) -> None:
+    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=2.5"]
+    with (
+        open_broker(*limits) as broker,
+        listen(broker, uid, "--grace=0") as receiver,
+        connect(broker, uid, "--only=relay", "--grace=0") as sender,
+    ):
+        sender.say(bytes(500_000))
+        for tool in (receiver, sender):
+            code, _, errors = tool.end()
+            assert code == 1
+            assert "100000 bytes" in errors
+
+
 def test_broker_by_option(broker: BrokerTool, uid: str) -> None:
     elsewhere = "127.0.0.1:1"
     option = ["--broker", broker.address]
@@ -331,6 +345,10 @@ def test_wrong_arguments(
         (broker_command.main, ["--port", "65536"]),
         (broker_command.main, ["--port", "-1"]),
         (broker_command.main, ["--port", "http"]),
+        (broker_command.main, ["--relay-rate", "0"]),
+        (broker_command.main, ["--relay-bytes", "1 MB"]),
+        (broker_command.main, ["--relay-idle", "0"]),
+        (broker_command.main, ["--relay-idle", "long"]),
     ],
 )
 def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
