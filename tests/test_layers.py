@@ -51,6 +51,7 @@ PURE = [
     "trio_p2p._broker.quota",
     "trio_p2p._broker.refusals",
     "trio_p2p._broker.registry",
+    "trio_p2p._broker.watches",
     "trio_p2p._commands.diagnosis",
     "trio_p2p._credentials",
     "trio_p2p._endpoint",

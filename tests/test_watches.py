@@ -1,0 +1,249 @@
+"""Watches: who is told that a receiver has registered again, how often, and what that may cost."""
+
+import itertools
+import tracemalloc
+from ipaddress import IPv4Address
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from trio_p2p._broker.connection import Connection, Outgoing, State
+from trio_p2p._broker.registry import SILENCE_TIME, Registry
+from trio_p2p._broker.server import READING_TIME
+from trio_p2p._endpoint import Endpoint
+from trio_p2p._identity import Identity
+from trio_p2p._net.broker_connection import KEEPALIVE_TIME
+from trio_p2p._wire.messages import (
+    MAX_UID_BYTES,
+    MAX_WATCHED,
+    Hello,
+    KeepAlive,
+    Message,
+    RefusalCode,
+    Refused,
+    Registered,
+    RegisteredAgain,
+    Watch,
+)
+
+from .loopback import until
+from .raw_client import identity_of, open_memory_broker, registration, request
+
+NOW = 1000.0
+AGAIN = RegisteredAgain("alice")
+
+
+class Broker:
+    """A registry, and clients of it."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(token_bytes=bytes, round_trip=lambda _connection: 0)
+        self._ports = itertools.count(40001)
+
+    def greeted(self) -> Connection:
+        endpoint = Endpoint(IPv4Address("203.0.113.5"), next(self._ports))
+        connection = self.registry.connected(endpoint, NOW)
+        self.say(connection, Hello())
+        return connection
+
+    def say(self, connection: Connection, message: Message, now: float = NOW) -> Outgoing:
+        return self.registry.received(connection, message, now)
+
+    def watcher(self, *uids: str) -> Connection:
+        connection = self.greeted()
+        for uid in uids or ("alice",):
+            assert self.say(connection, Watch(uid)) == []
+        return connection
+
+    def register(self, uid: str = "alice", identity: Identity | None = None) -> Connection:
+        connection = self.greeted()
+        self.told = self.say(connection, registration(uid, connection.challenge, identity))
+        return connection
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+# The broker.
+
+
+def test_watcher_is_told_that_the_uid_is_registered_again(broker: Broker) -> None:
+    first = broker.register()
+    watcher = broker.watcher()
+    assert watcher.state is State.SENDER
+    again = broker.register()
+    (refused, registered, told) = broker.told
+    assert refused[0] is first
+    assert registered == (again, Registered(again.endpoint))
+    assert told == (watcher, AGAIN)
+
+
+def test_watcher_is_told_if_the_registration_had_ended_before(broker: Broker) -> None:
+    first = broker.register()
+    watcher = broker.watcher()
+    assert broker.registry.disconnected(first) == []
+    broker.register()
+    assert broker.told[1:] == [(watcher, AGAIN)]
+
+
+def test_watcher_is_told_once_for_each_watch(broker: Broker) -> None:
+    broker.register()
+    watcher = broker.watcher("alice", "alice")
+    assert broker.registry.watches == 1
+    broker.register()
+    assert broker.told[2:] == [(watcher, AGAIN)]
+    assert broker.registry.watches == 0
+    broker.register()
+    assert broker.told[2:] == []
+    broker.say(watcher, Watch("alice"))
+    broker.register()
+    assert broker.told[2:] == [(watcher, AGAIN)]
+
+
+def test_everybody_who_watches_is_told_and_nobody_else(broker: Broker) -> None:
+    broker.register()
+    broker.register("bob")
+    watchers = [broker.watcher(), broker.watcher("bob", "alice"), broker.watcher("bob")]
+    broker.register()
+    assert broker.told[2:] == [(watchers[0], AGAIN), (watchers[1], AGAIN)]
+    broker.register("bob")
+    bobs = RegisteredAgain("bob")
+    assert broker.told[2:] == [(watchers[1], bobs), (watchers[2], bobs)]
+
+
+def test_unknown_uid_may_be_watched(broker: Broker) -> None:
+    watcher = broker.watcher()
+    broker.register(identity=identity_of("whoever"))
+    assert broker.told[1:] == [(watcher, AGAIN)]
+
+
+def test_another_identity_s_registration_is_not_told(broker: Broker) -> None:
+    first = broker.register()
+    watcher = broker.watcher()
+    broker.registry.disconnected(first)
+    other = broker.register(identity=identity_of("other"))
+    assert broker.told[1:] == []
+    broker.registry.disconnected(other)
+    broker.register()
+    assert broker.told[1:] == [(watcher, AGAIN)]
+
+
+def test_watch_says_nothing_about_the_uid(broker: Broker) -> None:
+    broker.register()
+    watcher = broker.greeted()
+    assert broker.say(watcher, Watch("alice")) == broker.say(watcher, Watch("nobody")) == []
+
+
+def test_refused_registration_is_none(broker: Broker) -> None:
+    broker.register()
+    broker.watcher()
+    broker.register(identity=identity_of("mallory"))
+    ((_, refused),) = broker.told
+    assert isinstance(refused, Refused)
+    assert broker.registry.watches == 1
+
+
+def test_so_many_uids_may_be_watched_over_one_connection(broker: Broker) -> None:
+    bystander = broker.watcher()
+    watcher = broker.watcher(*map(str, range(MAX_WATCHED)))
+    broker.say(watcher, Watch("0"))
+    assert broker.registry.watches == MAX_WATCHED + 1
+    ((to, refused),) = broker.say(watcher, Watch("one more"))
+    assert to is watcher
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.number) == (RefusalCode.PROTOCOL_VIOLATION, None)
+    assert str(MAX_WATCHED) in refused.reason
+    assert watcher.is_closed
+    assert broker.registry.watches == 1
+    broker.register()
+    assert broker.told[1:] == [(bystander, AGAIN)]
+
+
+def test_spent_watches_make_room(broker: Broker) -> None:
+    watcher = broker.watcher("alice", *map(str, range(MAX_WATCHED - 1)))
+    broker.register()
+    assert broker.say(watcher, Watch("bob")) == []
+    assert broker.registry.watches == MAX_WATCHED
+
+
+def test_watches_end_with_the_connection(broker: Broker) -> None:
+    watcher = broker.watcher("alice", "bob")
+    broker.registry.disconnected(watcher)
+    assert broker.registry.watches == 0
+    broker.register()
+    assert broker.told[1:] == []
+
+
+def test_watches_end_when_the_connection_waits_for_a_receiver(broker: Broker) -> None:
+    broker.register()
+    watcher = broker.watcher()
+    broker.say(watcher, request(0, "alice", "classic"))
+    assert watcher.state is State.WAITING
+    assert broker.registry.watches == 0
+
+
+def test_watch_is_a_sign_of_life(broker: Broker) -> None:
+    watcher = broker.watcher()
+    assert watcher.deadline == NOW + SILENCE_TIME
+    broker.say(watcher, Watch("bob"), NOW + 60)
+    assert watcher.deadline == NOW + 60 + SILENCE_TIME
+    broker.say(watcher, KeepAlive(), NOW + 90)
+    assert watcher.deadline == NOW + 90 + SILENCE_TIME
+
+
+def test_memory_of_a_flood_is_bounded_and_given_back(broker: Broker) -> None:
+    watches = [f"{number:0{MAX_UID_BYTES - 1}}" for number in range(MAX_WATCHED)]
+    broker.watcher(*watches)
+    watcher = broker.greeted()
+    broker.register()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(3):
+            for uid in watches:
+                broker.say(watcher, Watch(uid + "x"))
+        flooded, _ = tracemalloc.get_traced_memory()
+        broker.registry.disconnected(watcher)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert flooded - before < 160 * 1024
+    assert after - before < 32 * 1024  # the table of a dict that has grown
+
+
+async def test_watcher_hears_it_at_once_and_lives_by_keepalives(autojump_clock: MockClock) -> None:
+    async with (
+        open_memory_broker() as broker,
+        broker.connect() as watcher,
+        broker.connect() as first,
+    ):
+        await first.register("alice")
+        await watcher.greet()
+        await watcher.send(Watch("alice"))
+        for _ in range(10):
+            await trio.sleep(KEEPALIVE_TIME)
+            await watcher.send(KeepAlive())
+            await first.send(KeepAlive())
+        again = broker.connect()
+        started_at = trio.current_time()
+        await again.register("alice")
+        assert await watcher.receive(RegisteredAgain) == AGAIN
+        assert trio.current_time() == started_at
+        assert await watcher.wait_closed() == []
+        assert trio.current_time() == started_at + SILENCE_TIME
+
+
+async def test_watcher_that_does_not_read_holds_nobody_up_for_long(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_memory_broker() as broker, broker.connect() as receiver:
+        watcher = broker.connect(lockstep=True)
+        await watcher.greet()
+        await watcher.send(Watch("alice"))
+        with trio.fail_after(READING_TIME + 0.1):
+            await receiver.register("alice")
+        await until(lambda: broker.served == 1)
+        assert broker.uids == {"alice"}
