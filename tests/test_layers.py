@@ -21,6 +21,7 @@ LAYERS = [
         "trio_p2p._kept_links",
         "trio_p2p._pathfinder",
         "trio_p2p._registration",
+        "trio_p2p._watching",
     ],
     ["trio_p2p._ipv6_presence"],
     [
