@@ -205,9 +205,11 @@ class Pathfinder:
 
     async def _wait_moved(self) -> None:
         kinds: list[PathKind | None] = []
-        while kinds != [PathKind.RELAY, PathKind.DIRECT]:
+        while True:
             path = self._carrier.path
             kinds = [*kinds[-1:], None if path is None else path.kind]
+            if kinds == [PathKind.RELAY, PathKind.DIRECT]:
+                return
             await self._carrier.path_changed.park()
 
     async def _watch_receiver(self) -> None:
