@@ -121,6 +121,7 @@ def assert_nothing_left(broker: Broker) -> None:
     assert broker.registry.uids == frozenset()
     assert broker.registry.pending_introductions == 0
     assert broker.registry.circuits == 0
+    assert broker.registry.watches == 0
     assert broker._links == {}
 
 
