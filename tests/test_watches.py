@@ -5,17 +5,19 @@ import logging
 import tracemalloc
 from functools import partial
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PSender, P2PStream, open_p2p_listener, open_p2p_sender
 from trio_p2p._broker.connection import Connection, Outgoing, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
 from trio_p2p._broker.server import READING_TIME
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._identity import Identity
+from trio_p2p._introduction import PeerConnection
 from trio_p2p._net import broker_connection
 from trio_p2p._net.broker_connection import KEEPALIVE_TIME
 from trio_p2p._watching import Watcher
@@ -346,6 +348,31 @@ async def test_path_over_which_something_comes_is_kept() -> None:
         await trio.sleep(0.2)
         assert opened.path is path
         nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial_later(*arguments: Any) -> PeerConnection:
+        await may_dial.wait()
+        return await dial(*arguments)
+
+    may_dial, dial = trio.Event(), P2PSender._dial
+    may_dial.set()
+    monkeypatch.setattr(P2PSender, "_dial", dial_later)
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair("direct")
+        await wait_watches(peers.broker, 1)
+        path, carrier = opened.path, opened._carrier
+        may_dial = trio.Event()
+        end_registration(peers.broker)
+        await until(lambda: carrier.is_doubted)
+        await accepted.send_all(b"late")
+        assert await opened.receive_some() == b"late"
+        assert not carrier.is_doubted
+        may_dial.set()
+        with trio.fail_after(2.0):
+            assert await opened.wait_path_changed(path) is not None
 
 
 async def test_watch_begins_anew_when_the_broker_was_away() -> None:

@@ -38,6 +38,9 @@ PAUSE_GROWTH = 2.0
 # itself. It is idle, and brokers end idle circuits after a minute.
 RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+# What the peer sent before it moved may come after the news of that, and lift the doubt. So there
+# is a second one when all that was under way has come.
+UNDER_WAY_TIME = 0.75
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when somebody came through
 
 Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
@@ -78,7 +81,7 @@ class Pathfinder:
         self._dials = dials
         self._on_attempt = on_attempt
         self._watch = watch
-        self._resting_urgently = trio.lowlevel.ParkingLot()
+        self._registered_again = trio.lowlevel.ParkingLot()
         self._failures: dict[PathKind, P2PError] = {}
         self._news = trio.Event()
         self._has_found = False
@@ -216,11 +219,18 @@ class Pathfinder:
         """Doubt the path whenever the peer has registered again: it may have moved."""
         while self._carrier.path is None:
             await self._carrier.path_changed.park()
-        await self._watch(self._look_again)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, self._look_again)
+            while True:
+                await self._registered_again.park()
+                path = self._carrier.path
+                await trio.sleep(UNDER_WAY_TIME)
+                if self._carrier.path is path:
+                    self._carrier.doubt()
 
     def _look_again(self) -> None:
         self._carrier.doubt()
-        self._resting_urgently.unpark_all()
+        self._registered_again.unpark_all()
 
     async def _cancel_when_unwanted(self, kind: PathKind, scope: trio.CancelScope) -> None:
         while self._is_wanted(kind):
@@ -237,7 +247,7 @@ class Pathfinder:
             pause = min(seconds, MAX_URGENT_PAUSE) if is_urgent else seconds
             with trio.move_on_after(pause * _JITTER.uniform(0.5, 1.5)):
                 if is_urgent:
-                    await self._resting_urgently.park()
+                    await self._registered_again.park()
                 while self._is_carried:
                     await self._carrier.path_changed.park()
             nursery.cancel_scope.cancel(reason="rested enough")
