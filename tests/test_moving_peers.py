@@ -28,7 +28,7 @@ from .loopback import echo, until
 PATIENCE = 30.0  # seconds until something that hangs fails its test
 LIMIT = 2.0  # seconds from when the new address can be used
 AWAY_TIME = 0.5  # without any network
-SETTLING_TIME = 0.2  # until the sender watches the receiver
+SETTLING_TIME = 0.3  # until the sender watches the receiver
 
 _HOME = IPv4Interface("10.77.0.2/24")
 _GATEWAY = _HOME.ip - 1

@@ -20,6 +20,7 @@ from trio_p2p._identity import Identity
 from trio_p2p._introduction import PeerConnection
 from trio_p2p._net import broker_connection
 from trio_p2p._net.broker_connection import KEEPALIVE_TIME
+from trio_p2p._pathfinder import WATCHING_DELAY
 from trio_p2p._watching import Watcher
 from trio_p2p._wire.messages import (
     MAX_UID_BYTES,
@@ -318,7 +319,7 @@ async def test_raw_stream_watches_nobody() -> None:
         await sender.open_stream("receiver", raw=True),
         await listener.accept(),
     ):
-        await trio.sleep(0.1)
+        await trio.sleep(2 * WATCHING_DELAY)
         assert broker.broker.registry.watches == 0
 
 

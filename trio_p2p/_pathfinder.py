@@ -38,6 +38,9 @@ PAUSE_GROWTH = 2.0
 # itself. It is idle, and brokers end idle circuits after a minute.
 RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+# From the first path until the peer is watched: what is sent first is not to wait for that, and a
+# stream that is over by then need not pay for it.
+WATCHING_DELAY = 0.1
 # What the peer sent before it moved may come after the news of that, and lift the doubt. So there
 # is a second one when all that was under way has come.
 UNDER_WAY_TIME = 0.75
@@ -219,6 +222,7 @@ class Pathfinder:
         """Doubt the path whenever the peer has registered again: it may have moved."""
         while self._carrier.path is None:
             await self._carrier.path_changed.park()
+        await trio.sleep(WATCHING_DELAY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, self._look_again)
             while True:
