@@ -51,6 +51,12 @@ MUCH = random.Random("much").randbytes(3_000_000)
 DATA = MUCH[:50_000]
 
 
+@pytest.fixture(autouse=True)
+def watch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let senders watch their receivers in these tests, short as their streams are."""
+    monkeypatch.setattr("trio_p2p._pathfinder.WATCHING_DELAY", 0.0)
+
+
 @attrs.define(eq=False)
 class Canceller(trio.abc.Instrument):
     """Cancels a function when it, or a task that it started, is about to take the k-th step."""
@@ -121,6 +127,7 @@ def assert_nothing_left(broker: Broker) -> None:
     assert broker.registry.uids == frozenset()
     assert broker.registry.pending_introductions == 0
     assert broker.registry.circuits == 0
+    assert broker.registry.watches == 0
     assert broker._links == {}
 
 

@@ -52,6 +52,7 @@ from trio_p2p._race import Race, connect_introduced
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
+    MAX_WATCHED,
     NONCE_BYTES,
     Acknowledge,
     ConnectionRequest,
@@ -66,10 +67,12 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    RegisteredAgain,
     Relayed,
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Watch,
 )
 from trio_p2p._wire.offer import NO_OFFER
 
@@ -203,6 +206,16 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a UID of nothing": frame_of(msgpack.packb({"type": "register", "uid": ""})),
     "a UID of bytes": frame_of(msgpack.packb({"type": "register", "uid": b"alice"})),
     "a long UID": frame_of(msgpack.packb({"type": "register", "uid": "x" * 129})),
+    "a watch of nothing": encode(Hello()) + frame_of(msgpack.packb({"type": "watch", "uid": ""})),
+    "a watch of many": encode(Hello())
+    + frame_of(msgpack.packb({"type": "watch", "uid": ["honest"] * 64})),
+    "a watch first": encode(Watch("honest")),
+    "a receiver that watches": lambda challenge: encode_all(
+        registration("x", challenge), Watch("honest")
+    ),
+    "a watcher that registers": lambda challenge: encode_all(
+        Watch("honest"), registration("x", challenge)
+    ),
     "no certificate": encode_all(Hello(), Register("x", b"certificate", bytes(64))),
     "a certificate for anything": encode_all(Hello(), UNPROVEN),
     "no hello": encode(UNPROVEN),
@@ -241,6 +254,7 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "nothing punched": encode_all(Hello(), HolePunched(bytes(16))),
     "nothing to relay": encode_all(Hello(), JoinRelay(bytes(16))),
     "a broker's messages: registered": encode_all(Hello(), Registered(THERE)),
+    "a broker's messages: registered again": encode_all(Hello(), RegisteredAgain("honest")),
     "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16), 4)),
     "a broker's messages: sender": encode_all(
         Hello(), SenderEndpoint(THERE, bytes(32), CERTIFICATE)
@@ -300,6 +314,28 @@ async def test_hostile_client_is_told_why(name: str) -> None:
         assert refused.reason
         assert refused.number is None
         assert broker.uids == {"honest"}
+
+
+@pytest.mark.parametrize("times", [1, 100])
+async def test_flood_of_watches_disturbs_nobody(times: int) -> None:
+    watches = encode_all(*(Watch(str(number)) for number in range(MAX_WATCHED)))
+
+    async def flood() -> None:
+        async with await connect_raw(broker.port) as client:
+            with suppress(trio.BrokenResourceError):  # it need not take everything
+                await client.stream.send_all(encode_all(Hello(), Watch("honest")) + times * watches)
+            messages = await client.wait_closed()
+        if times == 1:  # else a RST may come before the farewell
+            last = messages[-1]
+            assert isinstance(last, Refused)
+            assert last.code is RefusalCode.PROTOCOL_VIOLATION
+
+    async with open_broker() as broker, open_honest_pair(broker.address):
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(flood)
+        assert not broker.broker.registry.watches
 
 
 async def test_connections_that_break_disturb_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,6 +21,7 @@ LAYERS = [
         "trio_p2p._kept_links",
         "trio_p2p._pathfinder",
         "trio_p2p._registration",
+        "trio_p2p._watching",
     ],
     ["trio_p2p._ipv6_presence"],
     [
@@ -51,6 +52,7 @@ PURE = [
     "trio_p2p._broker.quota",
     "trio_p2p._broker.refusals",
     "trio_p2p._broker.registry",
+    "trio_p2p._broker.watches",
     "trio_p2p._commands.diagnosis",
     "trio_p2p._credentials",
     "trio_p2p._endpoint",

@@ -5,6 +5,7 @@ another address, another router, another NAT. The clock runs from when the new o
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from ipaddress import IPv4Interface
 
 import attrs
@@ -13,13 +14,13 @@ import trio
 
 from trio_p2p import (
     P2PStream,
+    StreamPath,
     open_p2p_listener,
     open_p2p_stream,
     serve_broker,
     serve_p2p,
 )
 from trio_p2p._lab.networks import LinkEnd, connect
-from trio_p2p._stream.leg import BUSY_SILENCE_TIME
 
 from .lab import KernelNetwork, Nat, Network, Site, run, running
 from .loopback import echo, until
@@ -27,6 +28,7 @@ from .loopback import echo, until
 PATIENCE = 30.0  # seconds until something that hangs fails its test
 LIMIT = 2.0  # seconds from when the new address can be used
 AWAY_TIME = 0.5  # without any network
+SETTLING_TIME = 0.3  # until the sender watches the receiver
 
 _HOME = IPv4Interface("10.77.0.2/24")
 _GATEWAY = _HOME.ip - 1
@@ -66,22 +68,32 @@ class Traveller:
         return self.arrive()
 
 
-@attrs.frozen(eq=False)
 class Lab:
     """A broker, and two peers that travel."""
 
-    broker: tuple[str, int]
-    receiver: Traveller
-    sender: Traveller
+    def __init__(self, network: Network, stack: ExitStack) -> None:
+        self._host = network.add_host()
+        self.receiver, self.sender = (Traveller.add_to(network) for _ in range(2))
+        self._stack = stack
+        self._broker = ExitStack()
+        self._port = 0
+        self.restart_broker()
+
+    @property
+    def broker(self) -> tuple[str, int]:
+        return str(self._host.host_address), self._port
+
+    def restart_broker(self) -> None:
+        self._broker.close()
+        self._broker = self._stack.enter_context(ExitStack())
+        listeners = self._broker.enter_context(running(self._host.host, serve_broker, self._port))
+        self._port = listeners[0].socket.getsockname()[1]
 
 
 @pytest.fixture
 def lab(kernel_network: KernelNetwork) -> Iterator[Lab]:
-    host = kernel_network.add_host()
-    peers = [Traveller.add_to(kernel_network) for _ in range(2)]
-    with running(host.host, serve_broker, 0) as listeners:
-        port = listeners[0].socket.getsockname()[1]
-        yield Lab((str(host.host_address), port), *peers)
+    with ExitStack() as stack:
+        yield Lab(kernel_network, stack)
 
 
 def test_receiver_is_registered_again(lab: Lab) -> None:
@@ -100,28 +112,65 @@ async def ask(stream: P2PStream) -> None:
     assert await stream.receive_some() == b"?"
 
 
-@pytest.mark.parametrize(
-    ("mover", "path", "limit"),
-    [
-        ("sender", "direct", LIMIT),
-        ("sender", "relay", LIMIT),
-        ("sender", "any", LIMIT),
-        # The sender notices by the silence only.
-        ("receiver", "any", BUSY_SILENCE_TIME + LIMIT),
-    ],
-)
-def test_stream_goes_on(lab: Lab, mover: str, path: str, limit: float) -> None:
+async def wait_for_another_path(stream: P2PStream, before: StreamPath | None) -> None:
+    path = before
+    while path in (before, None):
+        path = await stream.wait_path_changed(path)
+
+
+@pytest.mark.parametrize("is_idle", [False, True], ids=["busy", "idle"])
+@pytest.mark.parametrize("path", ["direct", "relay", "any"])
+@pytest.mark.parametrize("mover", ["sender", "receiver"])
+def test_stream_goes_on(lab: Lab, mover: str, path: str, is_idle: bool) -> None:
     async def send() -> float:
         with trio.fail_after(PATIENCE):
             async with open_p2p_stream("receiver", lab.broker, path=path) as stream:
                 await ask(stream)
+                await trio.sleep(SETTLING_TIME)
                 before = stream.path
-                await trio.sleep(0.2)
                 traveller: Traveller = getattr(lab, mover)
                 arrived_at = await traveller.move()
+                if is_idle:
+                    await wait_for_another_path(stream, before)
+                else:
+                    await ask(stream)
+                    assert stream.path != before
+                seconds = trio.current_time() - arrived_at
                 await ask(stream)
-                assert stream.path != before
-                return trio.current_time() - arrived_at
+                return seconds
 
     with running(lab.receiver.site.host, serve_p2p, echo, "receiver", lab.broker):
-        assert run(lab.sender.site.host, send) < limit
+        assert run(lab.sender.site.host, send) < LIMIT
+
+
+@pytest.mark.parametrize("movers", [("sender", "receiver"), ("receiver", "sender")])
+def test_stream_goes_on_whoever_moves_next(lab: Lab, movers: tuple[str, ...]) -> None:
+    async def send() -> None:
+        with trio.fail_after(PATIENCE):
+            async with open_p2p_stream("receiver", lab.broker) as stream:
+                await ask(stream)
+                for mover in movers:
+                    await trio.sleep(SETTLING_TIME)
+                    traveller: Traveller = getattr(lab, mover)
+                    await traveller.move()
+                    with trio.fail_after(LIMIT):
+                        await ask(stream)
+
+    with running(lab.receiver.site.host, serve_p2p, echo, "receiver", lab.broker):
+        run(lab.sender.site.host, send)
+
+
+def test_receiver_that_registers_again_where_it_was_disturbs_no_stream(lab: Lab) -> None:
+    async def send() -> None:
+        with trio.fail_after(PATIENCE):
+            async with open_p2p_stream("receiver", lab.broker, path="direct") as stream:
+                await ask(stream)
+                await trio.sleep(SETTLING_TIME)
+                lab.restart_broker()
+                for _ in range(100):
+                    with trio.fail_after(LIMIT):
+                        await ask(stream)
+                    await trio.sleep(0.01)
+
+    with running(lab.receiver.site.host, serve_p2p, echo, "receiver", lab.broker):
+        run(lab.sender.site.host, send)

@@ -65,12 +65,14 @@ from trio_p2p._wire.messages import (
     Refused,
     Register,
     Registered,
+    RegisteredAgain,
     RegisterIPv6,
     Relayed,
     RelayRequest,
     SenderEndpoint,
     StreamKind,
     Update,
+    Watch,
 )
 from trio_p2p._wire.offer import (
     NO_OFFER,
@@ -202,6 +204,8 @@ ALLOWED = {
     (State.PROBED, CallBack),
     (State.SENDER, IntroductionRequest),
     (State.SENDER, KeepAlive),
+    (State.READY, Watch),
+    (State.SENDER, Watch),
 }
 EXAMPLES: list[Message] = [
     Hello(),
@@ -222,6 +226,8 @@ EXAMPLES: list[Message] = [
     SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
     HolePunched(bytes(ID_BYTES)),
     ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES), ALICE.certificate),
+    Watch("alice"),
+    RegisteredAgain("alice"),
     RelayRequest(bytes(ID_BYTES), SENDER.certificate),
     JoinRelay(bytes(ID_BYTES)),
     Relayed(bytes(ID_BYTES)),
@@ -1298,6 +1304,15 @@ class AnyClients(RuleBasedStateMachine):
     def update(self, index: int, offer: Offer) -> None:
         self.say(self.any_connection(index), Update(offer))
 
+    @has_connections
+    @rule(index=indices, uid=uids)
+    def watch(self, index: int, uid: str) -> None:
+        self.say(self.any_connection(index), Watch(uid))
+
+    @invariant()
+    def only_senders_watch(self) -> None:
+        assert all(each.state is State.SENDER for each in self.registry._watches._watched)
+
     @rule(port=st.integers(0, 3))
     def probe(self, port: int) -> None:
         connection = self.broker.connect(f"203.0.113.{port}")
@@ -1382,6 +1397,7 @@ class AnyClients(RuleBasedStateMachine):
         assert self.registry.pending_introductions == 0
         assert self.registry.circuits == 0
         assert self.registry.calls == 0
+        assert self.registry.watches == 0
 
 
 AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -14,6 +14,7 @@ from trio_p2p import (
     IntroductionError,
     LocalProtocolError,
     NotAdmittedError,
+    P2PSender,
     P2PStream,
     PathKind,
     PathLostError,
@@ -23,8 +24,9 @@ from trio_p2p import (
     open_p2p_sender,
     open_p2p_stream,
 )
+from trio_p2p._introduction import PeerConnection
 
-from .loopback import open_broker
+from .loopback import open_broker, until
 from .streams import Content, Peers, exchange_content, open_peers, reset
 
 CLOGGED_AFTER = 0.05  # seconds without room
@@ -232,6 +234,30 @@ async def test_relayed_stream_moves_to_a_direct_path_by_itself() -> None:
         for stream in (opened, accepted):
             while stream.path is None or stream.path.kind is not PathKind.DIRECT:
                 await stream.wait_path_changed(stream.path)
+        await opened.send_all(b"here")
+        assert await accepted.receive_some() == b"here"
+
+
+async def test_relayed_path_is_in_reserve_after_the_move_to_a_direct_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def dial_later(*arguments: Any) -> PeerConnection:
+        await may_be_direct.wait()
+        return await dial(*arguments)
+
+    may_be_direct, dial = trio.Event(), P2PSender._dial
+    monkeypatch.setattr(P2PSender, "_dial", dial_later)
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair()
+        may_be_direct.set()
+        await opened.wait_path_changed(opened.path)
+        direct = opened.path
+        await until(lambda: peers.listener.statistics().introductions == 3)
+        await until(lambda: peers.broker.broker.registry.circuits == 1)
+        assert opened.path is direct
+        assert direct is not None
+        may_be_direct = trio.Event()
+        reset(direct)
         await opened.send_all(b"here")
         assert await accepted.receive_some() == b"here"
 

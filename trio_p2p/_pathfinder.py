@@ -38,9 +38,16 @@ PAUSE_GROWTH = 2.0
 # itself. It is idle, and brokers end idle circuits after a minute.
 RESERVE_TIME = 50.0
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+# From the first path until the peer is watched: what is sent first is not to wait for that, and a
+# stream that is over by then need not pay for it.
+WATCHING_DELAY = 0.1
+# What the peer sent before it moved may come after the news of that, and lift the doubt. So there
+# is a second one when all that was under way has come.
+UNDER_WAY_TIME = 0.75
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when somebody came through
 
 Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
+Watch: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 
 logger = logging.getLogger("trio_p2p.sender")
 _JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
@@ -55,6 +62,7 @@ class Pathfinder:
         expected: who the peer has to be; whoever proves to be it first if None.
         dials: how to come by a connection, for each kind of path that is wanted.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
+        watch: calls a function whenever the peer has registered again.
 
     Attributes:
         peer_id: who the peer is, once it is known.
@@ -67,12 +75,16 @@ class Pathfinder:
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
         on_attempt: OnAttempt | None,
+        *,
+        watch: Watch,
     ) -> None:
         self.peer_id = expected
         self._carrier = carrier
         self._identity = identity
         self._dials = dials
         self._on_attempt = on_attempt
+        self._watch = watch
+        self._registered_again = trio.lowlevel.ParkingLot()
         self._failures: dict[PathKind, P2PError] = {}
         self._news = trio.Event()
         self._has_found = False
@@ -85,6 +97,7 @@ class Pathfinder:
                     nursery.start_soon(self._keep_finding, kind, dial)
                 if len(self._dials) > 1:
                     nursery.start_soon(self._keep_reserve, self._dials[PathKind.RELAY])
+                nursery.start_soon(self._watch_receiver)
                 await self._carrier.run()
                 nursery.cancel_scope.cancel(reason="the session is over")
         finally:
@@ -187,9 +200,10 @@ class Pathfinder:
             try:
                 path.send_last_flight()
                 with trio.move_on_after(RESERVE_TIME):
-                    while self._carrier.path is not None:
+                    while self._is_carried:
                         await self._carrier.path_changed.park()
-                if self._is_wanted(PathKind.RELAY) and current_network() == network:
+                is_of_use = self._carrier.path is None and current_network() == network
+                if is_of_use and self._is_wanted(PathKind.RELAY):
                     is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
             finally:
                 if not is_attached:
@@ -197,10 +211,30 @@ class Pathfinder:
 
     async def _wait_moved(self) -> None:
         kinds: list[PathKind | None] = []
-        while kinds != [PathKind.RELAY, PathKind.DIRECT]:
+        while True:
             path = self._carrier.path
             kinds = [*kinds[-1:], None if path is None else path.kind]
+            if kinds == [PathKind.RELAY, PathKind.DIRECT]:
+                return
             await self._carrier.path_changed.park()
+
+    async def _watch_receiver(self) -> None:
+        """Doubt the path whenever the peer has registered again: it may have moved."""
+        while self._carrier.path is None:
+            await self._carrier.path_changed.park()
+        await trio.sleep(WATCHING_DELAY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, self._look_again)
+            while True:
+                await self._registered_again.park()
+                path = self._carrier.path
+                await trio.sleep(UNDER_WAY_TIME)
+                if self._carrier.path is path:
+                    self._carrier.doubt()
+
+    def _look_again(self) -> None:
+        self._carrier.doubt()
+        self._registered_again.unpark_all()
 
     async def _cancel_when_unwanted(self, kind: PathKind, scope: trio.CancelScope) -> None:
         while self._is_wanted(kind):
@@ -208,18 +242,18 @@ class Pathfinder:
         scope.cancel(reason="a path as good has been found")
 
     async def _rest(self, seconds: float, network: Network) -> None:
-        """Wait so long; less if the stream has no path, or we are in another network."""
+        """Wait so long; less if no path carries the stream, or either side may have moved."""
         if not seconds:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cancel_when_network_changes, nursery.cancel_scope, network)
-            has_path = self._carrier.path is not None
-            if has_path:
-                with trio.move_on_after(seconds * _JITTER.uniform(0.5, 1.5)):
-                    while self._carrier.path is not None:
-                        await self._carrier.path_changed.park()
-            else:
-                await trio.sleep(min(seconds, MAX_URGENT_PAUSE) * _JITTER.uniform(0.5, 1.5))
+            is_urgent = not self._is_carried
+            pause = min(seconds, MAX_URGENT_PAUSE) if is_urgent else seconds
+            with trio.move_on_after(pause * _JITTER.uniform(0.5, 1.5)):
+                if is_urgent:
+                    await self._registered_again.park()
+                while self._is_carried:
+                    await self._carrier.path_changed.park()
             nursery.cancel_scope.cancel(reason="rested enough")
 
     def _tell(self) -> None:
@@ -242,6 +276,11 @@ class Pathfinder:
         failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
         return failure
 
+    @property
+    def _is_carried(self) -> bool:
+        """Whether there is a path that nobody doubts."""
+        return self._carrier.path is not None and not self._carrier.is_doubted
+
     def _is_wanted(self, kind: PathKind) -> bool:
         """Whether a path of a kind would be better than what there is."""
         session, path = self._carrier.session, self._carrier.path
@@ -249,7 +288,9 @@ class Pathfinder:
             return False
         if kind is PathKind.RELAY and isinstance(self._carrier.loss, RelayError):
             return False  # what the relay has cut for a reason is not for asking it again
-        return path is None or (path.kind is PathKind.RELAY and kind is PathKind.DIRECT)
+        if path is None or self._carrier.is_doubted:
+            return True
+        return path.kind is PathKind.RELAY and kind is PathKind.DIRECT
 
 
 def _explained(error: OSError) -> P2PError:

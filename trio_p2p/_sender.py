@@ -39,6 +39,7 @@ from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
 from ._stream.stream_path import PathKind
 from ._surroundings import Surroundings
+from ._watching import Watcher
 from ._wire.messages import StreamKind
 
 
@@ -97,6 +98,7 @@ class P2PSender:
         self._options = options
         self._nursery = nursery
         self._open_in_round = open_in_round
+        self._watcher = Watcher(options.broker, nursery)
         self._surroundings = {ip_version: Surroundings() for ip_version in IP_VERSIONS}
 
     @property
@@ -169,7 +171,14 @@ class P2PSender:
             trio.current_time(),
         )
         carrier = Carrier(session, options.grace, self._nursery)
-        pathfinder = Pathfinder(carrier, options.identity, expected, dials, on_attempt)
+        pathfinder = Pathfinder(
+            carrier,
+            options.identity,
+            expected,
+            dials,
+            on_attempt,
+            watch=partial(self._watcher.watch, uid),
+        )
         self._nursery.start_soon(pathfinder.run)
         try:
             peer_id = await pathfinder.wait_found()

@@ -34,6 +34,7 @@ from .._wire.messages import (
     RegisterIPv6,
     StreamKind,
     Update,
+    Watch,
 )
 from .connection import Connection, Outgoing, Probes, State, named
 from .introductions import Introductions
@@ -46,6 +47,7 @@ from .refusals import (
     check_introduction,
     refuse,
 )
+from .watches import Watches
 
 # Seconds.
 OPENING_TIME = 10.0  # from the connection until its first request: a patient client needs 3 RTT
@@ -78,6 +80,7 @@ class Registry:
         self._receivers: dict[str, Connection] = {}
         self._introductions = Introductions(token_bytes, round_trip, relay)
         self._prober = Prober(probes)
+        self._watches = Watches()
         self._capabilities = tuple(
             name for name in CAPABILITIES if name != Technique.RELAY or relay is not None
         )
@@ -101,6 +104,11 @@ class Registry:
     def calls(self) -> int:
         """How many clients are being called back now."""
         return self._prober.calls
+
+    @property
+    def watches(self) -> int:
+        """How many connections watch how many UIDs, all in all."""
+        return len(self._watches)
 
     def connected(self, endpoint: Endpoint, now: float) -> Connection:
         """A client has connected."""
@@ -178,6 +186,8 @@ class Registry:
             self._introductions.end(connection.introduction)
         elif connection.state is State.CALLED:
             self._prober.called_back()
+        elif connection.state is State.SENDER:
+            self._watches.end(connection)
         connection.state = State.CLOSED
         return outgoing
 
@@ -214,7 +224,8 @@ class Registry:
         connection.state = State.RECEIVER
         connection.deadline = now + SILENCE_TIME
         self._receivers[message.uid] = connection
-        return [*outgoing, (connection, Registered(connection.endpoint))]
+        outgoing.append((connection, Registered(connection.endpoint)))
+        return outgoing + self._watches.registered(connection)
 
     def _register_ipv6(self, connection: Connection, message: RegisterIPv6, now: float) -> Outgoing:
         check_identity_untrusted(message, connection.challenge)
@@ -255,9 +266,17 @@ class Registry:
         if message.technique == Technique.FAST:
             return self._introductions.introduce(sender, receiver, message, now)
         outgoing = self._introductions.begin(sender, receiver, message, now)
+        self._watches.end(sender)  # nothing else may come over it now
         sender.state = State.WAITING
         sender.deadline = now + INTRODUCTION_TIME
         return outgoing
+
+    def _watch(self, sender: Connection, message: Watch, now: float) -> Outgoing:
+        sender.challenge = b""
+        sender.state = State.SENDER
+        sender.deadline = now + SILENCE_TIME
+        self._watches.begin(sender, message.uid, self._receivers.get(message.uid))
+        return []
 
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
         introduction = self._introductions.pending(message.introduction)
@@ -303,6 +322,8 @@ class Registry:
         (State.RECEIVER, Kill): _kill,
         (State.READY, IntroductionRequest): _request,
         (State.SENDER, IntroductionRequest): _request,
+        (State.READY, Watch): _watch,
+        (State.SENDER, Watch): _watch,
         (State.READY, KeepAlive): _keep_alive,
         (State.SENDER, KeepAlive): _keep_alive,
         (State.READY, Acknowledge): _acknowledge,

@@ -41,13 +41,16 @@ class Carrier:
     Attributes:
         session: the session. Whoever changes it calls :meth:`push`.
         path: what carries it now, if anything does.
+        is_doubted: whether the path may lead nowhere any more, and nothing has come since.
         loss: why the last path was lost.
-        path_changed: where to park until there is another path or none, or the end.
+        path_changed: where to park until there is another path or none, a doubt more or less, or
+            the end.
     """
 
     def __init__(self, session: Session, grace: float, nursery: trio.Nursery) -> None:
         self.session = session
         self.path: StreamPath | None = None
+        self.is_doubted: bool = False
         self.loss: P2PError | None = None
         self.path_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self._readable = trio.lowlevel.ParkingLot()
@@ -105,10 +108,20 @@ class Carrier:
             self._leave_path()
         self._worker = PathWorker(connection, path, self.session, self)
         self.path, self._circuit = path, circuit
+        self.is_doubted = False
         self._nursery.start_soon(self._carry, self._worker)
         logger.info("a stream's path is %s", path)
         self.path_changed.unpark_all()
         return True
+
+    def doubt(self) -> None:
+        """Doubt the path, as the other side may have left it: until something comes over it.
+
+        It goes on carrying the session; whoever finds paths should look for another one.
+        """
+        if self._worker is not None:
+            self.is_doubted = True
+            self.path_changed.unpark_all()
 
     def push(self) -> None:
         """Send what the session has to say, as far as that needs no waiting; the rest later.
@@ -172,6 +185,9 @@ class Carrier:
         session = self.session
         if session.state is not State.GREETING:
             self._drop_former()
+        if self.is_doubted and worker is self._worker:
+            self.is_doubted = False
+            self.path_changed.unpark_all()
         if self._readable:
             self._readable.unpark_all()
             worker.expect_driver()
@@ -235,6 +251,7 @@ class Carrier:
         if self._worker is not None:
             self._worker.close()
             self._worker = self.path = None
+            self.is_doubted = False
 
     async def _carry(self, worker: PathWorker) -> None:
         try:

@@ -28,6 +28,7 @@ MAX_CERTIFICATE_BYTES = 1024
 MAX_REASON_BYTES = 512
 MAX_ROUND_TRIP = 60_000_000  # microseconds
 MAX_COUNT = 2**63 - 1
+MAX_WATCHED = 256  # UIDs that one connection may watch at a time
 MAX_PROBES = 4  # two more addresses, each in both families
 
 

@@ -21,6 +21,7 @@ from .fields import (
     MAX_PROBES as MAX_PROBES,
     MAX_ROUND_TRIP as MAX_ROUND_TRIP,
     MAX_UID_BYTES as MAX_UID_BYTES,
+    MAX_WATCHED as MAX_WATCHED,
     NONCE_BYTES as NONCE_BYTES,
     SIGNATURE_BYTES as SIGNATURE_BYTES,
     RefusalCode as RefusalCode,
@@ -207,6 +208,24 @@ class ReceiverEndpoint:
 
 
 @attrs.frozen
+class Watch:
+    """The sender wants to be told, once, when the receiver of this UID has registered again."""
+
+    type: ClassVar = "watch"
+    step: ClassVar = "watching"
+    uid: str = field(check_uid)
+
+
+@attrs.frozen
+class RegisteredAgain:
+    """The receiver of this UID has registered again, perhaps from somewhere else."""
+
+    type: ClassVar = "registered_again"
+    step: ClassVar = "watching"
+    uid: str = field(check_uid)
+
+
+@attrs.frozen
 class RelayRequest:
     """Somebody asks to be relayed to the receiver, who then joins on a connection of its own."""
 
@@ -270,6 +289,8 @@ Message: TypeAlias = (
     | SenderEndpoint
     | HolePunched
     | ReceiverEndpoint
+    | Watch
+    | RegisteredAgain
     | RelayRequest
     | JoinRelay
     | Relayed
