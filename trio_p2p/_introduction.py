@@ -28,6 +28,7 @@ class Introduction:
         role: which of the two this peer is.
         peer: what is known of the other peer.
         ladder: how to connect to it.
+        needs_classic: whether the peers, who both know it, leave this to the classic technique.
         forbidden: where it wants us to connect to, and must not.
         nonce: known to both, and to the broker.
         certificate: the other peer's, as the broker says.
@@ -40,6 +41,7 @@ class Introduction:
     role: Role
     peer: Side
     ladder: Ladder
+    needs_classic: bool
     forbidden: tuple[Candidate, ...]
     nonce: bytes = attrs.field(repr=False)
     certificate: bytes = attrs.field(repr=False)
@@ -72,11 +74,15 @@ class Introduction:
         peer = Side(message.endpoint, attrs.evolve(message.offer, candidates=vetted))
         # The broker's is the sum of both ways to it, and it has told us both at the same time.
         round_trip = message.round_trip / 1_000_000
+        ladder = ladder_for(role, own, peer)
+        sender = own if role is Role.SENDER else peer
+        # What one side would try meanwhile moves the counters that the other one relies on.
         return cls(
             technique,
             role,
             peer,
-            ladder_for(role, own, peer),
+            ladder,
+            technique is Technique.FAST and ladder.needs_order and sender.nat.is_known,
             forbidden_untrusted(offered, message.endpoint, broker),
             message.nonce,
             message.certificate,

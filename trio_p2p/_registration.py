@@ -312,14 +312,18 @@ class Registration:
         self._nonces[introduction.nonce] = None
         if len(self._nonces) > MAX_NONCES:
             del self._nonces[next(iter(self._nonces))]
-        connect = partial(
-            connect_introduced,
-            base,
-            introduction,
-            guard_hops=guard_hops,
-            on_attempt=self._note_attempt,
-            on_punched=on_punched,
-        )
+
+        async def connect() -> PeerConnection:
+            if introduction.needs_classic:
+                await trio.sleep_forever()  # but what the sender began before is over
+            return await connect_introduced(
+                base,
+                introduction,
+                guard_hops=guard_hops,
+                on_attempt=self._note_attempt,
+                on_punched=on_punched,
+            )
+
         ip_version = introduction.peer.endpoint.address.version
         return await self._errands.connect(introduction.errand, ip_version, connect)
 

@@ -16,7 +16,7 @@ from ._introduction import OnAttempt, PeerConnection
 from ._nat.ladder import reflexive_route
 from ._nat.plan import RETRANSMISSION_TIME
 from ._race import connect_introduced
-from ._surroundings import UNKNOWN, Surroundings
+from ._surroundings import Surroundings
 from ._wire.messages import StreamKind
 from ._wire.offer import Opening
 
@@ -181,8 +181,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
     if ladder.is_hopeless:
         give_up(Outcome.RULED_OUT)
         return None
-    is_known = surroundings.nat != UNKNOWN
-    if ladder.needs_order and round_.technique is Technique.FAST and is_known:
+    if introduction.needs_classic:
         give_up(Outcome.NOT_TRIED)
         return None
     logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in ladder.dials))
@@ -191,7 +190,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         seconds += RETRANSMISSION_TIME  # where a SYN that comes too early has to come again
     if ladder.birthday is not None:
         seconds = max(seconds, BIRTHDAY_TIME)
-    elif introduction.peer.nat.is_symmetric and not is_known:
+    elif introduction.peer.nat.is_symmetric and not surroundings.nat.is_known:
         seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
     with trio.move_on_after(seconds):
         return await connect_introduced(

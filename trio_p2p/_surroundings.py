@@ -16,8 +16,6 @@ from ._wire.offer import Nat
 
 logger = logging.getLogger("trio_p2p.nat")
 
-UNKNOWN = Nat()
-
 
 class Surroundings:
     """The NATs between this host and the internet, as far as somebody has looked.
@@ -27,7 +25,7 @@ class Surroundings:
     """
 
     def __init__(self) -> None:
-        self.nat: Nat = UNKNOWN
+        self.nat = Nat()
         self._network = current_network()
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None

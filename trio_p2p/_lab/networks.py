@@ -125,12 +125,14 @@ _ADMITTED: dict[NatKind | SymmetricKind, str] = {
     NatKind.ENDPOINT_INDEPENDENT_FILTERING: "meta l4proto tcp",
 }
 
-_PORTS = ", ".join(f"{index} : {40_000 + index}" for index in range(1_024))
+# So many that no port comes again as long as a connection from it may be remembered (2 minutes).
+_POOL = 8_192
+_PORTS = ", ".join(f"{index} : {40_000 + index}" for index in range(_POOL))
 _TRANSLATIONS: dict[NatKind | SymmetricKind, str] = {
     SymmetricKind.RANDOM: "masquerade fully-random",
     # Numbers without a map are taken for ports in the wrong byte order.
     SymmetricKind.SEQUENTIAL: (
-        f"meta l4proto tcp masquerade to : numgen inc mod 1024 map {{ {_PORTS} }}"
+        f"meta l4proto tcp masquerade to : numgen inc mod {_POOL} map {{ {_PORTS} }}"
     ),
 }
 

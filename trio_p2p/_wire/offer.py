@@ -83,6 +83,11 @@ class Nat:
     step: int = 0
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything is known."""
+        return self != Nat()
+
+    @property
     def is_symmetric(self) -> bool:
         """Whether the port depends on whom it leads to, so that the broker sees another one."""
         return self.mapping not in (None, Behaviour.ENDPOINT_INDEPENDENT)
