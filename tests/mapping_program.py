@@ -5,6 +5,7 @@ threads use the network, which in the tests' own process may sit in any namespac
 """
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +57,8 @@ async def main(command: str, *arguments: Any) -> None:
 
 
 if __name__ == "__main__":
+    # What a shell runs in the background begins with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     mapping_timers.MIN_RENEWAL_PAUSE = 0.2  # for short lifetimes
     mapping_timers.MAX_RECOVERY_DELAY = 0.2
     trio.run(main, *json.loads(sys.argv[1]))

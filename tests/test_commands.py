@@ -743,7 +743,11 @@ def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     report = read_report(file)
     assert report["peer_id"] == peer_id()
     paths = [change["path"] for change in report["path_changes"]]
-    assert paths in (["relay", "direct", None], ["direct", None])
+    assert paths in (
+        ["direct", None],
+        ["relay", "direct", None],
+        ["relay", "direct", "relay", None],  # in reserve, until the broker has noticed
+    )
 
 
 def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_path: Path) -> None:

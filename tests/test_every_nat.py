@@ -45,6 +45,9 @@ GREETING = b"hello from behind a NAT"
 # look at their NATs, and may have to guess, one of each sort.
 IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))
 RUNS = 5 if IS_SOAK else 1
+# Of which one has to do with a single introduction: other tests run beside this one, and a round
+# does not wait for a machine that is busy.
+TRIES = 1 if IS_SOAK else 3
 BIRTHDAYS = 100 if IS_SOAK else 4
 TYPICAL = {
     "public",
@@ -145,10 +148,16 @@ def connect_to_each_receiver(lab: Lab, sender: str) -> None:
         if is_hopeless(sender, receiver):
             assert lab.connect(sender, receiver, "any") is PathKind.RELAY
             continue
-        before = listener.statistics().introductions
-        assert lab.connect(sender, receiver, "direct") is PathKind.DIRECT
-        if not SYMMETRIC & {sender, receiver}:
-            assert listener.statistics().introductions == before + 1, f"from {sender}"
+        if SYMMETRIC & {sender, receiver}:
+            assert lab.connect(sender, receiver, "direct") is PathKind.DIRECT
+            continue
+
+        def is_first_plan_enough(receiver: str, listener: P2PListener[P2PStream]) -> bool:
+            before = listener.statistics().introductions
+            assert lab.connect(sender, receiver, "direct") is PathKind.DIRECT
+            return listener.statistics().introductions == before + 1
+
+        assert any(is_first_plan_enough(receiver, listener) for _ in range(TRIES)), receiver
 
 
 @pytest.mark.parametrize(

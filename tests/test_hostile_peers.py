@@ -41,7 +41,7 @@ from trio_p2p import (
 from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
 from trio_p2p._endpoint import Endpoint, endpoint_of
 from trio_p2p._errands import Nomination
-from trio_p2p._introduction import Introduction
+from trio_p2p._introduction import Introduction, PeerConnection
 from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
 from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
 from trio_p2p._nat.ladder import Dial, Ladder, Side
@@ -958,11 +958,13 @@ async def test_deadline_that_passes_when_the_peer_has_been_told_of_its_nominatio
         await trio.open_tcp_stream(HOST, base.port) as client,
     ):
         await client.send_all(sender.peers)
+        connections: list[PeerConnection] = []
         with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-            connection = await connect_introduced(
-                base, introduction, guard_hops=5, on_attempt=pass_deadline
+            connections.append(
+                await connect_introduced(base, introduction, guard_hops=5, on_attempt=pass_deadline)
             )
         assert scope.cancel_called
+        [connection] = connections
         async with connection.stream:
             assert await received(client) == QUESTION + sender.own
             await client.send_all(b"hello")

@@ -28,7 +28,7 @@ from .lab import KernelNetwork, Nat, Network, UserspaceNetwork, run, running, st
 from .streams import Content, exchange_content
 
 PATIENCE = 60.0  # seconds until something that hangs fails its test
-TRIES = 3
+TRIES = 5
 
 # Everything once, or for hours: with TRIO_P2P_SOAK=1 as much as the documentation speaks of.
 IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))

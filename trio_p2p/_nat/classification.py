@@ -133,8 +133,8 @@ def step_of(ports: Sequence[int]) -> int:
     step = _step_of_all(ports)
     if step or len(ports) < 4:
         return step
-    others = ([*ports[:index], *ports[index + 1 :]] for index in range(len(ports)))
-    return next(filter(None, map(_step_of_all, others)), 0)
+    steps = (_step_of_all([*ports[:left], *ports[left + 1 :]]) for left in range(len(ports)))
+    return next((step for step in steps if step), 0)
 
 
 def _step_of_all(ports: Sequence[int]) -> int:
