@@ -297,6 +297,24 @@ async def test_what_the_relay_says_last_is_told_to_both_ends() -> None:
                 await exhaust(stream)
 
 
+async def test_what_came_before_the_relay_cut_the_circuit_can_be_read_afterwards() -> None:
+    async with open_peers(grace=0.0, relay=RelayLimits(max_bytes=100_000)) as peers:
+        opened, accepted = await peers.open_pair("relay")
+        await opened.send_all(b"x" * 200_000)  # one frame, of which a part comes
+        with pytest.raises(trio.BrokenResourceError, match="it has carried 100000 bytes"):
+            await watch_paths(accepted)
+        received = bytearray()
+        with pytest.raises(trio.BrokenResourceError, match="it has carried 100000 bytes"):
+            await read_into(received, accepted)
+        assert 50_000 < len(received) < 100_000
+        assert received == b"x" * len(received)
+
+
+async def read_into(received: bytearray, stream: P2PStream) -> None:
+    async for data in stream:
+        received += data
+
+
 async def watch_paths(stream: P2PStream) -> None:
     path = stream.path
     while True:

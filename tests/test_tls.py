@@ -58,6 +58,23 @@ def connected() -> Pair:
     return pair
 
 
+@pytest.mark.parametrize("good", [b"", b"what came before is good"])
+def test_failure_holds_no_buffer(good: bytes) -> None:
+    pair = connected()
+    if good:
+        pair.server.feed(pair.client.encrypt([good]))
+    pair.server.feed(b"the relay's last words come in clear")
+    memory = bytearray(RECORD_BYTES)
+    with memoryview(memory) as buffer:
+        if good:
+            assert pair.server.decrypt_into(buffer) == len(good)
+        with pytest.raises(RemoteProtocolError) as failure:
+            pair.server.decrypt_into(buffer)
+    del memory[len(good) :]  # to resize what somebody holds raises BufferError
+    assert memory == good
+    assert isinstance(failure.value.__cause__, ssl.SSLError)
+
+
 def test_both_sides_get_what_the_other_one_encrypts() -> None:
     pair = connected()
     pair.server.feed(pair.client.encrypt([b"to the ", memoryview(b"server")]))

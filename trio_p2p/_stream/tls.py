@@ -172,6 +172,9 @@ class TLSEngine:
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
+                error.__traceback__ = (
+                    None  # which would hold the buffer as long as the error is held
+                )
                 self._error = _blame(error)
                 self._error.__cause__ = error
                 self.has_failed = True
