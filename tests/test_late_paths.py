@@ -18,9 +18,8 @@ OVER = b"this stream is over"
 
 async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
     """What the receiver says on a new path that begins with a hello."""
-    options = open_p2p_sender(peers.broker.address, identity=identity)
     with trio.fail_after(PATIENCE):
-        async with options as sender:
+        async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
             connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
             path, _, _ = await secure(connection, identity, server_side=False)
             sink = FrameSink()

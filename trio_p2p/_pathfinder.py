@@ -210,12 +210,13 @@ class Pathfinder:
                     path.close()
 
     async def _wait_moved(self) -> None:
-        kinds: list[PathKind | None] = []
+        before: PathKind | None = None
         while True:
             path = self._carrier.path
-            kinds = [*kinds[-1:], None if path is None else path.kind]
-            if kinds == [PathKind.RELAY, PathKind.DIRECT]:
+            kind = None if path is None else path.kind
+            if (before, kind) == (PathKind.RELAY, PathKind.DIRECT):
                 return
+            before = kind
             await self._carrier.path_changed.park()
 
     async def _watch_receiver(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -31,9 +30,10 @@ from ._introduction import Introduction, PeerConnection
 from ._ipv6_presence import IPv6Presence
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
+from ._net.backoff import Backoff
 from ._net.broker_connection import FAREWELL_TIME, BrokerConnection, unexpected
 from ._net.broker_search import connect_to_broker, find_broker, ip_versions_of
-from ._net.network_changes import current_network, wait_network_changed
+from ._net.network_changes import current_network
 from ._net.nursery import open_background_nursery
 from ._race import connect_introduced
 from ._reachability import Footing, Reachability
@@ -56,15 +56,10 @@ logger = logging.getLogger("trio_p2p.receiver")
 
 MAX_INTRODUCTIONS = 256  # under way at a time
 INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
-MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # seconds between two attempts to register again
-
-
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
 
 Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[None]]
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
-
-_JITTER = random.Random()  # noqa: S311 - it keeps receivers apart, not secrets
 
 # These may be over soon; all other errors are for good.
 _PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError, OSError)
@@ -118,7 +113,7 @@ class Registration:
         """
         with self.scope:
             async with open_background_nursery() as nursery:
-                backoff = MIN_BACKOFF
+                backoff = Backoff()
                 while True:
                     before, network = self.registered, current_network()
                     try:
@@ -134,12 +129,8 @@ class Registration:
                         self.failure = error
                         return
                     if self.registered > before:
-                        backoff = MIN_BACKOFF
-                    with trio.move_on_after(backoff * _JITTER.uniform(0.5, 1.5)) as rest:
-                        await wait_network_changed(network)
-                    backoff = (
-                        min(2 * backoff, MAX_BACKOFF) if rest.cancelled_caught else MIN_BACKOFF
-                    )
+                        backoff.reset()
+                    await backoff.rest(network)
 
     async def _register(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         """Register once; returns never, but raises when the registration ends.

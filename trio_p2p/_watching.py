@@ -8,7 +8,6 @@ is away, or if it does not tell, the silence still does.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -16,18 +15,16 @@ from typing import TypeAlias
 import trio
 
 from ._errors import BrokerLostError, P2PError
+from ._net.backoff import Backoff
 from ._net.broker_connection import BrokerConnection, unexpected
 from ._net.broker_search import find_broker
-from ._net.network_changes import current_network, wait_network_changed
+from ._net.network_changes import current_network
 from ._net.nursery import open_background_nursery
 from ._wire.messages import MAX_WATCHED, RegisteredAgain, Watch
 
-# Seconds.
-MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0  # between two attempts to watch again
-LASTING_TIME = 30.0  # that a connection has to last for the next pause to be short again
+LASTING_TIME = 30.0  # seconds that a connection has to last to be no reason for pauses
 
 logger = logging.getLogger("trio_p2p.sender")
-_JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
 
 Tell: TypeAlias = Callable[[], None]
 
@@ -104,7 +101,7 @@ class _Line:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        backoff = MIN_BACKOFF
+        backoff = Backoff()
         with self.scope:
             while True:
                 began_at, network = trio.current_time(), current_network()
@@ -113,10 +110,8 @@ class _Line:
                 except (P2PError, OSError) as error:
                     logger.info("nobody tells whether receivers move: %s", error)
                 if trio.current_time() >= began_at + LASTING_TIME:
-                    backoff = MIN_BACKOFF
-                with trio.move_on_after(backoff * _JITTER.uniform(0.5, 1.5)) as rest:
-                    await wait_network_changed(network)
-                backoff = min(2 * backoff, MAX_BACKOFF) if rest.cancelled_caught else MIN_BACKOFF
+                    backoff.reset()
+                await backoff.rest(network)
 
     async def _watch(self) -> None:
         """Watch over one connection; returns never, but raises when it is lost."""

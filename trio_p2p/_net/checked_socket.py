@@ -72,14 +72,14 @@ class CheckedSocket(trio.socket.SocketType):
         return self._sock.detach()
 
     def shutdown(self, flag: int) -> None:
-        is_alone = bool(self._says)
+        is_proving = bool(self._says)
         self._prove()
         try:
             self._sock.shutdown(flag)
         except OSError:
             # The proof came to a peer that had closed without waiting for anything, and reset the
             # connection. An end alone would not have.
-            if not is_alone:
+            if not is_proving:
                 raise
 
     def close(self) -> None:

@@ -172,9 +172,8 @@ class TLSEngine:
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError as error:
-                error.__traceback__ = (
-                    None  # which would hold the buffer as long as the error is held
-                )
+                # It would hold the buffer as long as somebody holds the error.
+                error.__traceback__ = None
                 self._error = _blame(error)
                 self._error.__cause__ = error
                 self.has_failed = True
