@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import trio
@@ -32,6 +32,8 @@ PATIENCE = 10.0  # seconds until something that hangs fails its test
 LIFETIME = 60.0  # the same for all that a test does
 
 DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
+
+Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
 
 
 @attrs.frozen
@@ -251,3 +253,15 @@ def held() -> Held:
         descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208
         tasks=trio.lowlevel.current_statistics().tasks_living,
     )
+
+
+@asynccontextmanager
+async def open_streams() -> AsyncGenerator[Streams]:
+    """The two ends of a TCP connection, the client's first; also the time limit of a test."""
+    with trio.fail_after(PATIENCE):
+        [listener] = await trio.open_tcp_listeners(0, host=HOST)
+        async with listener:
+            client = await trio.open_tcp_stream(HOST, listener.socket.getsockname()[1])
+            server = await listener.accept()
+        async with client, server:
+            yield client, server

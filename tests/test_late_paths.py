@@ -5,7 +5,7 @@ import trio
 
 from trio_p2p import Identity, P2PStream, open_p2p_sender
 from trio_p2p._parameters import ALL_TECHNIQUES
-from trio_p2p._securing import secure
+from trio_p2p._securing import Securer
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
 from trio_p2p._wire.messages import StreamKind
 
@@ -18,10 +18,13 @@ OVER = b"this stream is over"
 
 async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
     """What the receiver says on a new path that begins with a hello."""
+    securer = Securer(identity, server_side=False)
     with trio.fail_after(PATIENCE):
         async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
-            connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
-            path, _, _ = await secure(connection, identity, server_side=False)
+            connection = await sender._dial(
+                "receiver", ALL_TECHNIQUES, StreamKind.SESSION, securer.prepare, None
+            )
+            path, _, _ = await securer.secure(connection)
             sink = FrameSink()
             try:
                 path.send_at_once(hello.encode())

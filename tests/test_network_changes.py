@@ -12,9 +12,11 @@ import trio.testing
 
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._net import network_changes
+from trio_p2p._net.gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
 from trio_p2p._net.network_changes import (
     cancel_when_network_changes,
     current_network,
+    network_remembered,
     wait_network_changed,
     wait_stranded,
 )
@@ -175,10 +177,9 @@ def test_many_wait_with_one_socket_and_each_may_leave(kernel_network: KernelNetw
     run(site.host, main)
 
 
-def test_news_that_were_lost_for_want_of_room(
-    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network_changes, "SETTLING_TIME", 0.5)
+@pytest.fixture
+def buffers(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The sockets that news come to, each with hardly any room for them."""
     opened: list[socket.socket] = []
     open_netlink = network_changes._open_netlink
 
@@ -190,13 +191,26 @@ def test_news_that_were_lost_for_want_of_room(
         return sock
 
     monkeypatch.setattr(network_changes, "_open_netlink", open_small)
+    return opened
+
+
+def overwhelm(site: Site) -> None:
+    """Change more than there is room for."""
+    site.host.ip(*(f"address add 192.0.2.{number}/32 dev lo" for number in range(1, 100)))
+    move(site, last=7)
+
+
+def test_news_that_were_lost_for_want_of_room(
+    kernel_network: KernelNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    buffers: list[socket.socket],
+) -> None:
+    monkeypatch.setattr(network_changes, "SETTLING_TIME", 0.5)
     site = kernel_network.add_site(Nat())
     waiting = start_waiting(site, *WAITS)
-    many = [f"address add 192.0.2.{number}/32 dev lo" for number in range(1, 100)]
-    site.host.ip(*many)
-    move(site, last=7)
+    overwhelm(site)
     waiting.result(PATIENCE)
-    assert len(opened) == 1
+    assert len(buffers) == 1
 
 
 def test_without_descriptors_no_connection_is_given_up(
@@ -226,6 +240,82 @@ def test_cancelling_what_was_begun_elsewhere(kernel_network: KernelNetwork) -> N
             await cancel_when_network_changes(scope, known)
             await trio.sleep(PATIENCE)
         assert scope.cancelled_caught
+
+    run(site.host, main)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
+    """Where routes were asked for, each time."""
+    asked: list[Endpoint] = []
+
+    def note(remote: Endpoint) -> Route:
+        asked.append(remote)
+        return find_route(remote)
+
+    monkeypatch.setattr(network_changes, "find_route", note)
+    return asked
+
+
+def test_network_is_remembered_until_it_changes(
+    kernel_network: KernelNetwork, looks: list[Endpoint]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with network_remembered():
+            first = current_network()
+            assert current_network() == first
+            assert looks == [SOMEWHERE, SOMEWHERE_IPV6]
+            move(site, last=7)
+            assert current_network() != first  # though nobody has read the news
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_network_changed, first)
+                nursery.start_soon(wait_network_changed, current_network())
+                await trio.sleep(2 * network_changes.SETTLING_TIME)
+                second = current_network()  # the news are read
+                looks.clear()
+                assert current_network() == second
+                assert not looks
+                nursery.cancel_scope.cancel()
+        assert current_network() == second
+        assert looks
+
+    run(site.host, main)
+
+
+def test_network_is_looked_for_each_time_if_nobody_tells_of_changes(
+    kernel_network: KernelNetwork, looks: list[Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        first = current_network()
+        assert current_network() == first
+        assert len(looks) == 4  # nobody wants it remembered
+        with monkeypatch.context() as elsewhere:
+            elsewhere.delattr(socket, "AF_NETLINK")
+            with network_remembered():
+                second = current_network()  # of which the gateway is not known
+                move(site, last=7)
+                assert current_network() != second
+
+    run(site.host, main)
+
+
+def test_network_when_news_were_lost_for_want_of_room(
+    kernel_network: KernelNetwork, buffers: list[socket.socket]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with network_remembered():
+            first = current_network()
+            overwhelm(site)
+            second = current_network()
+            assert second not in (first, (None, None))
+            assert current_network() == second
+        assert len(buffers) == 1
 
     run(site.host, main)
 

@@ -4,7 +4,6 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
 
 import pytest
 import trio
@@ -15,26 +14,11 @@ from trio_p2p._net.checked_socket import CheckedSocket
 from trio_p2p._stream.path import TAIL_BYTES, Path
 from trio_p2p._stream.tls import make_context
 
-from .loopback import HOST, held
+from .loopback import held, open_streams
 from .sinks import ByteSink
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
-PATIENCE = 20.0  # seconds until something that hangs fails its test
 PROOF = b"p" * 32
-
-Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
-
-
-@asynccontextmanager
-async def open_streams() -> AsyncGenerator[Streams]:
-    """The two ends of a TCP connection, the client's first; also the time limit of a test."""
-    with trio.fail_after(PATIENCE):
-        [listener] = await trio.open_tcp_listeners(0, host=HOST)
-        async with listener:
-            client = await trio.open_tcp_stream(HOST, listener.socket.getsockname()[1])
-            server = await listener.accept()
-        async with client, server:
-            yield client, server
 
 
 def client_path(

@@ -10,9 +10,9 @@ import trio
 
 from ._errors import NotAdmittedError, P2PError, PathLostError
 from ._identity import Identity
-from ._introduction import PeerConnection
+from ._introduction import PeerConnection, prepare_nothing
 from ._peer_id import PeerId
-from ._securing import secure
+from ._securing import Securer
 from ._stream.carrier import Carrier
 from ._stream.frames import AbortCode, Hello, HelloReader, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
@@ -52,7 +52,7 @@ class Acceptor:
         nursery: trio.Nursery,
         streams: trio.MemorySendChannel[P2PStream],
     ) -> None:
-        self._identity = identity
+        self._securer = Securer(identity, server_side=True)
         self._admit = admit
         self._window = window
         self._grace = grace
@@ -61,6 +61,10 @@ class Acceptor:
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
+
+    def prepare(self, certificate: bytes) -> None:
+        """Get ready for a connection to a peer that the broker has given a certificate of."""
+        self._securer.prepare(certificate)
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
@@ -76,7 +80,7 @@ class Acceptor:
 
         If cancelled, the connection is closed.
         """
-        path, described, peer_id = await secure(connection, self._identity, server_side=True)
+        path, described, peer_id = await self._securer.secure(connection)
         if described.kind is PathKind.RELAY:
             scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
         is_taken = False
@@ -157,6 +161,8 @@ class RawAcceptor:
     def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
         self.connected: int = 0
         self._streams = streams
+
+    prepare = staticmethod(prepare_nothing)
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Pass a connection on; like :meth:`Acceptor.take`."""

@@ -19,11 +19,10 @@ from ._errors import (
     RemoteProtocolError,
     WrongPeerError,
 )
-from ._identity import Identity
 from ._introduction import OnAttempt, PeerConnection
 from ._net.network_changes import Network, cancel_when_network_changes, current_network
 from ._peer_id import PeerId
-from ._securing import secure
+from ._securing import Securer
 from ._stream.carrier import Carrier
 from ._stream.path import Path
 from ._stream.stream_path import PathKind, StreamPath
@@ -58,7 +57,7 @@ class Pathfinder:
 
     Args:
         carrier: carries the session.
-        identity: ours.
+        securer: encrypts connections.
         expected: who the peer has to be; whoever proves to be it first if None.
         dials: how to come by a connection, for each kind of path that is wanted.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
@@ -71,7 +70,7 @@ class Pathfinder:
     def __init__(
         self,
         carrier: Carrier,
-        identity: Identity,
+        securer: Securer,
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
         on_attempt: OnAttempt | None,
@@ -80,7 +79,7 @@ class Pathfinder:
     ) -> None:
         self.peer_id = expected
         self._carrier = carrier
-        self._identity = identity
+        self._securer = securer
         self._dials = dials
         self._on_attempt = on_attempt
         self._watch = watch
@@ -176,9 +175,7 @@ class Pathfinder:
         try:
             connection = await dial(attempts.note)
             try:
-                secured = await secure(
-                    connection, self._identity, server_side=False, expected=self.peer_id
-                )
+                secured = await self._securer.secure(connection, self.peer_id)
             except (WrongPeerError, RemoteProtocolError) as error:
                 attempts.note_wrong_peer()
                 raise error from attempts.failures

@@ -248,6 +248,7 @@ async def open_p2p_listener(
             chosen,
             identity=me,
             kind=StreamKind.RAW if raw else StreamKind.SESSION,
+            prepare=acceptor.prepare,
             take=acceptor.take,
             birthday=birthday,
         )

@@ -14,9 +14,10 @@ import trio
 from ._any_ip import open_by_any_ip
 from ._errors import LocalProtocolError, Technique
 from ._identity import Identity
-from ._introduction import OnAttempt, PeerConnection
+from ._introduction import OnAttempt, PeerConnection, Prepare, prepare_nothing
 from ._kept_links import KeptLinks
 from ._net.broker_search import IP_VERSIONS
+from ._net.network_changes import network_remembered
 from ._net.nursery import open_background_nursery
 from ._parameters import (
     ALL_TECHNIQUES,
@@ -33,6 +34,7 @@ from ._pathfinder import Dial, Pathfinder
 from ._peer_id import PeerId
 from ._relaying import ask_for_relay
 from ._rounds import Errand, OpenInRound, open_over_new_link
+from ._securing import Securer
 from ._stream.carrier import DEFAULT_GRACE, Carrier
 from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
@@ -148,7 +150,9 @@ class P2PSender:
                 "leave expect= and path= out, or raw="
             )
         direct = parse_path("direct", self._options.techniques)
-        connection = await self._dial(checked_uid, direct, StreamKind.RAW, on_attempt)
+        connection = await self._dial(
+            checked_uid, direct, StreamKind.RAW, prepare_nothing, on_attempt
+        )
         return connection.stream
 
     async def _open_session(
@@ -157,9 +161,12 @@ class P2PSender:
         options = self._options
         chosen = parse_path(path, options.techniques)
         direct = tuple(technique for technique in chosen if technique is not Technique.RELAY)
+        securer = Securer(options.identity, server_side=False)
         dials: dict[PathKind, Dial] = {}
         if direct:
-            dials[PathKind.DIRECT] = partial(self._dial, uid, direct, StreamKind.SESSION)
+            dials[PathKind.DIRECT] = partial(
+                self._dial, uid, direct, StreamKind.SESSION, securer.prepare
+            )
         if Technique.RELAY in chosen:
             dials[PathKind.RELAY] = partial(
                 ask_for_relay, options.broker, uid, options.identity.certificate
@@ -173,7 +180,7 @@ class P2PSender:
         carrier = Carrier(session, options.grace, self._nursery)
         pathfinder = Pathfinder(
             carrier,
-            options.identity,
+            securer,
             expected,
             dials,
             on_attempt,
@@ -192,13 +199,14 @@ class P2PSender:
         uid: str,
         techniques: tuple[Technique, ...],
         kind: StreamKind,
+        prepare: Prepare,
         on_attempt: OnAttempt | None,
     ) -> PeerConnection:
         certificate = self._options.identity.certificate
         birthday = self._options.birthday
         for ip_version, surroundings in self._surroundings.items():
             self._surroundings[ip_version] = surroundings.here()
-        errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
+        errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday, prepare)
         host, _ = self._options.broker
         return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)
 
@@ -233,9 +241,10 @@ async def open_p2p_sender(
         LocalProtocolError: an argument is wrong.
     """
     options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
-    async with open_background_nursery() as nursery:
-        links = KeptLinks(options.broker, options.techniques, nursery)
-        yield P2PSender(options, nursery, links.open_in_round)
+    with network_remembered():
+        async with open_background_nursery() as nursery:
+            links = KeptLinks(options.broker, options.techniques, nursery)
+            yield P2PSender(options, nursery, links.open_in_round)
 
 
 @overload
@@ -330,16 +339,19 @@ async def open_p2p_stream(
     """
     options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
     open_in_round = partial(open_over_new_link, options.broker)
-    async with open_background_nursery() as nursery:
-        sender = P2PSender(options, nursery, open_in_round)
-        open_stream: Any = sender.open_stream  # whose overloads tell what we were asked for apart
-        stream = await open_stream(uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt)
-        try:
-            yield stream
-        except BaseException:
-            if isinstance(stream, P2PStream):
-                close_at_once(stream)  # no clean end: the other side shall know
-            else:
-                await trio.aclose_forcefully(stream)
-            raise
-        await stream.aclose()
+    with network_remembered():
+        async with open_background_nursery() as nursery:
+            sender = P2PSender(options, nursery, open_in_round)
+            open_stream: Any = sender.open_stream  # whose overloads tell what is asked for apart
+            stream = await open_stream(
+                uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt
+            )
+            try:
+                yield stream
+            except BaseException:
+                if isinstance(stream, P2PStream):
+                    close_at_once(stream)  # no clean end: the other side shall know
+                else:
+                    await trio.aclose_forcefully(stream)
+                raise
+            await stream.aclose()

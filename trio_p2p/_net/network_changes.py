@@ -30,7 +30,14 @@ POLLING_TIME = 1.0
 
 def current_network() -> Network:
     """What tells the network that this host is in from others: its routes to the internet."""
-    return _route_if_any(SOMEWHERE), _route_if_any(SOMEWHERE_IPV6)
+    return _news_of_this_run().network()
+
+
+@contextmanager
+def network_remembered() -> Generator[None]:
+    """Look for the network no more often than the kernel tells of changes, if it does."""
+    with _news_of_this_run().subscribed():
+        yield
 
 
 async def wait_network_changed(known: Network) -> Network:
@@ -85,6 +92,7 @@ class _News:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._subscribers = 0
+        self._network: Network | None = None  # as long as there is no news
         self._waiting = trio.lowlevel.ParkingLot()
         self._somebody_reads = False
 
@@ -100,6 +108,27 @@ class _News:
             self._subscribers -= 1
             if not self._subscribers and self._socket is not None:
                 self._socket.close()
+                self._socket = self._network = None
+
+    def network(self) -> Network:
+        """The network that this host is in now."""
+        if self._is_pending():
+            self._network = None
+            return _look()
+        if self._network is None:
+            self._network = _look()
+        return self._network
+
+    def _is_pending(self) -> bool:
+        """Whether something may have changed that nobody has read of yet."""
+        if self._socket is None:
+            return True
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+        except OSError:  # some news were lost for want of room
+            return True
 
     async def wait(self) -> None:
         """Wait until something has changed, or may have."""
@@ -124,6 +153,7 @@ class _News:
         await trio.lowlevel.wait_readable(self._socket)
         await trio.sleep(SETTLING_TIME)
         _drain(self._socket)
+        self._network = None
 
 
 def _drain(sock: socket.socket) -> None:
@@ -149,6 +179,10 @@ def _open_netlink() -> socket.socket | None:
         sock.close()
         return None
     return sock
+
+
+def _look() -> Network:
+    return _route_if_any(SOMEWHERE), _route_if_any(SOMEWHERE_IPV6)
 
 
 def _route_if_any(remote: Endpoint) -> Route | None:
