@@ -7,6 +7,7 @@ round trip. Every message is sent at the first moment that the steps allow.
 
 import socket
 from contextlib import suppress
+from ipaddress import ip_address
 
 import trio
 
@@ -27,31 +28,33 @@ from trio_p2p._wire.messages import (
     StreamKind,
 )
 
+from .echo_peers import introduce
+from .roles import play
+
 UID = "as written"
 IDENTITY = Identity.generate()
 
 
-async def receive(
-    broker: Endpoint, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+async def receive(_host: str, broker: str, *, task_status: trio.TaskStatus[str]) -> None:
     """Register, and go through steps 3 to 9 for one sender after the other."""
-    async with await _connect(broker) as registration:
+    endpoint = parse_endpoint(broker)
+    async with await _connect(endpoint) as registration:
         challenge = await registration.receive_challenge()
         signature = IDENTITY.sign_registration(challenge, UID)
         await registration.send(Register(UID, IDENTITY.certificate, signature))
         assert isinstance(await registration.receive(), Registered)
-        task_status.started()
+        task_status.started(UID)
         while True:
             request = await registration.receive()
             assert isinstance(request, ConnectionRequest)
-            async with await _connect(broker) as connection:
+            async with await _connect(endpoint) as connection:
                 port = connection.local.port
                 await connection.send(Acknowledge(request.introduction))
                 sender = await connection.receive()
                 assert isinstance(sender, SenderEndpoint)
             await _punch(sender.endpoint, port)
             with listen_on(socket.AF_INET, port) as listening:
-                async with await _connect(broker) as connection:
+                async with await _connect(endpoint) as connection:
                     await connection.send(HolePunched(request.introduction))
                 accepted, _ = await listening.accept()
                 accepted.close()
@@ -63,13 +66,13 @@ async def _punch(sender: Endpoint, port: int) -> None:
         await wait_connected(sock)
 
 
-async def seconds_to_connect(broker: Endpoint) -> float:
+async def seconds_to_connect(_host: str, broker: str, uid: str) -> float:
     """Steps 1, 11 and 12; how long until the sender is connected to the receiver."""
     started_at = trio.current_time()
-    async with await _connect(broker) as connection:
+    async with await _connect(parse_endpoint(broker)) as connection:
         port = connection.local.port
         await connection.send(
-            IntroductionRequest(0, UID, "classic", StreamKind.RAW, IDENTITY.certificate)
+            IntroductionRequest(0, uid, "classic", StreamKind.RAW, IDENTITY.certificate)
         )
         receiver = await connection.receive()
         assert isinstance(receiver, ReceiverEndpoint)
@@ -78,5 +81,15 @@ async def seconds_to_connect(broker: Endpoint) -> float:
         return trio.current_time() - started_at
 
 
+def parse_endpoint(text: str) -> Endpoint:
+    """The endpoint that a broker has printed."""
+    host, _, port = text.rpartition(":")
+    return Endpoint(ip_address(host), int(port))
+
+
 async def _connect(broker: Endpoint) -> BrokerConnection:
     return await connect_to_broker([broker], ["classic", StreamKind.RAW])
+
+
+if __name__ == "__main__":
+    play(introduce, receive, seconds_to_connect)

@@ -11,38 +11,27 @@ beside the rest, shows how much. Limits: the fast introduction within 1.15 times
 encrypted stream after it within 1.15 times 2s + 2d, these being what they really are in the lab.
 """
 
-import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from statistics import median
+from typing import Any, TypeAlias
 
 import attrs
-import trio
 
-from tests.lab import (
-    Host,
-    NamespacesUnavailableError,
-    Nat,
-    UserspaceNetwork,
-    run,
-    running,
-)
-from trio_p2p import open_p2p_sender, open_p2p_stream, serve_broker, serve_p2p
-from trio_p2p._endpoint import Endpoint, endpoint_of
+from tests.lab import NamespacesUnavailableError, Nat, Site, UserspaceHost, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
-from . import as_written
+from .delay_peers import ROUNDS, Name
+from .programs import read_line, send_line, start
 from .tables import Bars, Chart, Table
 
 TITLE = "Milliseconds until the sender has its stream"
 LIMIT = 1.15
-ROUNDS = 7
-SWITCH_SECONDS = 0.0002  # the lab's programs are threads of one process; on hosts they are not
+PEERS, AS_WRITTEN_PEERS = "benchmarks.delay_peers", "benchmarks.as_written"
 
-# A kept connection to the broker serves each UID once, so every round has its own.
-UIDS = [f"receiver {number}" for number in range(ROUNDS + 1)]
-ENCRYPTED_UID = "encrypted"
+Pair: TypeAlias = tuple[UserspaceHost | Site, UserspaceHost | Site]
+"""Sender and receiver."""
 
 
 @attrs.frozen
@@ -81,14 +70,14 @@ class Way:
     floor: Callable[[Geometry], int]
 
 
-FAST = Way("fast", "2s + d", lambda g: 2 * g.s + g.d)
-ENCRYPTED = Way("fast, encrypted", "2s + 2d", lambda g: 2 * g.s + 2 * g.d)
-WARM = Way("fast, broker connection kept", "s + d", lambda g: g.s + g.d)
-CLASSIC = Way("classic", "2s + 4r + d", lambda g: 2 * g.s + 4 * g.r + g.d)
+FAST = Way(Name.FAST, "2s + d", lambda g: 2 * g.s + g.d)
+ENCRYPTED = Way(Name.ENCRYPTED, "2s + 2d", lambda g: 2 * g.s + 2 * g.d)
+WARM = Way(Name.WARM, "s + d", lambda g: g.s + g.d)
+CLASSIC = Way(Name.CLASSIC, "2s + 4r + d", lambda g: 2 * g.s + 4 * g.r + g.d)
 AS_WRITTEN = Way("as written", "2s + 4r + 2d", lambda g: 2 * g.s + 4 * g.r + 2 * g.d)
 WAYS = (FAST, ENCRYPTED, WARM, CLASSIC, AS_WRITTEN)
 LIMITED = {FAST: 3, ENCRYPTED: 4}  # and how many round trips they take
-BARE = Way("bare TCP handshake with the broker", "s", lambda g: g.s)
+BARE = Way(Name.BARE, "s", lambda g: g.s)
 
 
 def measure() -> Table:
@@ -99,7 +88,6 @@ def measure() -> Table:
     columns += [f"{way.name} ÷ ({way.formula}) with that" for way in LIMITED]
     try:
         enter_user_namespace_if_needed()
-        sys.setswitchinterval(SWITCH_SECONDS)
         with UserspaceNetwork() as network:
             lab = Lab.build(network)
             measured = [lab.measure(geometry) for geometry in GEOMETRIES]
@@ -167,9 +155,9 @@ class Lab:
     """Hosts and sites, of which the broker and one pair at a time are used."""
 
     network: UserspaceNetwork
-    broker: Host
-    sites: tuple[Host, Host]
-    hosts: tuple[Host, Host]
+    broker: UserspaceHost
+    sites: Pair
+    hosts: Pair
 
     @classmethod
     def build(cls, network: UserspaceNetwork) -> "Lab":
@@ -186,66 +174,26 @@ class Lab:
             self.network.set_round_trip(sender, self.broker, geometry.s / 1000)
             self.network.set_round_trip(receiver, self.broker, geometry.r / 1000)
             self.network.set_round_trip(sender, receiver, geometry.d / 1000)
-        serve = partial(serve_broker, 0, host=str(self.broker.host_address))
-        with running(self.broker.host, serve) as [listener]:
-            broker = endpoint_of(listener.socket.getsockname())
-            seconds = self._seconds_between_sites(broker)
-            seconds[AS_WRITTEN] = self._seconds_between_hosts(broker)
-        return {way: 1000 * median(times) for way, times in seconds.items()}
-
-    def _seconds_between_sites(self, broker: Endpoint) -> dict[Way, list[float]]:
-        sender, receiver = self.sites
-        with running(receiver.host, _receive, broker.sockaddr):
-            return run(sender.host, _seconds_to_open, broker.sockaddr)
-
-    def _seconds_between_hosts(self, broker: Endpoint) -> list[float]:
-        sender, receiver = self.hosts
-        with running(receiver.host, as_written.receive, broker):
-            return [run(sender.host, as_written.seconds_to_connect, broker) for _ in range(ROUNDS)]
+        with ExitStack() as stack:
+            started = start(stack, self.broker.host, PEERS, "broker", str(self.broker.host_address))
+            broker = read_line(started)
+            ask = _prepare(stack, PEERS, broker, self.sites)
+            seconds: dict[str, list[float]] = ask()
+            ask = _prepare(stack, AS_WRITTEN_PEERS, broker, self.hosts)
+            seconds[AS_WRITTEN.name] = [ask() for _ in range(ROUNDS)]
+        return {way: 1000 * median(seconds[way.name]) for way in (*WAYS, BARE)}
 
 
-async def _receive(
-    broker: tuple[str, int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    async def greet(stream: trio.abc.SendStream) -> None:
-        await stream.send_all(b"!")
+def _prepare(stack: ExitStack, module: str, broker: str, pair: Pair) -> Callable[[], Any]:
+    """Start sender and receiver; what has the sender call, and gives what it has measured."""
+    sender, receiver = pair
+    name = read_line(
+        start(stack, receiver.host, module, "receiver", str(receiver.host_address), broker)
+    )
+    calling = start(stack, sender.host, module, "sender", str(sender.host_address), broker)
 
-    async with trio.open_nursery() as nursery:
-        for uid in UIDS:
-            await nursery.start(partial(serve_p2p, greet, uid, broker, raw=True))
-        await nursery.start(partial(serve_p2p, greet, ENCRYPTED_UID, broker))
-        task_status.started()
+    def ask() -> Any:
+        send_line(calling, name)
+        return json.loads(read_line(calling))
 
-
-async def _seconds_to_open(broker: tuple[str, int]) -> dict[Way, list[float]]:
-    seconds: dict[Way, list[float]] = {BARE: [], FAST: [], ENCRYPTED: [], WARM: [], CLASSIC: []}
-
-    async def time(way: Way, opening: AbstractAsyncContextManager[trio.abc.ReceiveStream]) -> None:
-        started_at = trio.current_time()
-        async with opening as stream:
-            seconds[way].append(trio.current_time() - started_at)
-            assert await stream.receive_some(1) == b"!"
-
-    @asynccontextmanager
-    async def open_warm(uid: str) -> AsyncGenerator[trio.SocketStream]:
-        async with await sender.open_stream(uid, raw=True) as stream:
-            yield stream
-
-    async def time_bare() -> None:
-        started_at = trio.current_time()
-        async with await trio.open_tcp_stream(*broker):
-            seconds[BARE].append(trio.current_time() - started_at)
-
-    def open_raw(uid: str, technique: str) -> AbstractAsyncContextManager[trio.SocketStream]:
-        return open_p2p_stream(uid, broker, raw=True, techniques=[technique])
-
-    first, *others = UIDS
-    async with open_p2p_sender(broker, techniques=["fast"]) as sender:
-        await trio.aclose_forcefully(await sender.open_stream(first, raw=True))
-        for uid in others:
-            await time_bare()
-            await time(FAST, open_raw(uid, "fast"))
-            await time(ENCRYPTED, open_p2p_stream(ENCRYPTED_UID, broker, techniques=["fast"]))
-            await time(WARM, open_warm(uid))
-            await time(CLASSIC, open_raw(uid, "classic"))
-    return seconds
+    return ask

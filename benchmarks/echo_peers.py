@@ -7,7 +7,7 @@ import trio
 
 from trio_p2p import P2PError, P2PStream, open_p2p_stream, serve_broker, serve_p2p
 
-from .echo_roles import MESSAGE, PATIENCE, play
+from .roles import MESSAGE, PATIENCE, play
 
 UID = "echo"
 

@@ -32,8 +32,8 @@ import attrs
 from tests.lab import KINDS, NamespacesUnavailableError, UserspaceHost, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
-from .echo_roles import PATIENCE
 from .programs import read_line, send_line, start
+from .roles import PATIENCE
 from .tables import Table
 
 TITLE = "From the call to an echo over a direct stream"

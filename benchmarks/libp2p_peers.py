@@ -28,7 +28,7 @@ from libp2p.relay.circuit_v2.transport import CircuitV2Transport
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from .echo_roles import MESSAGE, PATIENCE, play
+from .roles import MESSAGE, PATIENCE, play
 
 ECHO = TProtocol("/echo/1.0.0")
 # More than all senders of the benchmark together need.

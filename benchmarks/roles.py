@@ -1,9 +1,8 @@
-"""The parts of every program that is timed until it has an echo from a peer.
+"""The parts of programs that are timed: a broker, a receiver and a sender.
 
 Each is a process of its own on a host of the lab. A broker prints its address. A receiver is given
-that, prints its own name, and echoes. A sender is given the address, too. For each name that it
-reads, it calls that receiver from nothing, and prints how many seconds later it had an echo over a
-direct connection: null if there was none.
+that, prints its own name, and serves. A sender is given the address, too. For each name that it
+reads, it calls that receiver, and prints what it has measured.
 """
 
 import json
@@ -12,13 +11,14 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+# Of those that are timed until they have an echo.
 MESSAGE = b"Is anybody there?"
 PATIENCE = 20.0  # seconds
 
 Serve = Callable[..., Awaitable[object]]
 """Takes a host, and what it is given, and starts with what to print."""
-Call = Callable[[str, str, str], Awaitable[float | None]]
-"""Takes the host, the broker's address and the receiver's name."""
+Call = Callable[[str, str, str], Awaitable[object]]
+"""Takes the host, the broker's address and the receiver's name. What it gives can be JSON."""
 
 
 def play(broker: Serve, receiver: Serve, sender: Call) -> None:
