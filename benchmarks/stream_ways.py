@@ -1,6 +1,8 @@
 """The ways of sending bytes that are measured, each in two processes of its own."""
 
+import ssl
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -75,7 +77,7 @@ async def _open_tcp_receiver(
 @asynccontextmanager
 async def _open_ssl_sender(address: Address) -> AsyncGenerator[Send]:
     stream = await trio.open_tcp_stream(*address)
-    context = make_context(_SENDER, _RECEIVER.certificate, server_side=False)
+    context = _make_ssl_context(ssl.PROTOCOL_TLS_CLIENT, _SENDER, _RECEIVER)
     async with trio.SSLStream(stream, context) as ssl_stream:
         yield ssl_stream.send_all
 
@@ -83,10 +85,23 @@ async def _open_ssl_sender(address: Address) -> AsyncGenerator[Send]:
 @asynccontextmanager
 async def _open_ssl_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
     stream = await _accept(host, announce)
-    context = make_context(_RECEIVER, _SENDER.certificate, server_side=True)
+    context = _make_ssl_context(ssl.PROTOCOL_TLS_SERVER, _RECEIVER, _SENDER)
     async with trio.SSLStream(stream, context, server_side=True) as ssl_stream:
         await ssl_stream.do_handshake()
         yield partial(ssl_stream.receive_some, None)
+
+
+def _make_ssl_context(protocol: int, identity: Identity, peer: Identity) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=peer.certificate)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(identity.certificate_pem() + identity.private_key_pem())
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 @asynccontextmanager
@@ -103,6 +118,7 @@ async def _open_path_sender(address: Address) -> AsyncGenerator[Send]:
             await trio.lowlevel.checkpoint()
 
     yield send
+    path.receive_at_once(Chunk())  # TLS's tickets: to close with something unread is a reset
     path.close()
 
 
@@ -123,9 +139,12 @@ async def _open_path_receiver(host: str, announce: Announce) -> AsyncGenerator[R
 def _make_path(
     stream: trio.SocketStream, identity: Identity, peer: Identity, *, server_side: bool
 ) -> Path:
-    certificate = peer.certificate
-    context = make_context(identity, certificate, server_side=server_side)
-    return Path(stream, context, server_side=server_side, peer_certificate=certificate)
+    return Path(
+        stream,
+        make_context(identity),
+        server_side=server_side,
+        peer_certificate=peer.certificate,
+    )
 
 
 async def _accept(host: str, announce: Announce) -> trio.SocketStream:

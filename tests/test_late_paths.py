@@ -5,8 +5,9 @@ import trio
 
 from trio_p2p import Identity, P2PStream, open_p2p_sender
 from trio_p2p._parameters import ALL_TECHNIQUES
-from trio_p2p._securing import Securer
+from trio_p2p._securing import secure
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
+from trio_p2p._stream.tls import make_context
 from trio_p2p._wire.messages import StreamKind
 
 from .loopback import PATIENCE
@@ -18,13 +19,10 @@ OVER = b"this stream is over"
 
 async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
     """What the receiver says on a new path that begins with a hello."""
-    securer = Securer(identity, server_side=False)
     with trio.fail_after(PATIENCE):
         async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
-            connection = await sender._dial(
-                "receiver", ALL_TECHNIQUES, StreamKind.SESSION, securer.prepare, None
-            )
-            path, _, _ = await securer.secure(connection)
+            connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
+            path, _, _ = await secure(connection, make_context(identity), server_side=False)
             sink = FrameSink()
             try:
                 path.send_at_once(hello.encode())

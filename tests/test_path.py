@@ -24,7 +24,7 @@ PROOF = b"p" * 32
 def client_path(
     stream: trio.SocketStream, identity: Identity = CLIENT, expected: Identity = SERVER
 ) -> Path:
-    context = make_context(identity, expected.certificate, server_side=False)
+    context = make_context(identity)
     return Path(stream, context, server_side=False, peer_certificate=expected.certificate)
 
 
@@ -34,7 +34,7 @@ def server_path(
     expected: Identity = CLIENT,
     received: bytes = b"",
 ) -> Path:
-    context = make_context(identity, expected.certificate, server_side=True)
+    context = make_context(identity)
     return Path(
         stream,
         context,

@@ -10,15 +10,16 @@ import trio
 
 from ._errors import NotAdmittedError, P2PError, PathLostError
 from ._identity import Identity
-from ._introduction import PeerConnection, prepare_nothing
+from ._introduction import PeerConnection
 from ._peer_id import PeerId
-from ._securing import Securer
+from ._securing import secure
 from ._stream.carrier import Carrier
 from ._stream.frames import AbortCode, Hello, HelloReader, abort
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.path import Path
 from ._stream.session import Role, Session, State
 from ._stream.stream_path import PathKind
+from ._stream.tls import make_context
 
 MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
 
@@ -52,7 +53,7 @@ class Acceptor:
         nursery: trio.Nursery,
         streams: trio.MemorySendChannel[P2PStream],
     ) -> None:
-        self._securer = Securer(identity, server_side=True)
+        self._context = make_context(identity)
         self._admit = admit
         self._window = window
         self._grace = grace
@@ -61,10 +62,6 @@ class Acceptor:
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
-
-    def prepare(self, certificate: bytes) -> None:
-        """Get ready for a connection to a peer that the broker has given a certificate of."""
-        self._securer.prepare(certificate)
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
@@ -80,7 +77,7 @@ class Acceptor:
 
         If cancelled, the connection is closed.
         """
-        path, described, peer_id = await self._securer.secure(connection)
+        path, described, peer_id = await secure(connection, self._context, server_side=True)
         if described.kind is PathKind.RELAY:
             scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
         is_taken = False
@@ -161,8 +158,6 @@ class RawAcceptor:
     def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
         self.connected: int = 0
         self._streams = streams
-
-    prepare = staticmethod(prepare_nothing)
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Pass a connection on; like :meth:`Acceptor.take`."""

@@ -112,6 +112,11 @@ class Identity:
         """
         return self._private_key.sign(registration_statement(challenge, uid))
 
+    @property
+    def private_key(self) -> Ed25519PrivateKey:
+        """The private key, for TLS: keep it secret."""
+        return self._private_key
+
     def certificate_pem(self) -> bytes:
         """The certificate in PEM, for TLS."""
         return ssl.DER_cert_to_PEM_cert(self.certificate).encode("ascii")

@@ -17,11 +17,6 @@ from ._wire.messages import ReceiverEndpoint, SenderEndpoint
 from ._wire.offer import Candidate
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
-Prepare: TypeAlias = Callable[[bytes], object]  # for a connection to whose certificate this is
-
-
-def prepare_nothing(_certificate: bytes) -> None:
-    """For connections that are not going to be encrypted."""
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, cast
 
 import trio
+from OpenSSL import SSL
 
 from ._attempts import Attempts
 from ._errors import (
@@ -22,7 +23,7 @@ from ._errors import (
 from ._introduction import OnAttempt, PeerConnection
 from ._net.network_changes import Network, cancel_when_network_changes, current_network
 from ._peer_id import PeerId
-from ._securing import Securer
+from ._securing import secure
 from ._stream.carrier import Carrier
 from ._stream.path import Path
 from ._stream.stream_path import PathKind, StreamPath
@@ -57,7 +58,7 @@ class Pathfinder:
 
     Args:
         carrier: carries the session.
-        securer: encrypts connections.
+        context: proves our identity.
         expected: who the peer has to be; whoever proves to be it first if None.
         dials: how to come by a connection, for each kind of path that is wanted.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
@@ -70,7 +71,7 @@ class Pathfinder:
     def __init__(
         self,
         carrier: Carrier,
-        securer: Securer,
+        context: SSL.Context,
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
         on_attempt: OnAttempt | None,
@@ -79,7 +80,7 @@ class Pathfinder:
     ) -> None:
         self.peer_id = expected
         self._carrier = carrier
-        self._securer = securer
+        self._context = context
         self._dials = dials
         self._on_attempt = on_attempt
         self._watch = watch
@@ -175,7 +176,9 @@ class Pathfinder:
         try:
             connection = await dial(attempts.note)
             try:
-                secured = await self._securer.secure(connection, self.peer_id)
+                secured = await secure(
+                    connection, self._context, server_side=False, expected=self.peer_id
+                )
             except (WrongPeerError, RemoteProtocolError) as error:
                 attempts.note_wrong_peer()
                 raise error from attempts.failures

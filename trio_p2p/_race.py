@@ -12,7 +12,7 @@ import trio
 from ._endpoint import Endpoint
 from ._errands import Nomination
 from ._errors import Attempt, Outcome, Route
-from ._introduction import Introduction, OnAttempt, PeerConnection, Prepare, prepare_nothing
+from ._introduction import Introduction, OnAttempt, PeerConnection
 from ._nat.base import PROOF_TIME, Base, receive_exactly
 from ._nat.birthday import guess, hold
 from ._nat.check import PROOF_BYTES, QUESTION, Role, proofs
@@ -30,7 +30,6 @@ async def connect_introduced(
     guard_hops: int,
     on_attempt: OnAttempt,
     on_punched: Callable[[], None] = lambda: None,
-    prepare: Prepare = prepare_nothing,
     nomination: Nomination | None = None,
 ) -> PeerConnection:
     """The connection to the introduced peer, however long it takes.
@@ -43,7 +42,6 @@ async def connect_introduced(
         guard_hops: how many hops lead beyond our own NATs; matters to the receiver only.
         on_attempt: told of each attempt when it has ended.
         on_punched: called when the first SYN has left, or could not.
-        prepare: called then with the peer's certificate: its answer takes a while.
         nomination: a sender's, which other introductions share.
 
     If cancelled, every connection that was under way is closed.
@@ -63,7 +61,6 @@ async def connect_introduced(
                 nursery.start_soon(race.accept, checked, race.take_checked)
                 await race.climb(base, guard_hops, nursery)
                 on_punched()
-                prepare(introduction.certificate)
     except BaseException:
         race.close()
         raise

@@ -248,7 +248,6 @@ async def open_p2p_listener(
             chosen,
             identity=me,
             kind=StreamKind.RAW if raw else StreamKind.SESSION,
-            prepare=acceptor.prepare,
             take=acceptor.take,
             birthday=birthday,
         )

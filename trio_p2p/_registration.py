@@ -26,7 +26,7 @@ from ._errors import (
     WrongPeerError,
 )
 from ._identity import Identity
-from ._introduction import Introduction, PeerConnection, Prepare
+from ._introduction import Introduction, PeerConnection
 from ._ipv6_presence import IPv6Presence
 from ._nat.base import Base, start_base
 from ._nat.candidates import make_offer
@@ -82,7 +82,6 @@ class Registration:
         *,
         identity: Identity,
         kind: StreamKind,
-        prepare: Prepare,
         take: Take,
         birthday: bool = True,
     ) -> None:
@@ -97,7 +96,6 @@ class Registration:
         self._broker = broker
         self._identity = identity
         self._capabilities = (*techniques, kind)
-        self._prepare = prepare
         self._take = take
         self._nonces: dict[bytes, None] = {}
         self._surroundings = Surroundings()
@@ -315,7 +313,6 @@ class Registration:
                 guard_hops=guard_hops,
                 on_attempt=self._note_attempt,
                 on_punched=on_punched,
-                prepare=self._prepare,
             )
 
         ip_version = introduction.peer.endpoint.address.version

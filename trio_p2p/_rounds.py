@@ -12,7 +12,7 @@ import trio
 from ._broker_link import BrokerLink, open_broker_link
 from ._errands import Nomination
 from ._errors import Attempt, IntroductionError, Outcome, Technique
-from ._introduction import OnAttempt, PeerConnection, Prepare, prepare_nothing
+from ._introduction import OnAttempt, PeerConnection
 from ._nat.ladder import reflexive_route
 from ._nat.plan import RETRANSMISSION_TIME
 from ._race import connect_introduced
@@ -57,7 +57,6 @@ class Errand:
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
         surroundings: what we know of our network, for each version of IP.
         birthday: whether to guess ports.
-        prepare: told of the peer's certificate before there is a connection.
         nomination: of its one connection.
     """
 
@@ -66,7 +65,6 @@ class Errand:
     on_attempt: OnAttempt | None
     surroundings: Mapping[int, Surroundings]
     birthday: bool
-    prepare: Prepare = prepare_nothing
     nomination: Nomination = attrs.field(factory=Nomination)
 
 
@@ -200,7 +198,6 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             introduction,
             guard_hops=link.guard_hops(surroundings),
             on_attempt=round_.on_attempt,
-            prepare=errand.prepare,
             nomination=errand.nomination,
         )
     # It cannot be but for a NAT that we have not looked at.

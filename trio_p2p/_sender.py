@@ -14,7 +14,7 @@ import trio
 from ._any_ip import open_by_any_ip
 from ._errors import LocalProtocolError, Technique
 from ._identity import Identity
-from ._introduction import OnAttempt, PeerConnection, Prepare, prepare_nothing
+from ._introduction import OnAttempt, PeerConnection
 from ._kept_links import KeptLinks
 from ._net.broker_search import IP_VERSIONS
 from ._net.network_changes import network_remembered
@@ -34,12 +34,12 @@ from ._pathfinder import Dial, Pathfinder
 from ._peer_id import PeerId
 from ._relaying import ask_for_relay
 from ._rounds import Errand, OpenInRound, open_over_new_link
-from ._securing import Securer
 from ._stream.carrier import DEFAULT_GRACE, Carrier
 from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
 from ._stream.stream_path import PathKind
+from ._stream.tls import make_context
 from ._surroundings import Surroundings
 from ._watching import Watcher
 from ._wire.messages import StreamKind
@@ -100,6 +100,7 @@ class P2PSender:
         self._options = options
         self._nursery = nursery
         self._open_in_round = open_in_round
+        self._context = make_context(options.identity)
         self._watcher = Watcher(options.broker, nursery)
         self._surroundings = {ip_version: Surroundings() for ip_version in IP_VERSIONS}
 
@@ -150,9 +151,7 @@ class P2PSender:
                 "leave expect= and path= out, or raw="
             )
         direct = parse_path("direct", self._options.techniques)
-        connection = await self._dial(
-            checked_uid, direct, StreamKind.RAW, prepare_nothing, on_attempt
-        )
+        connection = await self._dial(checked_uid, direct, StreamKind.RAW, on_attempt)
         return connection.stream
 
     async def _open_session(
@@ -161,12 +160,9 @@ class P2PSender:
         options = self._options
         chosen = parse_path(path, options.techniques)
         direct = tuple(technique for technique in chosen if technique is not Technique.RELAY)
-        securer = Securer(options.identity, server_side=False)
         dials: dict[PathKind, Dial] = {}
         if direct:
-            dials[PathKind.DIRECT] = partial(
-                self._dial, uid, direct, StreamKind.SESSION, securer.prepare
-            )
+            dials[PathKind.DIRECT] = partial(self._dial, uid, direct, StreamKind.SESSION)
         if Technique.RELAY in chosen:
             dials[PathKind.RELAY] = partial(
                 ask_for_relay, options.broker, uid, options.identity.certificate
@@ -180,7 +176,7 @@ class P2PSender:
         carrier = Carrier(session, options.grace, self._nursery)
         pathfinder = Pathfinder(
             carrier,
-            securer,
+            self._context,
             expected,
             dials,
             on_attempt,
@@ -199,14 +195,13 @@ class P2PSender:
         uid: str,
         techniques: tuple[Technique, ...],
         kind: StreamKind,
-        prepare: Prepare,
         on_attempt: OnAttempt | None,
     ) -> PeerConnection:
         certificate = self._options.identity.certificate
         birthday = self._options.birthday
         for ip_version, surroundings in self._surroundings.items():
             self._surroundings[ip_version] = surroundings.here()
-        errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday, prepare)
+        errand = Errand(kind, certificate, on_attempt, self._surroundings, birthday)
         host, _ = self._options.broker
         return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)
 

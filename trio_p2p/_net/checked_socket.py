@@ -44,7 +44,10 @@ class CheckedSocket(trio.socket.SocketType):
         self._says = says
         self._expects = expects
         self._received = bytearray()
-        self._is_checked = not expects
+        if not says:
+            self._step_aside("send")
+        if not expects:
+            self._step_aside("recv")
 
     async def _check(self) -> None:
         """Read and remove the other side's proof; if cancelled, what was read of it is kept."""
@@ -59,13 +62,20 @@ class CheckedSocket(trio.socket.SocketType):
             raise trio.BrokenResourceError(f"{_NOT_PROVEN}; open another stream") from (
                 WrongPeerError(_NOT_PROVEN) if is_wrong else None
             )
-        self._is_checked = True
+        self._step_aside("recv")
 
     def _prove(self) -> None:
         """Send our proof, unless it has been sent; the socket's buffer, being empty, has room."""
         if self._says:
             says, self._says = self._says, b""
+            self._step_aside("send")
             send_at_once(self._sock, says)
+
+    def _step_aside(self, prefix: str) -> None:
+        """Leave methods to the socket itself from now on: each call costs a bare one nothing."""
+        for name in vars(trio.socket.SocketType):
+            if name.startswith(prefix):
+                setattr(self, name, getattr(self._sock, name))
 
     def detach(self) -> int:
         self._prove()
@@ -127,8 +137,7 @@ class CheckedSocket(trio.socket.SocketType):
     @staticmethod
     def _pass_on_checked(name: str) -> Callable[..., Any]:
         async def method(self: CheckedSocket, *args: Any, **kwargs: Any) -> Any:
-            if not self._is_checked:
-                await self._check()
+            await self._check()
             return await getattr(self._sock, name)(*args, **kwargs)
 
         return method

@@ -7,12 +7,12 @@ each with a checkpoint: its bytes cost twice as much.
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
 import trio
+from OpenSSL import SSL
 
 from .._errors import P2PError
 from .._net.sockets import send_at_once
@@ -32,15 +32,15 @@ class Path:
     Args:
         stream: the connection, which from now on is the path's own.
         context: from :func:`~trio_p2p._stream.tls.make_context`.
-        server_side: as for the context.
-        peer_certificate: as for the context.
+        server_side: whether we are TLS's server.
+        peer_certificate: the peer's, in DER: nobody else is accepted.
         received: what the peer sent and somebody else has read already.
     """
 
     def __init__(
         self,
         stream: trio.SocketStream,
-        context: ssl.SSLContext,
+        context: SSL.Context,
         *,
         server_side: bool,
         peer_certificate: bytes,
@@ -196,7 +196,7 @@ class Path:
         if self.is_sending or self._has_sent_last:
             return  # it would get into the midst of something
         self._has_sent_last = True
-        with suppress(ssl.SSLError, P2PError):  # before the handshake, or after TLS broke
+        with suppress(P2PError):  # before the handshake, or after TLS broke
             self._write_at_once(self._engine.encrypt((data,)))
 
     def close(self) -> None:

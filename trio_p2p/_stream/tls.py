@@ -2,14 +2,19 @@
 
 Neither peer has a name that an authority could vouch for. The broker gives each one the other's
 certificate, and that very certificate is all that is trusted.
+
+OpenSSL is used as it comes with ``cryptography``, and by pyOpenSSL: with Python's own module each
+byte is copied once more on its way out, and the key would have to be loaded from a file.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from cryptography.x509 import load_der_x509_certificate
+from OpenSSL import SSL, crypto
 
 from .._errors import NotAdmittedError, P2PError, RemoteProtocolError, WrongPeerError
 
@@ -17,64 +22,46 @@ if TYPE_CHECKING:
     from .._identity import Identity
 
 RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
-# By measurement (benchmarks/streams.py): what is encrypted is still in the cache when it is sent.
-ENCRYPT_BYTES: Final = 2**17
+# By measurement (benchmarks/streams.py): few calls, and few packets that are not full.
+ENCRYPT_BYTES: Final = 2**18
 
-# X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h, which the ssl module does not name. A peer whose
-# clock is wrong has the right key nevertheless.
-_NO_CHECK_TIME: Final = 0x200000
+# By which a record is longer than its plaintext at most (RFC 8446 5.2), and its header.
+_MAX_OVERHEAD: Final = 256 + 5
+_MAX_RECORD_BYTES: Final = RECORD_BYTES + _MAX_OVERHEAD
+
+# SSL_MODE_ENABLE_PARTIAL_WRITE of openssl/ssl.h, which pyOpenSSL sets and does not name: each call
+# would encrypt one record only.
+_ENABLE_PARTIAL_WRITE: Final = 1
 # The alerts that refuse our certificate (RFC 8446 6.2), as OpenSSL names them.
 _REFUSING_ALERTS: Final = {
-    "ACCESS_DENIED",
-    "BAD_CERTIFICATE",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REQUIRED",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_UNKNOWN",
-    "DECRYPT_ERROR",
-    "UNKNOWN_CA",
-    "UNSUPPORTED_CERTIFICATE",
+    "access denied",
+    "bad certificate",
+    "certificate expired",
+    "certificate required",
+    "certificate revoked",
+    "certificate unknown",
+    "decrypt error",
+    "unknown ca",
+    "unsupported certificate",
 }
 # What a peer without the certificate or its key is caught at.
-_PROOF_MISSING: Final = {"BAD_SIGNATURE", "PEER_DID_NOT_RETURN_A_CERTIFICATE"}
+_PROOF_MISSING: Final = {
+    "bad signature",
+    "certificate verify failed",
+    "peer did not return a certificate",
+}
 
 
-def make_context(
-    identity: Identity, peer_certificate: bytes, *, server_side: bool
-) -> ssl.SSLContext:
-    """What proves one identity, and trusts nothing but one certificate.
-
-    Args:
-        identity: ours.
-        peer_certificate: the peer's, in DER.
-        server_side: whether we are TLS's server.
-
-    Raises:
-        RemoteProtocolError: the peer's certificate is none.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server_side else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # keys are compared, there are no names
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
-    if server_side:
-        context.num_tickets = 0  # nothing is ever resumed from one
-    try:
-        context.load_verify_locations(cadata=peer_certificate)
-    except ssl.SSLError as error:
-        raise RemoteProtocolError("the peer's certificate is none that TLS can use") from error
-    _load_identity(context, identity)
+def make_context(identity: Identity) -> SSL.Context:
+    """What proves an identity in TLS, for any number of connections and in both roles."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # nothing is ever resumed
+    context.set_options(SSL.OP_NO_TICKET)  # so tickets are short, at least
+    context.clear_mode(_ENABLE_PARTIAL_WRITE)
+    context.use_certificate(load_der_x509_certificate(identity.certificate))
+    context.use_privatekey(identity.private_key)
     return context
-
-
-def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
-    # Keys are loaded from files only. This one is in memory, so the key gets onto no disk.
-    descriptor = os.memfd_create("identity")
-    try:
-        os.write(descriptor, identity.certificate_pem() + identity.private_key_pem())
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
 
 
 class TLSEngine:
@@ -82,40 +69,47 @@ class TLSEngine:
 
     Args:
         context: from :func:`make_context`.
-        server_side: as for the context.
-        peer_certificate: as for the context.
+        server_side: whether we are TLS's server.
+        peer_certificate: the peer's, in DER: nobody else is accepted.
+
+    Attributes:
+        pending: how many bytes there are to decrypt, at most; perhaps too few for any.
+        has_failed: whether all attempts to decrypt more are in vain.
+        is_ended: whether the peer has said that it sends nothing more.
     """
 
-    def __init__(
-        self, context: ssl.SSLContext, *, server_side: bool, peer_certificate: bytes
-    ) -> None:
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
-        self._peer_certificate = peer_certificate
-        # Into a buffer, that is.
-        self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
+    def __init__(self, context: SSL.Context, *, server_side: bool, peer_certificate: bytes) -> None:
+        self._tls = SSL.Connection(context, None)
+        self._tls.set_verify(
+            SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _expect(peer_certificate)
+        )
+        if server_side:
+            self._tls.set_accept_state()
+        else:
+            self._tls.set_connect_state()
+        self._flight = b""
+        self._incomplete = 0  # bytes of a record that has not come as a whole, at most
+        self.pending = 0
         self._error: P2PError | None = None
-        self.has_failed = False  # whether all attempts to decrypt more are in vain
-        self.is_ended = False  # whether the peer has said that it sends nothing more
-
-    @property
-    def pending(self) -> int:
-        """How many bytes there are to decrypt, about; perhaps too few for any."""
-        return self._incoming.pending + self._tls.pending()
+        self.has_failed = False
+        self.is_ended = False
 
     @property
     def has_outgoing(self) -> bool:
-        """Whether there is something to send."""
-        return bool(self._outgoing.pending)
+        """Whether TLS itself has something to send."""
+        return bool(self._flight)
 
     def feed(self, ciphertext: bytes | memoryview) -> None:
         """Take what came from the peer."""
-        self._incoming.write(ciphertext)
+        if ciphertext:
+            self._tls.bio_write(ciphertext)
+            self.pending += self._incomplete + len(ciphertext)
+            self._incomplete = 0
 
     def take_outgoing(self) -> bytes:
-        """Give what is to be sent to the peer."""
-        return self._outgoing.read()
+        """Give what TLS itself has to send to the peer."""
+        flight, self._flight = self._flight, b""
+        return flight
 
     def handshake(self) -> bool:
         """Do what the handshake can with what was fed; whether that ends it.
@@ -129,29 +123,33 @@ class TLSEngine:
         """
         try:
             self._tls.do_handshake()
-        except ssl.SSLWantReadError:
+        except SSL.WantReadError:
             return False
-        except ssl.SSLError as error:
+        except SSL.Error as error:
             raise _blame(error) from error
-        if self._tls.getpeercert(binary_form=True) != self._peer_certificate:
-            raise WrongPeerError("the peer proved to be another one than was introduced")
+        finally:
+            self._collect()
         return True
 
     def encrypt(self, pieces: Sequence[bytes | bytearray | memoryview]) -> bytes:
         """What is to be sent so that the peer gets the pieces; the handshake must have ended.
 
         Raises:
-            P2PError: what came, and was decrypted, has ended TLS.
+            P2PError: it has not, or what came, and was decrypted, has ended TLS.
         """
         if self._error is not None:
             raise self._error
-        write = self._tls.write
-        if sum(map(len, pieces)) <= RECORD_BYTES:
-            write(b"".join(pieces))
-        else:  # a record more costs less than to join them
-            for piece in pieces:
-                write(piece)
-        return self._outgoing.read()
+        size = sum(map(len, pieces))
+        try:
+            if size <= RECORD_BYTES:
+                self._tls.send(b"".join(pieces))
+            else:  # a record more costs less than to join them
+                for piece in pieces:
+                    self._tls.send(piece)
+        except SSL.Error as error:
+            raise _blame(error) from error
+        records = size // RECORD_BYTES + len(pieces) + 1  # and one for TLS itself
+        return self.take_outgoing() + self._tls.bio_read(size + records * _MAX_OVERHEAD)
 
     def decrypt_into(self, buffer: memoryview) -> int:
         """Decrypt what is there, as long as the buffer has room.
@@ -165,26 +163,44 @@ class TLSEngine:
         """
         if self._error is not None:
             raise self._error
-        filled, size, read = 0, len(buffer), self._read
-        while filled < size:
-            try:
-                count = read(size - filled, buffer[filled:])  # at most one record
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLError as error:
-                # It would hold the buffer as long as somebody holds the error.
-                error.__traceback__ = None
-                self._error = _blame(error)
-                self._error.__cause__ = error
-                self.has_failed = True
-                if not filled:
-                    raise self._error from error
-                break  # what came before it is good
-            if not count:
-                self.is_ended = True
-                break
-            filled += count
+        filled, size, receive_into = 0, len(buffer), self._tls.recv_into
+        try:
+            while filled < size:
+                filled += receive_into(buffer[filled:], RECORD_BYTES)  # of one record
+            self.pending -= filled  # of longer ciphertext
+        except SSL.WantReadError:
+            self._incomplete = min(self.pending - filled, _MAX_RECORD_BYTES)
+            self.pending = 0
+        except SSL.ZeroReturnError:
+            self.is_ended = True
+            self.pending = 0
+        except SSL.Error as error:
+            # It would hold the buffer as long as somebody holds the error.
+            error.__traceback__ = None
+            self._error = _blame(error)
+            self._error.__cause__ = error
+            self.has_failed = True
+            self._collect()
+            if not filled:
+                raise self._error from error  # else what came before it is good
         return filled
+
+    def _collect(self) -> None:
+        """Take what TLS itself has to send."""
+        with suppress(SSL.WantReadError):
+            while True:
+                self._flight += self._tls.bio_read(RECORD_BYTES)
+
+
+def _expect(certificate: bytes) -> Callable[[SSL.Connection, crypto.X509, int, int, int], bool]:
+    """Whether a peer shows a certificate, and no other; clocks and authorities do not matter."""
+
+    def is_expected(
+        _connection: SSL.Connection, shown: crypto.X509, _error: int, _depth: int, _ok: int
+    ) -> bool:
+        return crypto.dump_certificate(crypto.FILETYPE_ASN1, shown) == certificate
+
+    return is_expected
 
 
 def steps_of(pieces: Sequence[bytes | bytearray | memoryview]) -> Iterator[list[memoryview]]:
@@ -206,10 +222,11 @@ def steps_of(pieces: Sequence[bytes | bytearray | memoryview]) -> Iterator[list[
         yield step
 
 
-def _blame(error: ssl.SSLError) -> P2PError:
-    reason = error.reason or ""
-    if isinstance(error, ssl.SSLCertVerificationError) or reason in _PROOF_MISSING:
+def _blame(error: SSL.Error) -> P2PError:
+    # Its queue of errors, of which the last one is the cause; without any, TLS is not ready.
+    reason = error.args[0][-1][2] if error.args else "the handshake has not ended"
+    if reason in _PROOF_MISSING:
         return WrongPeerError("whoever answered could not prove to be the introduced peer")
-    if reason.partition("_ALERT_")[2] in _REFUSING_ALERTS:
+    if reason.partition(" alert ")[2] in _REFUSING_ALERTS:
         return NotAdmittedError("the peer refused our certificate: it expects somebody else")
-    return RemoteProtocolError(f"the peer does not speak TLS as it should: {reason or error}")
+    return RemoteProtocolError(f"the peer does not speak TLS as it should: {reason}")
