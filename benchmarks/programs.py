@@ -1,22 +1,38 @@
 """The processes of a benchmark: each is in a place, prints lines, and ends when its input does."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from types import MappingProxyType
 
 from trio_p2p._lab.namespaces import Namespace
 
 
 def start(
-    stack: ExitStack, place: Namespace, module: str, *arguments: str
+    stack: ExitStack,
+    place: Namespace,
+    module: str,
+    *arguments: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
-    """Start a module as a program in a place; the stack ends it."""
+    """Start a module as a program in a place; the stack ends it.
+
+    Args:
+        stack: the stack.
+        place: where it runs.
+        module: its name.
+        arguments: for its command line.
+        variables: for its environment, besides our own.
+    """
 
     def start_process() -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, **variables},
             text=True,
         )
 

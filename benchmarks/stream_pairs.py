@@ -16,6 +16,9 @@ from .programs import read_line, send_line, start
 from .servers import ServerProcess
 
 GIB = 2**30
+# Have glibc keep all memory that was freed (mallopt(3); more than 32 MiB it does not accept). By
+# itself it gives some back to the kernel, or not, depending on what else a program has done.
+STEADY_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 * 2**20))
 
 
 @attrs.frozen
@@ -65,9 +68,19 @@ class Pair:
         module = stream_ways.__name__
         arguments = name, str(round_bytes), places.host
         self._round_bytes = round_bytes
-        self._receiving = start(stack, places.receiver, module, "receiver", *arguments)
+        self._receiving = start(
+            stack, places.receiver, module, "receiver", *arguments, variables=STEADY_MEMORY
+        )
         port = int(read_line(self._receiving))
-        self._sending = start(stack, places.sender, module, "sender", *arguments, str(port))
+        self._sending = start(
+            stack,
+            places.sender,
+            module,
+            "sender",
+            *arguments,
+            str(port),
+            variables=STEADY_MEMORY,
+        )
         self._receiver = ServerProcess(self._receiving.pid, port)
         self._sender = ServerProcess(self._sending.pid, port)
 

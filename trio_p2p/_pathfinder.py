@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias, cast
 
 import trio
-from OpenSSL import SSL
 
 from ._attempts import Attempts
 from ._errors import (
@@ -27,6 +26,7 @@ from ._securing import secure
 from ._stream.carrier import Carrier
 from ._stream.path import Path
 from ._stream.stream_path import PathKind, StreamPath
+from ._stream.tls import Context
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.
@@ -71,7 +71,7 @@ class Pathfinder:
     def __init__(
         self,
         carrier: Carrier,
-        context: SSL.Context,
+        context: Context,
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
         on_attempt: OnAttempt | None,

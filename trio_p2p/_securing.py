@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import trio
-from OpenSSL import SSL
 
 from ._credentials import peer_id_of_untrusted
 from ._errors import PathLostError, Technique, WrongPeerError
@@ -12,13 +11,14 @@ from ._net.sockets import local_endpoint, remote_endpoint
 from ._peer_id import PeerId
 from ._stream.path import Path
 from ._stream.stream_path import PathKind, StreamPath
+from ._stream.tls import Context
 
 HANDSHAKE_TIME = 10.0  # seconds; a round trip, with room for retransmitted segments
 
 
 async def secure(
     connection: PeerConnection,
-    context: SSL.Context,
+    context: Context,
     *,
     server_side: bool,
     expected: PeerId | None = None,

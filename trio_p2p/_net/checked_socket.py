@@ -72,7 +72,7 @@ class CheckedSocket(trio.socket.SocketType):
             send_at_once(self._sock, says)
 
     def _step_aside(self, prefix: str) -> None:
-        """Leave methods to the socket itself from now on: each call costs a bare one nothing."""
+        """Leave methods to the socket itself from now on: they cost what a bare one's do."""
         for name in vars(trio.socket.SocketType):
             if name.startswith(prefix):
                 setattr(self, name, getattr(self._sock, name))

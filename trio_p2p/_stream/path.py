@@ -12,13 +12,12 @@ from contextlib import suppress
 from typing import Final
 
 import trio
-from OpenSSL import SSL
 
 from .._errors import P2PError
 from .._net.sockets import send_at_once
 from .scratch import RECEIVE_BYTES, scratch_of_this_run
 from .sinks import Sink
-from .tls import TLSEngine, steps_of
+from .tls import Context, TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
@@ -40,7 +39,7 @@ class Path:
     def __init__(
         self,
         stream: trio.SocketStream,
-        context: SSL.Context,
+        context: Context,
         *,
         server_side: bool,
         peer_certificate: bytes,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cryptography.x509 import load_der_x509_certificate
 from OpenSSL import SSL, crypto
@@ -20,6 +20,9 @@ from .._errors import NotAdmittedError, P2PError, RemoteProtocolError, WrongPeer
 
 if TYPE_CHECKING:
     from .._identity import Identity
+
+Context: TypeAlias = SSL.Context
+"""What proves an identity in TLS, for any number of connections and in both roles."""
 
 RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
 # By measurement (benchmarks/streams.py): few calls, and few packets that are not full.
@@ -52,8 +55,8 @@ _PROOF_MISSING: Final = {
 }
 
 
-def make_context(identity: Identity) -> SSL.Context:
-    """What proves an identity in TLS, for any number of connections and in both roles."""
+def make_context(identity: Identity) -> Context:
+    """The context of an identity."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # nothing is ever resumed
@@ -78,7 +81,7 @@ class TLSEngine:
         is_ended: whether the peer has said that it sends nothing more.
     """
 
-    def __init__(self, context: SSL.Context, *, server_side: bool, peer_certificate: bytes) -> None:
+    def __init__(self, context: Context, *, server_side: bool, peer_certificate: bytes) -> None:
         self._tls = SSL.Connection(context, None)
         self._tls.set_verify(
             SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _expect(peer_certificate)
