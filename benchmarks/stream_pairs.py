@@ -1,7 +1,7 @@
 """Pairs of processes, of which one sends and the other one receives."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from operator import attrgetter
 from statistics import median
@@ -18,7 +18,9 @@ from .servers import ServerProcess
 GIB = 2**30
 # Have glibc keep all memory that was freed (mallopt(3); more than 32 MiB it does not accept). By
 # itself it gives some back to the kernel, or not, depending on what else a program has done.
-STEADY_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 * 2**20))
+STEADY_MEMORY: Mapping[str, str] = dict.fromkeys(
+    ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 * 2**20)
+)
 
 
 @attrs.frozen
