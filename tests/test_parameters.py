@@ -48,6 +48,15 @@ def test_bad_uid(uid: str, sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+def test_what_cannot_be_shown_is_not_repeated() -> None:
+    itself: list[object] = []
+    for _ in range(100_000):
+        itself = [itself]
+    for uid, kind in ((10**5000, "int"), (itself, "list")):
+        with pytest.raises(LocalProtocolError, match=f"^this {kind} is no UID"):
+            parse_uid(uid)  # type: ignore[arg-type]
+
+
 def test_uid_may_be_a_peer_id() -> None:
     assert parse_uid(ALICE) == parse_uid(str(ALICE)) == str(ALICE)
 
@@ -165,6 +174,7 @@ def test_expected_peer(uid: str, expect: PeerId | str | None, expected: PeerId |
     [
         ("alice", "bob", "'bob' is not a peer id"),
         ("alice", "", "'' is not a peer id"),
+        ("alice", 5, "5 is no peer id: give one, or its text"),
         (str(ALICE), BOB, "leave one out"),
     ],
 )

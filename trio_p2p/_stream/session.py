@@ -220,12 +220,10 @@ class Session:
         return self._leg.take_greeting() + words
 
     def answer_late(self, hello: Hello) -> bytes:
-        """What to say over a path that came when it is over, and then to close that path.
+        """What to say over a path that came when it is finished, and then to close that path.
 
-        The other side may have missed the last words; if all was said, it learns so.
+        The other side may have missed the last words, and learns that all was said.
         """
-        if self.state is not State.FINISHED:
-            return abort(AbortCode.NOT_ADMITTED, "this stream is over")
         self._leg.greeting = self._hello(hello.path)
         return self.farewell()
 
