@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -265,3 +266,10 @@ async def open_streams() -> AsyncGenerator[Streams]:
             server = await listener.accept()
         async with client, server:
             yield client, server
+
+
+def crash(stream: trio.SocketStream) -> None:
+    """Close one end of a connection like a host that crashed and came back: with a RST."""
+    linger = struct.pack("ii", 1, 0)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    stream.socket.close()

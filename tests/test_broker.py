@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from trio_p2p._broker.server import READING_TIME
+from trio_p2p._broker.server import READING_TIME, Broker
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._wire.messages import (
@@ -34,6 +34,7 @@ from trio_p2p._wire.messages import (
 )
 from trio_p2p._wire.offer import Behaviour, Nat, Offer
 
+from .loopback import crash, open_streams
 from .raw_client import (
     MemoryBroker,
     RawClient,
@@ -598,6 +599,15 @@ async def test_closed_channel_says_whether_a_message_was_cut(autojump_clock: Moc
         with pytest.raises(ChannelClosedError) as caught:
             await RawClient(ours).channel.receive()
         assert str(caught.value) == expected
+
+
+async def test_client_that_is_gone_before_it_is_served() -> None:
+    async with open_streams() as (client, served):
+        crash(client)
+        with pytest.raises(ConnectionResetError):
+            await served.socket.recv(1)
+        await Broker().serve_socket(served)
+        assert served.socket.fileno() == -1
 
 
 async def test_sender_cancelled_in_the_queue_does_no_harm() -> None:

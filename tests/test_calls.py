@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from trio_p2p import Endpoint, Outcome, RemoteProtocolError, serve_broker
 from trio_p2p._broker import calls as broker_calls
@@ -302,6 +303,18 @@ async def test_broker_without_descriptors_calls_nobody(monkeypatch: pytest.Monke
     async with listener, await trio.open_tcp_stream(*endpoint.sockaddr) as stream:
         monkeypatch.setattr(trio.socket, "socket", refuse)
         assert await call_back(stream, endpoint, CHALLENGE, [ANOTHER_ADDRESS]) == CalledBack()
+
+
+async def test_client_that_is_gone_is_not_called() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host=HOST)
+    endpoint = endpoint_of(listener.socket.getsockname())
+    async with listener:
+        stream = await trio.open_tcp_stream(*endpoint.sockaddr)
+        await stream.aclose()
+        assert await call_back(stream, endpoint, CHALLENGE, [ANOTHER_ADDRESS]) == CalledBack()
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with ours, theirs:
+        assert await call_back(ours, endpoint, CHALLENGE, [ANOTHER_ADDRESS]) == CalledBack()
 
 
 async def test_so_many_callers_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The router is found, and the sockets that talk to it do what they are for."""
 
+import errno
 import socket
 from ipaddress import IPv4Address
 
@@ -63,6 +64,15 @@ def test_route_without_a_gateway(kernel_network: KernelNetwork) -> None:
 
 def test_system_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "AF_NETLINK")
+    assert find_default_gateway() is None
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EMFILE])
+def test_sandbox_without_netlink(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "not here")
+
+    monkeypatch.setattr(socket.socket, "__init__", refuse)
     assert find_default_gateway() is None
 
 

@@ -4,7 +4,6 @@ import logging
 import random
 import resource
 import socket
-import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -81,6 +80,7 @@ from .loopback import (
     PATIENCE,
     LoopbackBroker,
     attempts_of,
+    crash,
     echo,
     open_broker,
     open_raw_stream,
@@ -110,11 +110,8 @@ async def connect_raw(port: int) -> RawClient:
 
 
 def reset(client: RawClient) -> None:
-    """Close the connection like a host that crashed and came back: with a RST."""
     assert isinstance(client.stream, trio.SocketStream)
-    linger = struct.pack("ii", 1, 0)
-    client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    client.stream.socket.close()
+    crash(client.stream)
 
 
 # The honest ones.
@@ -1000,6 +997,35 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
     assert asked == [proofs(nonce, Role.SENDER).check]
     [attempt] = attempts
     assert (attempt.outcome, attempt.remote) == (Outcome.WRONG_PEER, dialled)
+
+
+@pytest.mark.parametrize("answer", [b"", b"W" * PROOF_BYTES], ids=["nothing", "something wrong"])
+async def test_whoever_asks_and_does_not_nominate_is_not_taken(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_p2p._race.PROOF_TIME", 0.1)
+    nonce = b"n" * NONCE_BYTES
+    outcomes: list[Outcome] = []
+
+    def note(attempt: Attempt) -> None:
+        outcomes.append(attempt.outcome)
+        if attempt.outcome is Outcome.WRONG_PEER:
+            scope.cancel(reason="the test has seen enough")
+
+    async with (
+        open_base_somewhere() as base,
+        await trio.open_tcp_stream(HOST, base.port) as client,
+    ):
+        await client.send_all(proofs(nonce, Role.SENDER).check)
+        introduction = introduction_to(THERE, nonce)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, answer)
+            with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
+                await connect_introduced(base, introduction, guard_hops=5, on_attempt=note)
+        assert await received(client) == proofs(nonce, Role.SENDER).peers
+        assert await received(client) == b""  # closed
+    assert Outcome.WRONG_PEER in outcomes
+    assert Outcome.CONNECTED not in outcomes
 
 
 async def test_strangers_at_the_port_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ import trio
 import trio.testing
 
 from trio_p2p._endpoint import Endpoint
-from trio_p2p._net import network_changes
+from trio_p2p._errors import BrokerUnreachableError
+from trio_p2p._net import broker_search, network_changes
+from trio_p2p._net.broker_search import find_broker
 from trio_p2p._net.gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
 from trio_p2p._net.network_changes import (
     cancel_when_network_changes,
@@ -22,7 +24,7 @@ from trio_p2p._net.network_changes import (
 )
 
 from .lab import KernelNetwork, Nat, Site, run, start
-from .loopback import held
+from .loopback import held, nobody_listening
 
 PATIENCE = 10.0
 QUIET_TIME = 0.2  # seconds in which nothing is noticed, as there is nothing
@@ -318,6 +320,35 @@ def test_network_when_news_were_lost_for_want_of_room(
         assert len(buffers) == 1
 
     run(site.host, main)
+
+
+async def hear_nothing(_: socket.socket) -> None:
+    await trio.sleep_forever()
+
+
+def test_broker_is_not_waited_for_in_another_network(
+    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    site = kernel_network.add_site(Nat())
+
+    async def find(_site: Site) -> None:
+        with pytest.raises(BrokerUnreachableError, match="changed networks"):
+            await find_broker((str(REMOTE.address), REMOTE.port), ())
+
+    waiting = start_waiting(site, find)
+    move(site, last=7)
+    waiting.result(PATIENCE)
+
+
+async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = held()
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    monkeypatch.setattr(broker_search, "CONNECT_TIME", 0.05)
+    unreachable = pytest.raises(BrokerUnreachableError, match="timed out")
+    with nobody_listening() as address, unreachable:
+        await find_broker(address, ())
+    assert held() == before
 
 
 @pytest.mark.parametrize("failing", ["socket", "bind"])

@@ -1,7 +1,6 @@
 """Paths: TLS over TCP connections on the loopback interface."""
 
 import os
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -14,7 +13,7 @@ from trio_p2p._net.checked_socket import CheckedSocket
 from trio_p2p._stream.path import TAIL_BYTES, Path
 from trio_p2p._stream.tls import make_context
 
-from .loopback import held, open_streams
+from .loopback import crash, held, open_streams
 from .sinks import ByteSink
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
@@ -275,7 +274,7 @@ async def test_a_reset_breaks_the_path() -> None:
     async with open_streams() as (one, other):
         client, server = client_path(one), server_path(other)
         await begin(client, server)
-        reset(other)
+        crash(other)
         with pytest.raises(trio.BrokenResourceError) as caught:
             await receive_some(client)
         assert isinstance(caught.value.__cause__, OSError)
@@ -283,12 +282,6 @@ async def test_a_reset_breaks_the_path() -> None:
             await send(client, b"to nobody")
         with pytest.raises(trio.ClosedResourceError):
             await send(client, b"to nobody")
-
-
-def reset(stream: trio.SocketStream) -> None:
-    linger = b"\x01\0\0\0" + bytes(4)
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    stream.socket.close()
 
 
 async def test_the_last_words_in_clear_are_kept_behind_what_is_good() -> None:
@@ -370,6 +363,19 @@ async def test_who_waits_learns_that_the_path_is_closed() -> None:
         await trio.testing.wait_all_tasks_blocked()
         client.close()
         await wait_for(lambda: receive_some(client))
+
+
+async def test_bits_and_pieces_wait_for_room_too() -> None:
+    async with open_paths() as (client, server), trio.open_nursery() as nursery:
+        sent = 0
+        while not client.is_sending:  # the last one is not taken at all
+            client.start_sending((bytes(100),))
+            sent += 100
+        nursery.start_soon(client.finish_sending)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await client.finish_sending()
+        assert await receive(server, sent) == bytes(sent)
 
 
 async def test_cancelled_before_it_receives_a_path_is_as_good_as_before() -> None:

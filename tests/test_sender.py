@@ -1,8 +1,10 @@
 """The sender's side of the public API, and what streams promise, on the loopback interface."""
 
+import errno
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -20,6 +22,8 @@ from trio_p2p import (
     IntroductionError,
     LocalProtocolError,
     Outcome,
+    P2PError,
+    P2PSender,
     P2PStream,
     PathKind,
     PeerId,
@@ -382,6 +386,44 @@ async def test_streams_of_sessions_end_with_the_sender() -> None:
         with pytest.raises(trio.BrokenResourceError) as caught:
             await accepted.receive_some()
         assert isinstance(caught.value.__cause__, StreamAbortedError)
+
+
+async def test_sender_that_is_left_opens_no_more() -> None:
+    async def open_in_vain(sender: P2PSender) -> None:
+        with pytest.raises(trio.ClosedResourceError, match="the sender was closed"):
+            await sender.open_stream("receiver")
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        async for _ in stream:
+            pass
+
+    async with trio.open_nursery() as nursery, trio.open_nursery() as others:
+        [listener] = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host=HOST))
+        async with open_p2p_sender(listener.socket.getsockname()) as sender:
+            others.start_soon(open_in_vain, sender)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_host_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+        monkeypatch.setattr("trio_p2p._net.broker_search.start_connecting", refuse)
+        with pytest.raises(P2PError, match="Too many open files"):
+            await sender.open_stream("receiver")
+
+
+async def test_connections_to_the_broker_are_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio_p2p._kept_links.MAX_ASKED", 1)
+    async with open_raw_peers("receiver") as (broker, _, sender):
+        for _ in range(3):
+            await trio.aclose_forcefully(await sender.open_stream("receiver", raw=True))
+        # Those of the registration, and of the next stream.
+        await until(lambda: len(broker.broker._links) == 2)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

@@ -6,6 +6,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv4Address
 
 import pytest
 import trio
@@ -91,6 +92,14 @@ async def test_refused_connection_is_closed_and_says_so() -> None:
 )
 def test_outcome_of_an_error(number: int, outcome: Outcome) -> None:
     assert outcome_of(OSError(number, os.strerror(number))) is outcome
+
+
+async def test_connection_with_oneself_is_none() -> None:
+    with open_bound_socket(socket.AF_INET, 0) as bound:
+        port = local_endpoint(bound).port
+    itself = Endpoint(IPv4Address("127.0.0.1"), port)
+    with start_connecting(itself, port) as sock, pytest.raises(ConnectionRefusedError):
+        await wait_connected(sock)
 
 
 def test_port_of_somebody_else_cannot_be_shared() -> None:
