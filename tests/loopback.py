@@ -96,9 +96,9 @@ ANY_WAY = Way()
 class LoopbackBroker:
     """A broker that can be killed, and started again where it was."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, port: int) -> None:
         self.broker = Broker()
-        self.port = 0
+        self.port = port
         self._nursery = nursery
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
@@ -112,7 +112,7 @@ class LoopbackBroker:
         return self.broker.registry.uids
 
     async def start(self) -> None:
-        self.port = await self._nursery.start(self._serve)
+        await self._nursery.start(self._serve)
 
     async def kill(self) -> None:
         """Close all its connections, and forget all it knew."""
@@ -120,11 +120,11 @@ class LoopbackBroker:
         await self._ended.wait()
         self.broker = Broker()
 
-    async def _serve(self, *, task_status: trio.TaskStatus[int]) -> None:
+    async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._scope, self._ended = trio.CancelScope(), trio.Event()
         with self._scope:
             listeners = await trio.open_tcp_listeners(self.port, host=HOST)
-            task_status.started(listeners[0].socket.getsockname()[1])
+            task_status.started()
             await self.broker.serve_listeners(listeners)
         self._ended.set()
 
@@ -137,12 +137,21 @@ def nobody_listening() -> Generator[tuple[str, int]]:
         yield sock.getsockname()
 
 
+@contextmanager
+def reserved_port() -> Generator[int]:
+    """A port that nobody gets by chance, for those who listen there one after the other."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, 0))
+        yield sock.getsockname()[1]
+
+
 @asynccontextmanager
 async def open_broker() -> AsyncGenerator[LoopbackBroker]:
     """A broker; also the time limit of whatever is done with it."""
-    with trio.fail_after(LIFETIME):
+    with trio.fail_after(LIFETIME), reserved_port() as port:
         async with trio.open_nursery() as nursery:
-            broker = LoopbackBroker(nursery)
+            broker = LoopbackBroker(nursery, port)
             await broker.start()
             yield broker
             nursery.cancel_scope.cancel(reason="the test is over")

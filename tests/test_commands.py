@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from trio_p2p._wire.messages import Hello
 
 from .commands import SECONDS, BrokerTool, Tool, command, end_both, open_broker
 from .lab import Answer, KernelNetwork, Nat, popen
+from .loopback import reserved_port
 from .raw_client import RawClient
 
 MEBIBYTE = 1_048_576
@@ -455,10 +457,13 @@ def test_broker_lost(subcommand: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_receiver_finds_broker_again(uid: str) -> None:
-    with open_broker() as broker, listen(broker, uid) as receiver:
+    with ExitStack() as stack:
+        reopen = partial(open_broker, "--no-probes", port=str(stack.enter_context(reserved_port())))
+        broker = stack.enter_context(reopen())
+        receiver = stack.enter_context(listen(broker, uid))
         assert broker.stop() == 0
         assert receiver.errors.readline().startswith(f"trio-p2p: {uid!r} is not".encode())
-        with open_broker(port=broker.address.rpartition(":")[2]) as successor:
+        with reopen() as successor:
             successor.wait_for(f"Register(uid={uid!r})")
             with connect(successor, uid) as sender:
                 (code, output, errors), of_sender = end_both(receiver, sender, b"x", b"y")

@@ -4,6 +4,7 @@ import errno
 import os
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
@@ -397,11 +398,13 @@ async def test_sender_that_is_left_opens_no_more() -> None:
         async for _ in stream:
             pass
 
-    async with trio.open_nursery() as nursery, trio.open_nursery() as others:
+    async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host=HOST))
-        async with open_p2p_sender(listener.socket.getsockname()) as sender:
+        async with AsyncExitStack() as stack, trio.open_nursery() as others:
+            sender = await stack.enter_async_context(open_p2p_sender(listener.socket.getsockname()))
             others.start_soon(open_in_vain, sender)
             await trio.testing.wait_all_tasks_blocked(0.01)
+            await stack.aclose()
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
