@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from types import MappingProxyType
 
 from trio_p2p._lab.namespaces import Namespace
 
@@ -15,7 +14,7 @@ def start(
     place: Namespace,
     module: str,
     *arguments: str,
-    variables: Mapping[str, str] = MappingProxyType({}),
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start a module as a program in a place; the stack ends it.
 
@@ -32,7 +31,7 @@ def start(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **variables},
+            env={**os.environ, **(variables or {})},
             text=True,
         )
 

@@ -26,6 +26,7 @@ from trio_p2p._identity import Identity
 from . import clients
 from .idle_circuits import open_circuit
 from .servers import ServerProcess, running_server
+from .ssl_identities import load_identity
 from .tables import Table
 
 LIMIT = 1.15
@@ -202,10 +203,7 @@ def _connect_tls(address: tuple[str, int], identity: Identity) -> ssl.SSLSocket:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["bep-relay"])
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(identity.certificate_pem() + identity.private_key_pem())
-        file.flush()
-        context.load_cert_chain(file.name)
+    load_identity(context, identity)
     return context.wrap_socket(socket.create_connection(address))
 
 

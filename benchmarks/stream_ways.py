@@ -2,7 +2,6 @@
 
 import ssl
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -16,6 +15,8 @@ from trio_p2p import open_p2p_listener, open_p2p_stream, serve_broker
 from trio_p2p._identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
+
+from .ssl_identities import load_identity
 
 KIB = 2**10
 
@@ -97,10 +98,7 @@ def _make_ssl_context(protocol: int, identity: Identity, peer: Identity) -> ssl.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=peer.certificate)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(identity.certificate_pem() + identity.private_key_pem())
-        file.flush()
-        context.load_cert_chain(file.name)
+    load_identity(context, identity)
     return context
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import pathlib
 import random
 import socket
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import attrs
 import trio
@@ -27,8 +27,14 @@ from trio_p2p import (
 )
 from trio_p2p._broker.server import Broker
 from trio_p2p._endpoint import Endpoint, endpoint_of
+from trio_p2p._introduction import PeerConnection
+from trio_p2p._parameters import ALL_TECHNIQUES
+from trio_p2p._securing import secure
+from trio_p2p._stream.path import Path
+from trio_p2p._stream.tls import make_context
+from trio_p2p._wire.messages import StreamKind
 
-from .loopback import LoopbackBroker, open_broker
+from .loopback import PATIENCE, LoopbackBroker, open_broker
 
 PIECE_BYTES = 65536
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,9 +74,29 @@ async def open_peers(
             yield Peers(broker, listener, sender)
 
 
+@asynccontextmanager
+async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnection]:
+    """A connection to the receiver, over which nothing was said yet."""
+    async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
+        connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@asynccontextmanager
+async def open_path(peers: Peers, identity: Identity) -> AsyncGenerator[Path]:
+    """A path to the receiver, over which no frame was said yet; also the time limit for it."""
+    with trio.fail_after(PATIENCE):
+        async with dialled(peers, identity) as connection:
+            path, _, _ = await secure(connection, make_context(identity), server_side=False)
+            yield path
+
+
 def reset(path: StreamPath) -> None:
     """Reset a connection of this process, as a NAT in between might."""
-    for entry in Path("/proc/self/fd").iterdir():
+    for entry in pathlib.Path("/proc/self/fd").iterdir():
         with suppress(OSError):
             if not entry.readlink().name.startswith("socket:"):
                 continue

@@ -3,33 +3,22 @@
 import pytest
 import trio
 
-from trio_p2p import Identity, P2PStream, open_p2p_sender
-from trio_p2p._parameters import ALL_TECHNIQUES
-from trio_p2p._securing import secure
+from trio_p2p import Identity, P2PStream
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
-from trio_p2p._stream.tls import make_context
-from trio_p2p._wire.messages import StreamKind
 
-from .loopback import PATIENCE
 from .sinks import FrameSink, Said
-from .streams import Peers, open_peers, reset
+from .streams import Peers, open_path, open_peers, reset
 
 OVER = b"this stream is over"
 
 
 async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
     """What the receiver says on a new path that begins with a hello."""
-    with trio.fail_after(PATIENCE):
-        async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
-            connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
-            path, _, _ = await secure(connection, make_context(identity), server_side=False)
-            sink = FrameSink()
-            try:
-                path.send_at_once(hello.encode())
-                while await path.receive(sink):
-                    pass
-            finally:
-                path.close()
+    sink = FrameSink()
+    async with open_path(peers, identity) as path:
+        path.send_at_once(hello.encode())
+        while await path.receive(sink):
+            pass
     return sink.said
 
 

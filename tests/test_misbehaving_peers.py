@@ -1,51 +1,26 @@
 """Peers that were introduced as they should be, and then misbehave: nobody else is concerned."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
-from trio_p2p import Identity, P2PListener, P2PStream, RemoteProtocolError, open_p2p_sender
+from trio_p2p import Identity, P2PListener, P2PStream, RemoteProtocolError, StreamPath
 from trio_p2p._errors import PathLostError
 from trio_p2p._introduction import PeerConnection
-from trio_p2p._parameters import ALL_TECHNIQUES
 from trio_p2p._securing import secure
 from trio_p2p._stream.frames import SESSION_ID_BYTES, Hello, Kind, header
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
-from trio_p2p._wire.messages import StreamKind
 
 from .loopback import held, until
 from .sinks import ByteSink
-from .streams import Peers, open_peers, reset
+from .streams import Peers, dialled, open_path, open_peers, reset
 
 IDENTITY = Identity.generate()
 SESSION = bytes(SESSION_ID_BYTES)
 GARBAGE = b"this is no record of TLS at all"
-
-
-@asynccontextmanager
-async def connected(peers: Peers) -> AsyncGenerator[PeerConnection]:
-    """A connection to the receiver, over which nothing was said yet."""
-    async with open_p2p_sender(peers.broker.address, identity=IDENTITY) as sender:
-        connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
-        try:
-            yield connection
-        finally:
-            connection.close()
-
-
-@asynccontextmanager
-async def open_path(peers: Peers) -> AsyncGenerator[Path]:
-    """A path to the receiver, over which no frame was said yet."""
-    async with connected(peers) as connection:
-        path, _, _ = await secure(connection, make_context(IDENTITY), server_side=False)
-        try:
-            yield path
-        finally:
-            path.close()
 
 
 def say(path: Path, *frames: bytes) -> None:
@@ -64,35 +39,38 @@ async def assert_served(peers: Peers) -> None:
 
 
 async def never_shakes_hands(_: PeerConnection) -> None:
-    await trio.sleep(0.2)
+    await trio.lowlevel.checkpoint()
 
 
 async def shakes_no_hands_but_talks(connection: PeerConnection) -> None:
     await connection.stream.send_all(GARBAGE)
 
 
-async def resets_before_it_says_hello(connection: PeerConnection) -> None:
+async def shake_hands(connection: PeerConnection) -> tuple[Path, StreamPath]:
     path, described, _ = await secure(connection, make_context(IDENTITY), server_side=False)
     path.send_last_flight()
+    return path, described
+
+
+async def resets_before_it_says_hello(connection: PeerConnection) -> None:
+    _, described = await shake_hands(connection)
     reset(described)
 
 
 async def leaves_before_it_says_hello(connection: PeerConnection) -> None:
-    path, _, _ = await secure(connection, make_context(IDENTITY), server_side=False)
-    path.send_last_flight()
+    path, _ = await shake_hands(connection)
     await path.wait_receive_might_not_block()
     path.receive_at_once(ByteSink())  # tickets: to close with something unread would be a reset
     path.close()
 
 
 async def goes_on_in_clear(connection: PeerConnection) -> None:
-    path, _, _ = await secure(connection, make_context(IDENTITY), server_side=False)
-    path.send_last_flight()
+    await shake_hands(connection)
     await connection.stream.send_all(GARBAGE)
 
 
 async def says_something_else_first(connection: PeerConnection) -> None:
-    path, _, _ = await secure(connection, make_context(IDENTITY), server_side=False)
+    path, _ = await shake_hands(connection)
     say(path, header(Kind.ACK, 0))
 
 
@@ -114,7 +92,7 @@ async def test_before_there_is_a_stream(
     async with open_peers() as peers:
         await trio.testing.wait_all_tasks_blocked(0.1)  # the listener has looked at its network
         before = held()
-        async with connected(peers) as connection:
+        async with dialled(peers, IDENTITY) as connection:
             await behave(connection)
             await until(lambda: peers.listener.statistics().failed == 1)
         await until(lambda: held() == before)
@@ -144,7 +122,7 @@ async def test_violation_breaks_its_stream_only(
     frame: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_peers() as peers:
-        async with open_path(peers) as path:
+        async with open_path(peers, IDENTITY) as path:
             say(path, Hello(0, SESSION, 1, is_new=True).encode(), frame)
             error = await broken(peers.listener)
         assert isinstance(error.__cause__, RemoteProtocolError)
@@ -154,10 +132,10 @@ async def test_violation_breaks_its_stream_only(
 
 
 async def test_older_path_is_not_taken() -> None:
-    async with open_peers() as peers, open_path(peers) as path:
+    async with open_peers() as peers, open_path(peers, IDENTITY) as path:
         say(path, Hello(0, SESSION, 5, is_new=True).encode())
         accepted = await peers.listener.accept()
-        async with open_path(peers) as older:
+        async with open_path(peers, IDENTITY) as older:
             say(older, Hello(0, SESSION, 3, is_new=False).encode())
             sink = ByteSink()
             while await older.receive(sink):
@@ -169,7 +147,7 @@ async def test_older_path_is_not_taken() -> None:
 
 async def test_peer_that_never_acknowledges_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_p2p._stream.carrier.CLOSING_TIME", 0.1)
-    async with open_peers() as peers, open_path(peers) as path:
+    async with open_peers() as peers, open_path(peers, IDENTITY) as path:
         say(path, Hello(0, SESSION, 1, is_new=True).encode())
         accepted = await peers.listener.accept()
         await accepted.send_all(b"hello")

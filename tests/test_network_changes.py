@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from trio_p2p import open_p2p_sender
 from trio_p2p._endpoint import Endpoint
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net import broker_search, network_changes
@@ -24,7 +25,7 @@ from trio_p2p._net.network_changes import (
 )
 
 from .lab import KernelNetwork, Nat, Site, run, start
-from .loopback import held, nobody_listening
+from .loopback import held, nobody_listening, until
 
 PATIENCE = 10.0
 QUIET_TIME = 0.2  # seconds in which nothing is noticed, as there is nothing
@@ -274,7 +275,7 @@ def test_network_is_remembered_until_it_changes(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_network_changed, first)
                 nursery.start_soon(wait_network_changed, current_network())
-                await trio.sleep(2 * network_changes.SETTLING_TIME)
+                await until(lambda: not network_changes._news_of_this_run()._is_pending())
                 second = current_network()  # the news are read
                 looks.clear()
                 assert current_network() == second
@@ -284,6 +285,21 @@ def test_network_is_remembered_until_it_changes(
         assert looks
 
     run(site.host, main)
+
+
+def test_sender_looks_for_the_network_once(
+    kernel_network: KernelNetwork, looks: list[Endpoint]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with nobody_listening() as broker:
+            async with open_p2p_sender(broker) as sender:
+                with pytest.raises(BrokerUnreachableError):
+                    await sender.open_stream("receiver")
+
+    run(site.host, main)
+    assert looks.count(SOMEWHERE) == 1
 
 
 def test_network_is_looked_for_each_time_if_nobody_tells_of_changes(

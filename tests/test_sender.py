@@ -619,6 +619,19 @@ async def test_end_of_a_connection_that_was_reset_is_an_error() -> None:
             await stream.send_eof()
 
 
+async def test_checked_socket_does_nothing_more_when_both_have_proven_themselves() -> None:
+    ours, theirs = trio.socket.socketpair()
+    with theirs, CheckedSocket(ours, says=PROOF, expects=PROOF) as checked:
+        assert checked.send != ours.send
+        assert checked.recv != ours.recv
+        await theirs.send(PROOF + b"hello")
+        assert await checked.recv(5) == b"hello"
+        await checked.send(b"hello")
+        assert await theirs.recv(100) == PROOF + b"hello"
+        assert checked.send == ours.send
+        assert checked.recv == ours.recv
+
+
 async def test_checked_socket_is_a_socket() -> None:
     ours, theirs = await socket_pair()
     with theirs, CheckedSocket(ours) as checked:

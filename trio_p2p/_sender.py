@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, overload
 
 import attrs
@@ -39,7 +39,7 @@ from ._stream.frames import SESSION_ID_BYTES
 from ._stream.p2p_stream import P2PStream, close_at_once
 from ._stream.session import DEFAULT_WINDOW, Role, Session
 from ._stream.stream_path import PathKind
-from ._stream.tls import make_context
+from ._stream.tls import Context, make_context
 from ._surroundings import Surroundings
 from ._watching import Watcher
 from ._wire.messages import StreamKind
@@ -100,7 +100,6 @@ class P2PSender:
         self._options = options
         self._nursery = nursery
         self._open_in_round = open_in_round
-        self._context = make_context(options.identity)
         self._watcher = Watcher(options.broker, nursery)
         self._surroundings = {ip_version: Surroundings() for ip_version in IP_VERSIONS}
 
@@ -108,6 +107,10 @@ class P2PSender:
     def peer_id(self) -> PeerId:
         """Who this sender is to receivers."""
         return self._options.identity.peer_id
+
+    @cached_property
+    def _context(self) -> Context:
+        return make_context(self._options.identity)  # which raw streams do not want
 
     @overload
     async def open_stream(
@@ -236,10 +239,16 @@ async def open_p2p_sender(
         LocalProtocolError: an argument is wrong.
     """
     options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
-    with network_remembered():
+    async with _open_nursery() as nursery:
+        links = KeptLinks(options.broker, options.techniques, nursery)
+        yield P2PSender(options, nursery, links.open_in_round)
+
+
+@asynccontextmanager
+async def _open_nursery() -> AsyncGenerator[trio.Nursery]:
+    with network_remembered():  # which is asked for with every step of every stream
         async with open_background_nursery() as nursery:
-            links = KeptLinks(options.broker, options.techniques, nursery)
-            yield P2PSender(options, nursery, links.open_in_round)
+            yield nursery
 
 
 @overload
@@ -334,19 +343,16 @@ async def open_p2p_stream(
     """
     options = SenderOptions.parse(broker, techniques, identity, window, grace, birthday=birthday)
     open_in_round = partial(open_over_new_link, options.broker)
-    with network_remembered():
-        async with open_background_nursery() as nursery:
-            sender = P2PSender(options, nursery, open_in_round)
-            open_stream: Any = sender.open_stream  # whose overloads tell what is asked for apart
-            stream = await open_stream(
-                uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt
-            )
-            try:
-                yield stream
-            except BaseException:
-                if isinstance(stream, P2PStream):
-                    close_at_once(stream)  # no clean end: the other side shall know
-                else:
-                    await trio.aclose_forcefully(stream)
-                raise
-            await stream.aclose()
+    async with _open_nursery() as nursery:
+        sender = P2PSender(options, nursery, open_in_round)
+        open_stream: Any = sender.open_stream  # whose overloads tell what we were asked for apart
+        stream = await open_stream(uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt)
+        try:
+            yield stream
+        except BaseException:
+            if isinstance(stream, P2PStream):
+                close_at_once(stream)  # no clean end: the other side shall know
+            else:
+                await trio.aclose_forcefully(stream)
+            raise
+        await stream.aclose()

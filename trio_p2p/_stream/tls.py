@@ -77,7 +77,6 @@ class TLSEngine:
 
     Attributes:
         pending: how many bytes there are to decrypt, at most; perhaps too few for any.
-        has_failed: whether all attempts to decrypt more are in vain.
         is_ended: whether the peer has said that it sends nothing more.
     """
 
@@ -94,8 +93,12 @@ class TLSEngine:
         self._incomplete = 0  # bytes of a record that has not come as a whole, at most
         self.pending = 0
         self._error: P2PError | None = None
-        self.has_failed = False
         self.is_ended = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether all attempts to decrypt more are in vain."""
+        return self._error is not None
 
     @property
     def has_outgoing(self) -> bool:
@@ -182,7 +185,6 @@ class TLSEngine:
             error.__traceback__ = None
             self._error = _blame(error)
             self._error.__cause__ = error
-            self.has_failed = True
             self._collect()
             if not filled:
                 raise self._error from error  # else what came before it is good
