@@ -11,10 +11,10 @@ from ipaddress import ip_address
 
 import trio
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._identity import Identity
-from trio_p2p._net.broker_connection import BrokerConnection
-from trio_p2p._net.broker_search import connect_to_broker
+from trio_p2p._addresses import Endpoint
+from trio_p2p._broker_client.connection import BrokerConnection
+from trio_p2p._broker_client.resolve import connect_to_broker
+from trio_p2p._identity.identity import Identity
 from trio_p2p._net.sockets import listen_on, start_connecting, wait_connected
 from trio_p2p._wire.messages import (
     Acknowledge,

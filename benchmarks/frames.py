@@ -2,8 +2,8 @@
 
 from ipaddress import IPv4Address
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._identity import Identity
+from trio_p2p._addresses import Endpoint
+from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.codec import FrameReader, decode_untrusted, encode
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from statistics import median
 from typing import TypeAlias
 
-from trio_p2p._identity import Identity
+from trio_p2p._identity.identity import Identity
 
 from . import clients
 from .idle_circuits import open_circuit

@@ -12,7 +12,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from trio_p2p import open_p2p_listener, open_p2p_stream, serve_broker
-from trio_p2p._identity import Identity
+from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["trio_p2p"]):
+    from trio_p2p._addresses import Endpoint
     from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
     from trio_p2p._broker.quota import RelayLimits
     from trio_p2p._broker.registry import Registry
-    from trio_p2p._endpoint import Endpoint
     from trio_p2p._errors import RemoteProtocolError
-    from trio_p2p._identity import Identity
+    from trio_p2p._identity.identity import Identity
     from trio_p2p._wire.codec import FrameReader, decode_untrusted, encode
     from trio_p2p._wire.messages import (
         Acknowledge,
@@ -179,7 +179,7 @@ def introductions() -> list[bytes]:
     script.say(0, Hello())
     challenge = script.last(Hello).challenge
     script.say(0, Register("alice", certificate, identity.sign_registration(challenge, "alice")))
-    script.say(0, Update(Offer(birthday=False)))
+    script.say(0, Update(Offer(port_guessing=False)))
     script.say(3, Hello(), Probe(), CallBack())
     script.say(1, Hello(), request("classic"))
     identifier = script.last(ConnectionRequest).introduction

@@ -1,7 +1,7 @@
 """Fixtures and rules for every test."""
 
-from trio_p2p import _reachability
-from trio_p2p._nat.mapping_attempts import MappingProtocol
+from trio_p2p._listen import reachability as _reachability
+from trio_p2p._portmap.attempts import MappingProtocol
 
 # In UPnP, routers are searched for in worker threads, which in the tests' own process may sit in
 # any namespace, also in the machine's. Receivers that run as processes do search.

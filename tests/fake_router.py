@@ -9,9 +9,9 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p._endpoint import Endpoint, endpoint_of
-from trio_p2p._nat import mapping_timers, port_mapping, routers
-from trio_p2p._nat.mapping_attempts import MappingProtocol
+from trio_p2p._addresses import Endpoint, endpoint_of
+from trio_p2p._portmap import port_mapping, routers, timers as mapping_timers
+from trio_p2p._portmap.attempts import MappingProtocol
 
 HOST = "127.0.0.1"
 EXTERNAL = IPv4Address("11.22.33.44")

@@ -25,7 +25,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._broker.server import Broker
-from trio_p2p._parameters import ALL_TECHNIQUES
+from trio_p2p._options import ALL_TECHNIQUES
 from trio_p2p._stream.carrier import DEFAULT_GRACE
 
 HOST = "127.0.0.1"

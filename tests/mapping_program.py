@@ -12,10 +12,10 @@ from typing import Any
 
 import trio
 
-from trio_p2p._nat import mapping_timers
-from trio_p2p._nat.mapping_attempts import MappingProtocol, PortMappingError
-from trio_p2p._nat.port_mapping import PortMapping, open_port_mapping
-from trio_p2p._nat.router_report import report_on_router
+from trio_p2p._portmap import timers as mapping_timers
+from trio_p2p._portmap.attempts import MappingProtocol, PortMappingError
+from trio_p2p._portmap.port_mapping import PortMapping, open_port_mapping
+from trio_p2p._portmap.router_report import report_on_router
 
 
 def say(message: object) -> None:

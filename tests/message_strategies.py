@@ -5,8 +5,8 @@ from ipaddress import IPv6Address
 import attrs
 from hypothesis import strategies as st
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import Outcome
+from trio_p2p._addresses import Endpoint
+from trio_p2p._attempt import Outcome
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ID_BYTES,

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import attrs
 
 from trio_p2p import Endpoint, serve_broker
-from trio_p2p._endpoint import endpoint_of
+from trio_p2p._addresses import endpoint_of
 from trio_p2p._lab.networks import Network
 
 from .lab import Host, running

@@ -9,9 +9,9 @@ from typing import TypeVar
 import trio
 import trio.testing
 
+from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.server import Broker
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._identity import Identity
+from trio_p2p._identity.identity import Identity
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.messages import (
     Hello,

@@ -25,11 +25,11 @@ from trio_p2p import (
     open_p2p_listener,
     open_p2p_sender,
 )
+from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.server import Broker
-from trio_p2p._endpoint import Endpoint, endpoint_of
-from trio_p2p._introduction import PeerConnection
-from trio_p2p._parameters import ALL_TECHNIQUES
-from trio_p2p._securing import secure
+from trio_p2p._options import ALL_TECHNIQUES
+from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 from trio_p2p._wire.messages import StreamKind
@@ -78,7 +78,9 @@ async def open_peers(
 async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnection]:
     """A connection to the receiver, over which nothing was said yet."""
     async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
-        connection = await sender._dial("receiver", ALL_TECHNIQUES, StreamKind.SESSION, None)
+        connection = await sender._connector._dial(
+            "receiver", ALL_TECHNIQUES, StreamKind.SESSION, None
+        )
         try:
             yield connection
         finally:

@@ -17,12 +17,12 @@ from trio_p2p import (
     Technique,
     UnknownUIDError,
 )
-from trio_p2p._any_ip import open_by_any_ip
-from trio_p2p._introduction import PeerConnection
-from trio_p2p._nat.ladder import reflexive_route
-from trio_p2p._net.broker_search import IP_VERSIONS
-from trio_p2p._rounds import Errand, Round
-from trio_p2p._surroundings import Surroundings
+from trio_p2p._broker_client.resolve import IP_VERSIONS
+from trio_p2p._connect.direct import open_by_any_ip
+from trio_p2p._connect.rounds import Errand, Round
+from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._traversal.strategy import reflexive_route
 from trio_p2p._wire.messages import StreamKind
 
 NAME, ADDRESS = "broker.example", "192.0.2.1"
@@ -53,8 +53,8 @@ def leads_nowhere(round_: Round) -> None:
 
 async def open_connection(host: str, ipv6: Result, ipv4: Result) -> PeerConnection:
     """What comes of rounds by each version, after some seconds."""
-    surroundings = {ip_version: Surroundings() for ip_version in IP_VERSIONS}
-    errand = Errand(StreamKind.RAW, b"", None, surroundings, birthday=False)
+    local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
+    errand = Errand(StreamKind.RAW, b"", None, local_network, port_guessing=False)
 
     async def open_in_round(round_: Round) -> PeerConnection | None:
         seconds, result = ipv6 if round_.ip_version == 6 else ipv4

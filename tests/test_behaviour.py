@@ -5,8 +5,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._endpoint import IPAddress
-from trio_p2p._nat.behaviour import DEFAULT_GUARD_HOPS, guard_hops, is_public
+from trio_p2p._addresses import IPAddress, is_public
+from trio_p2p._nat.behaviour import DEFAULT_GUARD_HOPS, guard_hops
 
 REFLEXIVE = IPv4Address("203.0.113.7")
 

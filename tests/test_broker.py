@@ -9,8 +9,8 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.server import READING_TIME, Broker
-from trio_p2p._endpoint import Endpoint
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._wire.messages import (
     Acknowledge,
@@ -354,7 +354,7 @@ async def test_offers_are_passed_on(autojump_clock: MockClock) -> None:
         broker.connect() as receiver,
         broker.connect() as sender,
     ):
-        own, other = Offer(Nat(Behaviour.ADDRESS_DEPENDENT)), Offer(birthday=False)
+        own, other = Offer(Nat(Behaviour.ADDRESS_DEPENDENT)), Offer(port_guessing=False)
         await receiver.register("alice")
         await receiver.send(Update(own))
         await sender.greet()

@@ -13,14 +13,14 @@ import trio
 import trio.testing
 
 from trio_p2p import Endpoint, Outcome, RemoteProtocolError, serve_broker
-from trio_p2p._broker import calls as broker_calls
-from trio_p2p._broker.calls import call_back
-from trio_p2p._endpoint import endpoint_of
-from trio_p2p._nat import calls
-from trio_p2p._nat.calls import MAX_CALLERS, receive_calls
+from trio_p2p._addresses import endpoint_of
+from trio_p2p._broker import callback_probes as broker_calls
+from trio_p2p._broker.callback_probes import call_back
+from trio_p2p._broker_client.resolve import connect_to_broker
+from trio_p2p._nat import callback_probes as calls
+from trio_p2p._nat.callback_probes import MAX_CALLERS, receive_calls
 from trio_p2p._nat.classification import Calls
 from trio_p2p._nat.survey import survey_nat
-from trio_p2p._net.broker_search import connect_to_broker
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (

@@ -18,11 +18,11 @@ from trio.abc import HalfCloseableStream
 
 from trio_p2p import P2PError, P2PStream, PathKind
 from trio_p2p._broker.server import Broker
-from trio_p2p._introduction import PeerConnection
+from trio_p2p._connect.rounds import Round, open_over_new_link
 from trio_p2p._net.nursery import open_background_nursery
-from trio_p2p._parameters import ALL_TECHNIQUES
-from trio_p2p._rounds import Round, open_over_new_link
-from trio_p2p._sender import P2PSender, SenderOptions
+from trio_p2p._options import ALL_TECHNIQUES, SenderOptions
+from trio_p2p._peer import P2PSender
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.session import DEFAULT_WINDOW
 
 from .loopback import (
@@ -54,7 +54,7 @@ DATA = MUCH[:50_000]
 @pytest.fixture(autouse=True)
 def watch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let senders watch their receivers in these tests, short as their streams are."""
-    monkeypatch.setattr("trio_p2p._pathfinder.WATCHING_DELAY", 0.0)
+    monkeypatch.setattr("trio_p2p._connect.path_finder.WATCHING_DELAY", 0.0)
 
 
 @attrs.define(eq=False)
@@ -337,7 +337,7 @@ async def open_switching_sender(
 
     may_be_direct = trio.Event()
     options = SenderOptions.parse(
-        broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE, birthday=True
+        broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE, port_guessing=True
     )
     async with open_background_nursery() as nursery:
         yield P2PSender(options, nursery, open_in_round), may_be_direct

@@ -6,12 +6,10 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._endpoint import Endpoint, IPAddress
-from trio_p2p._nat.behaviour import is_public
-from trio_p2p._nat.candidates import (
+from trio_p2p._addresses import Endpoint, IPAddress, is_public, is_special
+from trio_p2p._traversal.candidates import (
     MAX_DIALLED,
     forbidden_untrusted,
-    is_special,
     make_offer,
     vet_untrusted,
 )

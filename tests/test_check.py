@@ -6,7 +6,7 @@ import hmac
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._nat.check import PROOF_BYTES, Proofs, Role, proofs
+from trio_p2p._traversal.check import PROOF_BYTES, Proofs, Role, proofs
 from trio_p2p._wire.messages import NONCE_BYTES
 
 nonces = st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES)

@@ -15,8 +15,9 @@ import msgpack
 import pytest
 from hypothesis import example, given, strategies as st
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import Outcome, RemoteProtocolError
+from trio_p2p._addresses import Endpoint
+from trio_p2p._attempt import Outcome
+from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, FrameReader, decode_untrusted, encode
 from trio_p2p._wire.messages import (
     MAX_ROUND_TRIP,
@@ -98,11 +99,11 @@ def wire_value(value: Any) -> Any:
             return HEX + value.hex()
         case Endpoint():
             return [HEX + value.address.packed.hex(), value.port]
-        case Offer(nat, candidates, birthday, opening):
+        case Offer(nat, candidates, port_guessing, opening):
             return [
                 [nat.mapping, nat.filtering, nat.allocation, nat.step],
                 [[each.kind, *wire_value(each.endpoint)] for each in candidates],
-                birthday,
+                port_guessing,
                 opening,
             ]
         case tuple():
@@ -132,7 +133,7 @@ KINDS: dict[str, type[enum.StrEnum]] = {
 
 
 def offer_of(value: Any) -> Offer:
-    (mapping, filtering, allocation, step), candidates, birthday, opening = value
+    (mapping, filtering, allocation, step), candidates, port_guessing, opening = value
     nat = Nat(
         mapping and Behaviour(mapping),
         filtering and Behaviour(filtering),
@@ -145,7 +146,7 @@ def offer_of(value: Any) -> Offer:
             Candidate(CandidateKind(kind), field_value("endpoint", endpoint))
             for kind, *endpoint in candidates
         ),
-        birthday,
+        port_guessing,
         Opening(opening),
     )
 
@@ -343,10 +344,10 @@ def test_any_offer_raises_one_exception_only(value: object) -> None:
 
 @given(offers, anything, st.integers(0, 8))
 def test_offer_with_any_part_spoilt(offer: Offer, value: object, place: int) -> None:
-    nat, candidates, birthday, opening = wire_value(offer)
+    nat, candidates, port_guessing, opening = wire_value(offer)
     candidate = [*(candidates[0] if candidates else ["host", b"", 443])]
     candidate[1] = bytes(4)
-    parts = [*nat, *candidate, birthday, opening]
+    parts = [*nat, *candidate, port_guessing, opening]
     parts[place] = value
     spoilt = [parts[:4], [parts[4:7]], *parts[7:]]
     with suppress(RemoteProtocolError):

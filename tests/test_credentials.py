@@ -11,15 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given, strategies as st
 
-from trio_p2p._credentials import (
+from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._identity.certificate import (
     is_registration_proven_untrusted,
     peer_id_of_untrusted,
     public_key_of_untrusted,
     registration_statement,
 )
-from trio_p2p._errors import RemoteProtocolError
-from trio_p2p._identity import Identity
-from trio_p2p._peer_id import PeerId
+from trio_p2p._identity.identity import Identity
+from trio_p2p._identity.peer_id import PeerId
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     MAX_CERTIFICATE_BYTES,

@@ -8,16 +8,10 @@ import attrs
 import pytest
 
 from trio_p2p import Endpoint
-from trio_p2p._commands.diagnosis import as_json, render
-from trio_p2p._nat.advice import advise
-from trio_p2p._nat.findings import (
-    IPv6Findings,
-    RouterOffer,
-    StationKind,
-    Survey,
-    nats_on_the_way,
-)
-from trio_p2p._nat.prospects import PEERS, Prospect, prospect_of
+from trio_p2p._doctor.advice import advise
+from trio_p2p._doctor.page import as_json, render
+from trio_p2p._doctor.prospects import PEERS, Prospect, prospect_of
+from trio_p2p._nat.findings import IPv6Findings, RouterOffer, StationKind, Survey, nats_on_the_way
 from trio_p2p._wire.offer import Allocation, Behaviour, Nat
 
 from .commands import Tool, command

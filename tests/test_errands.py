@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p._errands import MAX_DONE, Errands, Nomination
+from trio_p2p._traversal.nomination import MAX_DONE, Errands, Nomination
 from trio_p2p._wire.messages import ID_BYTES
 
 ERRAND, OTHER = bytes(ID_BYTES), bytes(range(ID_BYTES))

@@ -33,7 +33,7 @@ from trio_p2p import (
     open_p2p_stream,
     serve_broker,
 )
-from trio_p2p._net.broker_connection import error_of
+from trio_p2p._broker_client.connection import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
 from .loopback import nobody_listening

@@ -7,9 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p._endpoint import Endpoint, endpoint_of
-from trio_p2p._nat import routers
-from trio_p2p._nat.routers import Router, find_router
+from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._net.gateway import (
     find_default_gateway,
     local_address_towards,
@@ -17,6 +15,8 @@ from trio_p2p._net.gateway import (
     open_multicast_listener,
     send_datagram_at_once,
 )
+from trio_p2p._portmap import routers
+from trio_p2p._portmap.routers import Router, find_router
 
 from .lab import KernelNetwork, Nat
 

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from trio_p2p._endpoint import endpoint_of
+from trio_p2p._addresses import endpoint_of
 from trio_p2p._nat import hairpin
 from trio_p2p._nat.hairpin import is_hairpinning
 

@@ -37,17 +37,18 @@ from trio_p2p import (
     serve_broker,
     serve_p2p,
 )
+from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
-from trio_p2p._endpoint import Endpoint, endpoint_of
-from trio_p2p._errands import Nomination
-from trio_p2p._introduction import Introduction, PeerConnection
-from trio_p2p._nat.base import MAX_UNPROVEN, Base, start_base
-from trio_p2p._nat.check import PROOF_BYTES, QUESTION, Role, proofs
-from trio_p2p._nat.ladder import Dial, Ladder, Side
 from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, listen_on, local_endpoint, open_bound_socket
-from trio_p2p._race import Race, connect_introduced
+from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._traversal.check import PROOF_BYTES, QUESTION, Role, proofs
+from trio_p2p._traversal.introduction import Introduction
+from trio_p2p._traversal.nomination import Nomination
+from trio_p2p._traversal.race import Race, connect_introduced
+from trio_p2p._traversal.shared_port import MAX_UNPROVEN, SharedPort, start_shared_port
+from trio_p2p._traversal.strategy import Dial, Side, Strategy
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
@@ -780,7 +781,7 @@ async def test_registered_receiver_survives_a_broker_gone_mad(
 async def test_receiver_sent_to_places_that_do_not_answer(
     nonces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_p2p._registration.INTRODUCTION_TIME", 0.2)
+    monkeypatch.setattr("trio_p2p._listen.introductions.INTRODUCTION_TIME", 0.2)
     places = [
         Endpoint(IPv4Address(address), 9)
         for address in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1")
@@ -809,17 +810,17 @@ PROOF = b"P" * PROOF_BYTES
 
 
 @asynccontextmanager
-async def open_base_somewhere(*, asks: bool = False) -> AsyncGenerator[Base]:
+async def open_port_somewhere(*, asks: bool = False) -> AsyncGenerator[SharedPort]:
     with open_bound_socket(socket.AF_INET) as holding:
         async with open_background_nursery() as nursery:
-            yield start_base(nursery, local_endpoint(holding), asks=asks)
+            yield start_shared_port(nursery, local_endpoint(holding), asks=asks)
 
 
 async def test_only_the_right_proof_is_accepted() -> None:
-    async with open_base_somewhere() as base, trio.open_nursery() as nursery:
-        strangers = [await trio.open_tcp_stream(HOST, base.port) for _ in range(8)]
+    async with open_port_somewhere() as shared_port, trio.open_nursery() as nursery:
+        strangers = [await trio.open_tcp_stream(HOST, shared_port.port) for _ in range(8)]
         silent, wrong, short, web, broken, ended, *others = strangers
-        with base.expecting(PROOF) as accepted:
+        with shared_port.expecting(PROOF) as accepted:
             await wrong.send_all(b"W" * PROOF_BYTES)
             await short.send_all(PROOF[:-1])
             await web.send_all(b"GET / HTTP/1.1\r\n\r\n")
@@ -829,7 +830,7 @@ async def test_only_the_right_proof_is_accepted() -> None:
             for stranger in others:
                 await stranger.aclose()
             assert await ended.receive_some() == b""  # closed
-            honest = await trio.open_tcp_stream(HOST, base.port)
+            honest = await trio.open_tcp_stream(HOST, shared_port.port)
             for byte in PROOF:  # in as many pieces as the network likes
                 await honest.send_all(bytes([byte]))
                 await trio.lowlevel.checkpoint()
@@ -846,10 +847,10 @@ async def test_only_the_right_proof_is_accepted() -> None:
 
 
 async def test_whoever_comes_to_a_sender_from_elsewhere_is_asked() -> None:
-    async with open_base_somewhere(asks=True) as base:
-        stranger = await trio.open_tcp_stream(HOST, base.port)
-        honest = await trio.open_tcp_stream(HOST, base.port)
-        with base.expecting(THERE) as from_there, base.expecting(PROOF) as accepted:
+    async with open_port_somewhere(asks=True) as shared_port:
+        stranger = await trio.open_tcp_stream(HOST, shared_port.port)
+        honest = await trio.open_tcp_stream(HOST, shared_port.port)
+        with shared_port.expecting(THERE) as from_there, shared_port.expecting(PROOF) as accepted:
             for stream, answer in ((stranger, QUESTION), (honest, PROOF)):
                 assert await stream.receive_some() == QUESTION
                 await stream.send_all(answer)
@@ -880,16 +881,16 @@ def introduction_to(sender: Endpoint, nonce: bytes) -> Introduction:
 async def test_sender_that_nominates_two_connections_gets_one() -> None:
     nonce = b"n" * NONCE_BYTES
     proof = proofs(nonce, Role.SENDER).own
-    async with open_base_somewhere() as base:
+    async with open_port_somewhere() as shared_port:
         # One from the endpoint that the receiver is told of, one from elsewhere.
-        clients = [await trio.open_tcp_stream(HOST, base.port) for _ in range(2)]
+        clients = [await trio.open_tcp_stream(HOST, shared_port.port) for _ in range(2)]
         told = endpoint_of(clients[0].socket.getsockname())
         for client in clients:
             await client.send_all(proof)
         introduction = introduction_to(told, nonce)
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
-                base, introduction, guard_hops=5, on_attempt=lambda _: None
+                shared_port, introduction, guard_hops=5, on_attempt=lambda _: None
             )
             stream = connection.stream
             await stream.send_all(b"!")
@@ -923,14 +924,14 @@ async def test_receiver_that_proves_itself_on_two_connections_is_nominated_on_on
     sender = proofs(nonce, Role.SENDER)
     message = ReceiverEndpoint(0, THERE, nonce, CERTIFICATE)
     introduction = introduction_by(message)
-    async with open_base_somewhere(asks=True) as base:
+    async with open_port_somewhere(asks=True) as shared_port:
         # Neither from where the broker sees it, so that both are asked who they are.
-        clients = [await trio.open_tcp_stream(HOST, base.port) for _ in range(2)]
+        clients = [await trio.open_tcp_stream(HOST, shared_port.port) for _ in range(2)]
         for client in clients:
             await client.send_all(sender.peers)
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
-                base, introduction, guard_hops=5, on_attempt=lambda _: None
+                shared_port, introduction, guard_hops=5, on_attempt=lambda _: None
             )
         winner = endpoint_of(connection.stream.socket.getpeername())
         await connection.stream.aclose()
@@ -951,14 +952,16 @@ async def test_deadline_that_passes_when_the_peer_has_been_told_of_its_nominatio
             scope.cancel(reason="the round is over")
 
     async with (
-        open_base_somewhere(asks=True) as base,
-        await trio.open_tcp_stream(HOST, base.port) as client,
+        open_port_somewhere(asks=True) as shared_port,
+        await trio.open_tcp_stream(HOST, shared_port.port) as client,
     ):
         await client.send_all(sender.peers)
         connections: list[PeerConnection] = []
         with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
             connections.append(
-                await connect_introduced(base, introduction, guard_hops=5, on_attempt=pass_deadline)
+                await connect_introduced(
+                    shared_port, introduction, guard_hops=5, on_attempt=pass_deadline
+                )
             )
         assert scope.cancel_called
         [connection] = connections
@@ -978,13 +981,13 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
         await stream.send_all(proofs(other_nonce, Role.RECEIVER).own)
         assert await received(stream) == b""  # nothing more, and above all no proof
 
-    async with trio.open_nursery() as nursery, open_base_somewhere(asks=True) as base:
+    async with trio.open_nursery() as nursery, open_port_somewhere(asks=True) as shared_port:
         [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host=HOST))
         dialled = endpoint_of(listener.socket.getsockname())
         message = ReceiverEndpoint(0, THERE, nonce, CERTIFICATE)
         introduction = attrs.evolve(
             introduction_by(message),
-            ladder=Ladder((Dial(dialled, Route.HOST, is_guarded=False, is_told=False),)),
+            strategy=Strategy((Dial(dialled, Route.HOST, is_guarded=False, is_told=False),)),
         )
 
         def note(attempt: Attempt) -> None:
@@ -992,7 +995,7 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
             scope.cancel(reason="the test has seen enough")
 
         with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-            await connect_introduced(base, introduction, guard_hops=5, on_attempt=note)
+            await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=note)
         nursery.cancel_scope.cancel(reason="the test is over")
     assert asked == [proofs(nonce, Role.SENDER).check]
     [attempt] = attempts
@@ -1003,7 +1006,7 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
 async def test_whoever_asks_and_does_not_nominate_is_not_taken(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_p2p._race.PROOF_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._traversal.race.PROOF_TIME", 0.1)
     nonce = b"n" * NONCE_BYTES
     outcomes: list[Outcome] = []
 
@@ -1013,15 +1016,15 @@ async def test_whoever_asks_and_does_not_nominate_is_not_taken(
             scope.cancel(reason="the test has seen enough")
 
     async with (
-        open_base_somewhere() as base,
-        await trio.open_tcp_stream(HOST, base.port) as client,
+        open_port_somewhere() as shared_port,
+        await trio.open_tcp_stream(HOST, shared_port.port) as client,
     ):
         await client.send_all(proofs(nonce, Role.SENDER).check)
         introduction = introduction_to(THERE, nonce)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send_all, answer)
             with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-                await connect_introduced(base, introduction, guard_hops=5, on_attempt=note)
+                await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=note)
         assert await received(client) == proofs(nonce, Role.SENDER).peers
         assert await received(client) == b""  # closed
     assert Outcome.WRONG_PEER in outcomes
@@ -1029,7 +1032,7 @@ async def test_whoever_asks_and_does_not_nominate_is_not_taken(
 
 
 async def test_strangers_at_the_port_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._traversal.shared_port.PROOF_TIME", 0.1)
     async with (
         open_broker() as broker,
         await connect_raw(broker.port) as sender,
@@ -1056,11 +1059,11 @@ async def received(stream: trio.SocketStream) -> bytes:
 
 
 async def test_proof_may_come_before_it_is_expected() -> None:
-    async with open_base_somewhere() as base:
-        honest = await trio.open_tcp_stream(HOST, base.port)
+    async with open_port_somewhere() as shared_port:
+        honest = await trio.open_tcp_stream(HOST, shared_port.port)
         await honest.send_all(PROOF)
         await trio.lowlevel.checkpoint()
-        with base.expecting(b"other" * 8), base.expecting(PROOF) as accepted:
+        with shared_port.expecting(b"other" * 8), shared_port.expecting(PROOF) as accepted:
             with trio.fail_after(PATIENCE):
                 sock = await accepted.receive()
             sock.close()
@@ -1068,15 +1071,15 @@ async def test_proof_may_come_before_it_is_expected() -> None:
 
 
 async def test_honest_one_gets_through_more_than_may_be_unproven() -> None:
-    async with open_base_somewhere() as base:
-        with base.expecting(PROOF) as accepted:
+    async with open_port_somewhere() as shared_port:
+        with shared_port.expecting(PROOF) as accepted:
             strangers = []
             for number in range(2 * MAX_UNPROVEN):
-                stranger = await trio.open_tcp_stream(HOST, base.port)
+                stranger = await trio.open_tcp_stream(HOST, shared_port.port)
                 if number % 2:
                     await stranger.send_all(b"W" * PROOF_BYTES)
                 strangers.append(stranger)
-            honest = await trio.open_tcp_stream(HOST, base.port)
+            honest = await trio.open_tcp_stream(HOST, shared_port.port)
             await honest.send_all(PROOF)
             with trio.fail_after(1.0):  # long before anybody's time to prove anything is over
                 sock = await accepted.receive()
@@ -1087,11 +1090,11 @@ async def test_honest_one_gets_through_more_than_may_be_unproven() -> None:
 
 
 async def test_unproven_connection_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
-    async with open_base_somewhere() as base:
-        with base.expecting(PROOF):
-            silent = await trio.open_tcp_stream(HOST, base.port)
-            wrong = await trio.open_tcp_stream(HOST, base.port)
+    monkeypatch.setattr("trio_p2p._traversal.shared_port.PROOF_TIME", 0.1)
+    async with open_port_somewhere() as shared_port:
+        with shared_port.expecting(PROOF):
+            silent = await trio.open_tcp_stream(HOST, shared_port.port)
+            wrong = await trio.open_tcp_stream(HOST, shared_port.port)
             await wrong.send_all(b"W" * PROOF_BYTES)
             with trio.fail_after(PATIENCE):
                 assert await silent.receive_some() == b""
@@ -1199,13 +1202,13 @@ async def test_sender_is_told_that_somebody_else_answered() -> None:
 
 
 async def test_aborted_connections_at_the_punched_port_do_no_harm() -> None:
-    async with open_base_somewhere() as base:
-        with base.expecting(PROOF) as accepted:
+    async with open_port_somewhere() as shared_port:
+        with shared_port.expecting(PROOF) as accepted:
             for _ in range(50):
-                sock = socket.create_connection((HOST, base.port))
+                sock = socket.create_connection((HOST, shared_port.port))
                 sock.send(PROOF[:5])
                 abort(sock)
-            honest = await trio.open_tcp_stream(HOST, base.port)
+            honest = await trio.open_tcp_stream(HOST, shared_port.port)
             await honest.send_all(PROOF)
             with trio.fail_after(PATIENCE):
                 (await accepted.receive()).close()

@@ -9,9 +9,9 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._nat.mapping_attempts import MappingOutcome, MappingProtocol, PortMappingError
-from trio_p2p._nat.port_mapping import open_port_mapping
+from trio_p2p._addresses import Endpoint
+from trio_p2p._portmap.attempts import MappingOutcome, MappingProtocol, PortMappingError
+from trio_p2p._portmap.port_mapping import open_port_mapping
 
 from .fake_router import (
     EXTERNAL,

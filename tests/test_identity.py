@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from trio_p2p._credentials import peer_id_of_untrusted
 from trio_p2p._errors import IdentityError
-from trio_p2p._identity import Identity
+from trio_p2p._identity.certificate import peer_id_of_untrusted
+from trio_p2p._identity.identity import Identity
 
 RAW_KEY = bytes(range(32))
 

@@ -5,10 +5,10 @@ from itertools import product
 
 import pytest
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import Technique
-from trio_p2p._introduction import Introduction
-from trio_p2p._nat.ladder import Side
+from trio_p2p._addresses import Endpoint
+from trio_p2p._attempt import Technique
+from trio_p2p._traversal.introduction import Introduction
+from trio_p2p._traversal.strategy import Side
 from trio_p2p._wire.messages import NONCE_BYTES, ReceiverEndpoint, SenderEndpoint
 from trio_p2p._wire.offer import Nat, Offer
 

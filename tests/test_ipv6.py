@@ -26,15 +26,10 @@ from trio_p2p import (
     serve_broker,
     serve_p2p,
 )
-from trio_p2p._endpoint import Endpoint, IPAddress
+from trio_p2p._addresses import Endpoint, IPAddress
 from trio_p2p._nat.behaviour import guard_hops
 from trio_p2p._nat.probe import near_hops
-from trio_p2p._net.sockets import (
-    local_endpoint,
-    lower_guard,
-    start_connecting,
-    wait_connected,
-)
+from trio_p2p._net.sockets import local_endpoint, lower_guard, start_connecting, wait_connected
 from trio_p2p._wire.messages import ReceiverEndpoint, StreamKind
 from trio_p2p._wire.offer import Candidate, CandidateKind, Nat as Behaviours, Offer
 

@@ -15,8 +15,8 @@ from trio_p2p._commands.identity_file import configuration_directory, load_or_cr
 from trio_p2p._commands.known_peers import KnownPeers
 from trio_p2p._commands.run import CommandError
 from trio_p2p._errors import IdentityError, WrongPeerError
-from trio_p2p._identity import Identity
-from trio_p2p._peer_id import PeerId
+from trio_p2p._identity.identity import Identity
+from trio_p2p._identity.peer_id import PeerId
 
 BROKER = ("broker.example", 4433)
 UID = "printer"
@@ -305,7 +305,7 @@ def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
         "import sys\n"
         "from pathlib import Path\n"
         "from trio_p2p._commands.known_peers import KnownPeers\n"
-        "from trio_p2p._peer_id import PeerId\n"
+        "from trio_p2p._identity.peer_id import PeerId\n"
         "number = int(sys.argv[1])\n"
         "known = KnownPeers(Path(sys.argv[2]))\n"
         "print('ready', flush=True)\n"

@@ -6,11 +6,18 @@ from itertools import product
 import attrs
 import pytest
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import Route
-from trio_p2p._nat.candidates import MAX_DIALLED
-from trio_p2p._nat.check import Role
-from trio_p2p._nat.ladder import PREDICTIONS, Birthday, Dial, Ladder, Side, ladder_for
+from trio_p2p._addresses import Endpoint
+from trio_p2p._attempt import Route
+from trio_p2p._traversal.candidates import MAX_DIALLED
+from trio_p2p._traversal.check import Role
+from trio_p2p._traversal.strategy import (
+    PREDICTIONS,
+    Dial,
+    PortGuessing,
+    Side,
+    Strategy,
+    strategy_for,
+)
 from trio_p2p._wire.offer import (
     Allocation,
     Behaviour,
@@ -33,18 +40,18 @@ FIXED = (OPEN, ADDRESS, PORT)
 MOVING = (SEQUENTIAL, RANDOM)
 
 
-def ladders(
-    sender: Nat, receiver: Nat, *, birthday: bool = True, mapped: bool = False
-) -> tuple[Ladder, Ladder]:
+def strategies(
+    sender: Nat, receiver: Nat, *, port_guessing: bool = True, mapped: bool = False
+) -> tuple[Strategy, Strategy]:
     """The sender's and the receiver's; perhaps with a port mapping of the receiver's."""
     candidates = (Candidate(CandidateKind.MAPPED, RECEIVER),) if mapped else ()
-    one = Side(SENDER, Offer(sender, (), birthday))
+    one = Side(SENDER, Offer(sender, (), port_guessing))
     other = Side(RECEIVER, Offer(receiver, candidates))
-    return ladder_for(Role.SENDER, one, other), ladder_for(Role.RECEIVER, other, one)
+    return strategy_for(Role.SENDER, one, other), strategy_for(Role.RECEIVER, other, one)
 
 
-def ports(ladder: Ladder, route: Route) -> list[int]:
-    return [dial.remote.port for dial in ladder.dials if dial.route is route]
+def ports(strategy: Strategy, route: Route) -> list[int]:
+    return [dial.remote.port for dial in strategy.dials if dial.route is route]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +60,9 @@ def ports(ladder: Ladder, route: Route) -> list[int]:
 def test_without_a_symmetric_nat_the_receiver_holds_and_the_sender_dials(
     sender: Nat, receiver: Nat
 ) -> None:
-    senders, receivers = ladders(sender, receiver)
-    assert senders == Ladder((Dial(RECEIVER, Route.REFLEXIVE, False, True),))
-    assert receivers == Ladder((Dial(SENDER, Route.REFLEXIVE, True, True),))
+    senders, receivers = strategies(sender, receiver)
+    assert senders == Strategy((Dial(RECEIVER, Route.REFLEXIVE, False, True),))
+    assert receivers == Strategy((Dial(SENDER, Route.REFLEXIVE, True, True),))
 
 
 @pytest.mark.parametrize(
@@ -72,18 +79,18 @@ def test_the_sender_chooses_who_holds(
     one = Side(SENDER, Offer(PORT, opening=opening))
     for said_by_receiver in Opening:
         other = Side(RECEIVER, Offer(PORT, opening=said_by_receiver))
-        both = ladder_for(Role.SENDER, one, other), ladder_for(Role.RECEIVER, other, one)
-        dials = [dial for ladder in both for dial in ladder.dials]
+        both = strategy_for(Role.SENDER, one, other), strategy_for(Role.RECEIVER, other, one)
+        dials = [dial for strategy in both for dial in strategy.dials]
         assert tuple(dial.is_guarded for dial in dials) == holds
         assert [dial.is_timed for dial in dials] == [is_timed] * 2
 
 
 @pytest.mark.parametrize(("fixed", "moving"), list(product([OPEN, ADDRESS], MOVING)), ids=str)
 def test_a_symmetric_side_dials_where_any_of_its_ports_is_let_in(fixed: Nat, moving: Nat) -> None:
-    for senders, receivers in (ladders(moving, fixed), ladders(fixed, moving)[::-1]):
+    for senders, receivers in (strategies(moving, fixed), strategies(fixed, moving)[::-1]):
         assert [dial.is_guarded for dial in senders.dials] == [False]
         assert [dial.is_guarded for dial in receivers.dials] == [True]
-        assert senders.birthday is receivers.birthday is None
+        assert senders.port_guessing is receivers.port_guessing is None
         assert not senders.needs_order
         assert not receivers.needs_order
 
@@ -91,7 +98,7 @@ def test_a_symmetric_side_dials_where_any_of_its_ports_is_let_in(fixed: Nat, mov
 def test_ports_that_come_in_sequence_are_held_by_the_other_side_before_they_come() -> None:
     # One of those that may be dialled is where the broker sees the other side.
     expected = [40_000 + 3 * number for number in range(1, MAX_DIALLED)]
-    for moving, fixed in (ladders(SEQUENTIAL, PORT), ladders(PORT, SEQUENTIAL)[::-1]):
+    for moving, fixed in (strategies(SEQUENTIAL, PORT), strategies(PORT, SEQUENTIAL)[::-1]):
         assert ports(moving, Route.PREDICTED) == []
         assert not any(dial.is_guarded for dial in moving.dials)
         assert ports(fixed, Route.PREDICTED) == expected
@@ -101,7 +108,7 @@ def test_ports_that_come_in_sequence_are_held_by_the_other_side_before_they_come
 
 
 def test_two_sequential_nats_meet_port_by_port() -> None:
-    senders, receivers = ladders(SEQUENTIAL, attrs.evolve(SEQUENTIAL, step=-1))
+    senders, receivers = strategies(SEQUENTIAL, attrs.evolve(SEQUENTIAL, step=-1))
     assert ports(senders, Route.PREDICTED) == list(range(39_999, 39_999 - PREDICTIONS, -1))
     assert ports(receivers, Route.PREDICTED) == list(range(40_003, 40_003 + 3 * PREDICTIONS, 3))
     assert not any(dial.is_guarded for dial in senders.dials)
@@ -110,24 +117,26 @@ def test_two_sequential_nats_meet_port_by_port() -> None:
 
 
 def test_ports_at_random_are_guessed_by_the_other_side() -> None:
-    for moving, fixed in (ladders(RANDOM, PORT), ladders(PORT, RANDOM)[::-1]):
-        assert moving.birthday is Birthday.HOLD
-        assert fixed.birthday is Birthday.GUESS
+    for moving, fixed in (strategies(RANDOM, PORT), strategies(PORT, RANDOM)[::-1]):
+        assert moving.port_guessing is PortGuessing.HOLD
+        assert fixed.port_guessing is PortGuessing.GUESS
         assert not moving.is_hopeless
 
 
 def test_nothing_is_guessed_unless_both_sides_allow_it_and_know_themselves() -> None:
-    for ladder in (*ladders(PORT, RANDOM, birthday=False), *ladders(UNKNOWN, RANDOM)):
-        assert ladder.birthday is None
-        assert ladder.dials
+    for strategy in (*strategies(PORT, RANDOM, port_guessing=False), *strategies(UNKNOWN, RANDOM)):
+        assert strategy.port_guessing is None
+        assert strategy.dials
 
 
 @pytest.mark.parametrize(
     ("sender", "receiver"), [(RANDOM, RANDOM), (RANDOM, SEQUENTIAL), (SEQUENTIAL, RANDOM)]
 )
 def test_two_symmetric_nats_need_the_relay_or_a_port_mapping(sender: Nat, receiver: Nat) -> None:
-    assert all(ladder == Ladder((), is_hopeless=True) for ladder in ladders(sender, receiver))
-    senders, receivers = ladders(sender, receiver, mapped=True)
+    assert all(
+        strategy == Strategy((), is_hopeless=True) for strategy in strategies(sender, receiver)
+    )
+    senders, receivers = strategies(sender, receiver, mapped=True)
     assert ports(senders, Route.MAPPED) == [RECEIVER.port]
     assert not senders.is_hopeless
     assert not receivers.is_hopeless
@@ -140,29 +149,29 @@ def test_what_is_best_is_dialled_first_unless_our_nat_may_count_it(own: Nat) -> 
         for port, kind in enumerate((CandidateKind.MAPPED, CandidateKind.HOST), start=5000)
     )
     peer = Side(RECEIVER, Offer(OPEN, (mapped, host)))
-    ladder = ladder_for(Role.SENDER, Side(SENDER, Offer(own)), peer)
+    strategy = strategy_for(Role.SENDER, Side(SENDER, Offer(own)), peer)
     best = [Route.HOST, Route.MAPPED]
     expected = [*best, Route.REFLEXIVE] if own is PORT else [Route.REFLEXIVE, *best]
-    assert [dial.route for dial in ladder.dials] == expected
+    assert [dial.route for dial in strategy.dials] == expected
 
 
 def test_ipv6_is_a_route_of_its_own_and_nothing_is_guessed_there() -> None:
     one, other = (Endpoint(IPv6Address(f"2001:db8::{n}"), 40_000) for n in (1, 2))
-    ladder = ladder_for(Role.SENDER, Side(one, Offer(RANDOM)), Side(other, Offer(PORT)))
-    assert ladder == Ladder((Dial(other, Route.IPV6, False, True),))
+    strategy = strategy_for(Role.SENDER, Side(one, Offer(RANDOM)), Side(other, Offer(PORT)))
+    assert strategy == Strategy((Dial(other, Route.IPV6, False, True),))
 
 
 def test_no_port_is_predicted_that_there_is_not() -> None:
     edge = Side(Endpoint(SENDER.address, 65_530), Offer(SEQUENTIAL))
-    ladder = ladder_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
-    assert ports(ladder, Route.PREDICTED) == [65_533]
+    strategy = strategy_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
+    assert ports(strategy, Route.PREDICTED) == [65_533]
 
 
 def test_no_service_is_predicted() -> None:
     sequential = attrs.evolve(SEQUENTIAL, step=-1000)
     edge = Side(Endpoint(SENDER.address, 3_500), Offer(sequential))
-    ladder = ladder_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
-    assert ports(ladder, Route.PREDICTED) == [2_500, 1_500]
+    strategy = strategy_for(Role.RECEIVER, Side(RECEIVER, Offer(PORT)), edge)
+    assert ports(strategy, Route.PREDICTED) == [2_500, 1_500]
 
 
 @pytest.mark.parametrize("own", [UNKNOWN, *FIXED, *MOVING], ids=str)
@@ -174,7 +183,7 @@ def test_no_more_than_eight_endpoints_are_dialled(own: Nat, peer: Nat) -> None:
             for number in range(named)
         )
         other = Side(SENDER, Offer(peer, candidates))
-        dials = ladder_for(role, Side(RECEIVER, Offer(own)), other).dials
+        dials = strategy_for(role, Side(RECEIVER, Offer(own)), other).dials
         assert {each.endpoint for each in candidates} <= {dial.remote for dial in dials}
         assert len(dials) <= MAX_DIALLED
         if not (own.is_symmetric or peer.is_symmetric):

@@ -9,43 +9,72 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "trio_p2p"
 
-# From the top down. A module may import from lower lines only, and from
-# its own folder. Two folders on one line know nothing of each other.
-LAYERS = [
-    ["trio_p2p", "trio_p2p._commands"],
-    ["trio_p2p._lab"],
-    ["trio_p2p._receiver", "trio_p2p._sender"],
-    [
-        "trio_p2p._acceptor",
-        "trio_p2p._any_ip",
-        "trio_p2p._kept_links",
-        "trio_p2p._pathfinder",
-        "trio_p2p._registration",
-        "trio_p2p._watching",
-    ],
-    ["trio_p2p._ipv6_presence"],
-    [
-        "trio_p2p._attempts",
-        "trio_p2p._reachability",
-        "trio_p2p._relaying",
-        "trio_p2p._rounds",
-        "trio_p2p._securing",
-    ],
-    ["trio_p2p._broker_link"],
-    ["trio_p2p._race"],
-    ["trio_p2p._introduction", "trio_p2p._surroundings"],
-    ["trio_p2p._broker", "trio_p2p._errands", "trio_p2p._nat", "trio_p2p._stream"],
-    ["trio_p2p._net"],
-    ["trio_p2p._parameters"],
-    ["trio_p2p._wire"],
-    ["trio_p2p._identity"],
-    ["trio_p2p._credentials"],
-    ["trio_p2p._peer_id"],
-    ["trio_p2p._errors"],
-    ["trio_p2p._endpoint"],
+# From the top down. A module may import from lower lines only, and from its own folder. What
+# stands on one line knows nothing of each other.
+FLOORS = [
+    ["trio_p2p", "_commands"],
+    ["_doctor", "_highlevel", "_lab"],
+    ["_peer"],
+    ["_connect", "_listen"],
+    ["_options"],
+    ["_nat"],
+    ["_broker", "_broker_client", "_portmap", "_stream", "_traversal"],
+    ["_net"],
+    ["_wire"],
+    ["_identity"],
+    ["_errors", "_peer_connection"],
+    ["_attempt"],
+    ["_addresses"],
 ]
+MAX_ROOMS = 24  # files and folders that stand in the package itself
+# The same inside of folders.
+INNER_FLOORS = {
+    "_connect": [
+        ["connector"],
+        ["direct", "link_pool", "path_finder", "watcher"],
+        ["attempt_log", "rounds"],
+        ["broker_link"],
+    ],
+    "_listen": [
+        ["listener"],
+        ["acceptor", "registration"],
+        ["introductions", "ipv6_registration"],
+        ["reachability"],
+    ],
+    "_nat": [
+        ["local_network", "network_survey"],
+        ["survey_cache"],
+        ["survey"],
+        ["callback_probes", "hairpin", "probe"],
+        ["behaviour", "classification", "findings"],
+    ],
+    "_portmap": [
+        ["port_mapping", "router_report"],
+        ["routers"],
+        ["mappers", "upnp"],
+        ["udp_exchange"],
+        ["nat_pmp", "pcp"],
+        ["attempts", "timers"],
+    ],
+    "_stream": [
+        ["p2p_stream"],
+        ["carrier", "handshake"],
+        ["path_worker"],
+        ["path", "session"],
+        ["sinks", "tls"],
+        ["incoming", "leg", "outgoing"],
+        ["byte_queue", "frames", "last_words", "states", "stream_path"],
+    ],
+    "_traversal": [
+        ["race"],
+        ["introduction", "port_guessing"],
+        ["punch", "shared_port", "strategy"],
+        ["candidates", "check", "checked_socket", "nomination", "punch_schedule"],
+    ],
+}
 PURE = [
-    "trio_p2p._broker.call_quota",
+    "trio_p2p._addresses",
+    "trio_p2p._attempt",
     "trio_p2p._broker.connection",
     "trio_p2p._broker.introductions",
     "trio_p2p._broker.prober",
@@ -53,25 +82,19 @@ PURE = [
     "trio_p2p._broker.refusals",
     "trio_p2p._broker.registry",
     "trio_p2p._broker.watches",
-    "trio_p2p._commands.diagnosis",
-    "trio_p2p._credentials",
-    "trio_p2p._endpoint",
+    "trio_p2p._doctor.advice",
+    "trio_p2p._doctor.page",
+    "trio_p2p._doctor.prospects",
     "trio_p2p._errors",
-    "trio_p2p._nat.advice",
+    "trio_p2p._identity.certificate",
+    "trio_p2p._identity.peer_id",
     "trio_p2p._nat.behaviour",
-    "trio_p2p._nat.candidates",
-    "trio_p2p._nat.check",
-    "trio_p2p._nat.ladder",
     "trio_p2p._nat.classification",
     "trio_p2p._nat.findings",
-    "trio_p2p._nat.mapping_attempts",
-    "trio_p2p._nat.mapping_timers",
-    "trio_p2p._nat.nat_pmp",
-    "trio_p2p._nat.pcp",
-    "trio_p2p._nat.plan",
-    "trio_p2p._nat.prospects",
-    "trio_p2p._parameters",
-    "trio_p2p._peer_id",
+    "trio_p2p._portmap.attempts",
+    "trio_p2p._portmap.nat_pmp",
+    "trio_p2p._portmap.pcp",
+    "trio_p2p._portmap.timers",
     "trio_p2p._stream.byte_queue",
     "trio_p2p._stream.frames",
     "trio_p2p._stream.incoming",
@@ -82,6 +105,10 @@ PURE = [
     "trio_p2p._stream.sinks",
     "trio_p2p._stream.states",
     "trio_p2p._stream.stream_path",
+    "trio_p2p._traversal.candidates",
+    "trio_p2p._traversal.check",
+    "trio_p2p._traversal.punch_schedule",
+    "trio_p2p._traversal.strategy",
     "trio_p2p._wire.checks",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.fields",
@@ -145,22 +172,49 @@ def own_imports_of(module: str) -> set[str]:
     return {name for name in imports_of(module) if name.partition(".")[0] == "trio_p2p"}
 
 
-def place_of(module: str) -> tuple[int, str]:
-    """The module's line in the layers, and its entry there."""
-    for line, entries in enumerate(LAYERS):
+def place_of(module: str, floors: list[list[str]], folder: str) -> tuple[int, str]:
+    """The line on which a module stands, and its entry there."""
+    for line, entries in enumerate(floors):
         for entry in entries:
-            if module == entry or (entry != "trio_p2p" and module.startswith(f"{entry}.")):
+            name = entry if entry == folder else f"{folder}.{entry}"
+            if module == name or (entry != folder and module.startswith(f"{name}.")):
                 return line, entry
-    raise AssertionError(f"{module} has no place in the layers: give it one")
+    raise AssertionError(f"{module} stands on no floor: give it one")
+
+
+def check_imports_go_down(module: str, floors: list[list[str]], folder: str) -> None:
+    line, entry = place_of(module, floors, folder)
+    for imported in own_imports_of(module):
+        if imported.startswith(folder):
+            imported_line, imported_entry = place_of(imported, floors, folder)
+            assert imported_line > line or imported_entry == entry, f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_only_go_down(module: str) -> None:
-    line, entry = place_of(module)
-    for imported in own_imports_of(module):
-        assert imported in MODULES, imported
-        imported_line, imported_entry = place_of(imported)
-        assert imported_line > line or imported_entry == entry, f"{module} imports {imported}"
+    assert own_imports_of(module) <= set(MODULES)
+    check_imports_go_down(module, FLOORS, "trio_p2p")
+
+
+@pytest.mark.parametrize("folder", INNER_FLOORS)
+def test_imports_only_go_down_inside_of_a_folder(folder: str) -> None:
+    package = f"trio_p2p.{folder}"
+    for module in MODULES:
+        if module.startswith(f"{package}."):
+            check_imports_go_down(module, INNER_FLOORS[folder], package)
+
+
+def test_every_floor_names_what_is_there() -> None:
+    there = {module.split(".")[1] for module in MODULES if module != "trio_p2p"}
+    assert {entry for floor in FLOORS for entry in floor} == there | {"trio_p2p"}
+    for folder, floors in INNER_FLOORS.items():
+        package = f"trio_p2p.{folder}."
+        there = {name.removeprefix(package) for name in MODULES if name.startswith(package)}
+        assert {entry for floor in floors for entry in floor} == there
+
+
+def test_the_house_has_few_rooms() -> None:
+    assert sum(map(len, FLOORS)) <= MAX_ROOMS
 
 
 def test_no_module_imports_itself_over_others() -> None:
@@ -180,7 +234,7 @@ def test_no_module_imports_itself_over_others() -> None:
 @pytest.mark.parametrize("module", PURE)
 def test_pure_module_imports_nothing_impure(module: str) -> None:
     impure = {name for name in imports_of(module) if name.partition(".")[0] in IMPURE}
-    if module == "trio_p2p._endpoint":
+    if module == "trio_p2p._addresses":
         used = {
             node.attr
             for node in ast.walk(tree_of(module))

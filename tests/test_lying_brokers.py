@@ -28,9 +28,9 @@ from trio_p2p import (
     open_p2p_stream,
     serve_p2p,
 )
+from trio_p2p._addresses import endpoint_of
 from trio_p2p._broker.connection import Connection, Outgoing
 from trio_p2p._broker.server import Broker
-from trio_p2p._endpoint import endpoint_of
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ConnectionRequest,
@@ -255,9 +255,9 @@ async def test_relay_that_gives_no_certificate() -> None:
 async def test_swapped_endpoint_of_the_receiver(
     technique: Technique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._traversal.shared_port.PROOF_TIME", 0.1)
     rounds = ((Opening.RECEIVER_HOLDS, 0.3),)
-    monkeypatch.setattr("trio_p2p._rounds.ROUNDS", {technique: rounds})
+    monkeypatch.setattr("trio_p2p._connect.rounds.ROUNDS", {technique: rounds})
     way = Way(technique)
     registered: list[Endpoint] = []
 
@@ -283,7 +283,7 @@ async def test_swapped_endpoint_of_the_receiver(
 async def test_swapped_endpoint_of_the_sender(
     technique: Technique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_p2p._nat.base.PROOF_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._traversal.shared_port.PROOF_TIME", 0.1)
     way = Way(technique)
 
     async def answer(stream: trio.SocketStream) -> None:

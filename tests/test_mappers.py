@@ -5,12 +5,12 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._nat import port_mapping
-from trio_p2p._nat.mapping_attempts import MappingAttempt, MappingOutcome, PortMappingError
-from trio_p2p._nat.port_mapping import open_port_mapping
-from trio_p2p._nat.router_exchange import tell_router
-from trio_p2p._nat.routers import Router
+from trio_p2p._addresses import Endpoint
+from trio_p2p._portmap import port_mapping
+from trio_p2p._portmap.attempts import MappingAttempt, MappingOutcome, PortMappingError
+from trio_p2p._portmap.port_mapping import open_port_mapping
+from trio_p2p._portmap.routers import Router
+from trio_p2p._portmap.udp_exchange import tell_router
 
 from .fake_router import PORT, UDP_PROTOCOLS
 from .lab import KernelNetwork, Nat, run

@@ -6,9 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p._nat.mapping_attempts import MappingProtocol
-from trio_p2p._nat.port_mapping import open_port_mapping
-from trio_p2p._nat.router_report import report_on_router
+from trio_p2p._portmap.attempts import MappingProtocol
+from trio_p2p._portmap.port_mapping import open_port_mapping
+from trio_p2p._portmap.router_report import report_on_router
 
 from .fake_router import PORT, UDP_PROTOCOLS, FakeRouter, hurried as hurried, router as router
 from .loopback import until

@@ -6,8 +6,8 @@ from itertools import islice, pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._nat import mapping_timers
-from trio_p2p._nat.mapping_timers import (
+from trio_p2p._portmap import timers as mapping_timers
+from trio_p2p._portmap.timers import (
     MAX_RECOVERY_DELAY,
     MAX_RETRY_PAUSE,
     MIN_RENEWAL_PAUSE,

@@ -8,9 +8,9 @@ import trio.testing
 
 from trio_p2p import Identity, P2PListener, P2PStream, RemoteProtocolError, StreamPath
 from trio_p2p._errors import PathLostError
-from trio_p2p._introduction import PeerConnection
-from trio_p2p._securing import secure
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.frames import SESSION_ID_BYTES, Hello, Kind, header
+from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 
@@ -88,7 +88,7 @@ async def says_something_else_first(connection: PeerConnection) -> None:
 async def test_before_there_is_a_stream(
     behave: Callable[[PeerConnection], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trio_p2p._securing.HANDSHAKE_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._stream.handshake.HANDSHAKE_TIME", 0.1)
     async with open_peers() as peers:
         await trio.testing.wait_all_tasks_blocked(0.1)  # the listener has looked at its network
         before = held()

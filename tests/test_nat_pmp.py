@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p._errors import RemoteProtocolError
-from trio_p2p._nat.nat_pmp import (
+from trio_p2p._portmap.nat_pmp import (
     EXTERNAL_ADDRESS_REQUEST,
     AddressResponse,
     MapRequest,

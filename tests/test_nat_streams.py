@@ -14,14 +14,7 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import (
-    P2PStream,
-    PathKind,
-    StreamPath,
-    open_p2p_stream,
-    serve_broker,
-    serve_p2p,
-)
+from trio_p2p import P2PStream, PathKind, StreamPath, open_p2p_stream, serve_broker, serve_p2p
 from trio_p2p._stream import leg
 
 from .lab import KernelNetwork, Nat, Network, UserspaceNetwork, run, running, start

@@ -11,10 +11,11 @@ import trio
 import trio.testing
 
 from trio_p2p import open_p2p_sender
-from trio_p2p._endpoint import Endpoint
+from trio_p2p._addresses import Endpoint
+from trio_p2p._broker_client import resolve as broker_search
+from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._errors import BrokerUnreachableError
-from trio_p2p._net import broker_search, network_changes
-from trio_p2p._net.broker_search import find_broker
+from trio_p2p._net import network_changes
 from trio_p2p._net.gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
 from trio_p2p._net.network_changes import (
     cancel_when_network_changes,

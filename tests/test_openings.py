@@ -7,16 +7,8 @@ from functools import partial
 import pytest
 import trio
 
-from trio_p2p import (
-    Attempt,
-    Outcome,
-    Route,
-    Technique,
-    open_p2p_stream,
-    serve_broker,
-    serve_p2p,
-)
-from trio_p2p._rounds import ROUNDS
+from trio_p2p import Attempt, Outcome, Route, Technique, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p._connect.rounds import ROUNDS
 from trio_p2p._wire.offer import Opening
 
 from .lab import NamespacesUnavailableError, UserspaceNetwork, run, running

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from trio_p2p import LocalProtocolError, PeerId, Technique
-from trio_p2p._parameters import (
+from trio_p2p._options import (
     ALL_TECHNIQUES,
-    MIN_WINDOW,
     parse_broker,
     parse_expected,
     parse_grace,
@@ -17,6 +16,7 @@ from trio_p2p._parameters import (
     parse_uid,
     parse_window,
 )
+from trio_p2p._stream.session import MIN_WINDOW
 
 ALICE, BOB = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 

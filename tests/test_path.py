@@ -8,10 +8,10 @@ import pytest
 import trio
 
 from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerError
-from trio_p2p._identity import Identity
-from trio_p2p._net.checked_socket import CheckedSocket
+from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.path import TAIL_BYTES, Path
 from trio_p2p._stream.tls import make_context
+from trio_p2p._traversal.checked_socket import CheckedSocket
 
 from .loopback import crash, held, open_streams
 from .sinks import ByteSink

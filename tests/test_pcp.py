@@ -6,9 +6,9 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._endpoint import Endpoint
+from trio_p2p._addresses import Endpoint
 from trio_p2p._errors import RemoteProtocolError
-from trio_p2p._nat.pcp import (
+from trio_p2p._portmap.pcp import (
     MAX_MESSAGE_BYTES,
     MapRequest,
     MapResponse,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p._errors import LocalProtocolError
-from trio_p2p._peer_id import PeerId, looks_like_peer_id
+from trio_p2p._identity.peer_id import PeerId, looks_like_peer_id
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 DIGESTS = st.binary(min_size=23, max_size=23)

@@ -8,18 +8,18 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._nat import port_mapping
-from trio_p2p._nat.mapping_attempts import (
+from trio_p2p._addresses import Endpoint
+from trio_p2p._net.gateway import open_multicast_listener
+from trio_p2p._portmap import port_mapping
+from trio_p2p._portmap.attempts import (
     MappingAttempt,
     MappingFailedError,
     MappingOutcome,
     MappingProtocol,
     PortMappingError,
 )
-from trio_p2p._nat.mapping_timers import NAT_PMP_INITIAL_TIME
-from trio_p2p._nat.port_mapping import LIFETIME, open_port_mapping
-from trio_p2p._net.gateway import open_multicast_listener
+from trio_p2p._portmap.port_mapping import LIFETIME, open_port_mapping
+from trio_p2p._portmap.timers import NAT_PMP_INITIAL_TIME
 
 from .fake_router import (
     EXTERNAL,

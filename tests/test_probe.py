@@ -4,7 +4,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from trio_p2p._endpoint import Endpoint
+from trio_p2p._addresses import Endpoint
 from trio_p2p._lab.networks import INTERNET
 from trio_p2p._nat import probe
 from trio_p2p._nat.behaviour import guard_hops

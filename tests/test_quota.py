@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p import LocalProtocolError
-from trio_p2p._broker.quota import (
-    BURST_TIME,
-    Grant,
-    OverQuotaError,
-    Pace,
-    RelayLimits,
-    RelayQuota,
-)
-from trio_p2p._peer_id import PeerId
+from trio_p2p._broker.quota import BURST_TIME, Grant, OverQuotaError, Pace, RelayLimits, RelayQuota
+from trio_p2p._identity.peer_id import PeerId
 
 ALICE, BOB = (PeerId(bytes([number]) * 23) for number in (1, 2))
 

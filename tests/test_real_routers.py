@@ -17,9 +17,9 @@ import attrs
 import pytest
 
 from trio_p2p._lab.namespaces import NamespacesUnavailableError
-from trio_p2p._nat.mapping_attempts import MappingOutcome, MappingProtocol
-from trio_p2p._nat.mapping_timers import PCP_MAX_DURATION
-from trio_p2p._nat.upnp import SEARCH_TIME
+from trio_p2p._portmap.attempts import MappingOutcome, MappingProtocol
+from trio_p2p._portmap.timers import PCP_MAX_DURATION
+from trio_p2p._portmap.upnp import SEARCH_TIME
 
 from .lab import Host, popen
 from .miniupnpd import EXTERNAL, OTHER_EXTERNAL, PATIENCE, MappingNetwork

@@ -15,15 +15,17 @@ from hypothesis.stateful import (
     rule,
 )
 
-from trio_p2p._broker.call_quota import (
+from trio_p2p._addresses import Endpoint
+from trio_p2p._attempt import Outcome, Technique
+from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
+from trio_p2p._broker.prober import (
     CALLS_PER_WINDOW,
     MAX_CALLS,
     MAX_NETWORKS,
+    PROBE_TIME,
     WINDOW_TIME,
     CallQuota,
 )
-from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
-from trio_p2p._broker.prober import PROBE_TIME
 from trio_p2p._broker.quota import Grant, RelayLimits
 from trio_p2p._broker.registry import (
     INTRODUCTION_TIME,
@@ -32,9 +34,8 @@ from trio_p2p._broker.registry import (
     SILENCE_TIME,
     Registry,
 )
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._errors import Outcome, RemoteProtocolError, Technique
-from trio_p2p._identity import Identity
+from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     CAPABILITIES,
@@ -74,14 +75,7 @@ from trio_p2p._wire.messages import (
     Update,
     Watch,
 )
-from trio_p2p._wire.offer import (
-    NO_OFFER,
-    Behaviour,
-    Candidate,
-    CandidateKind,
-    Nat,
-    Offer,
-)
+from trio_p2p._wire.offer import NO_OFFER, Behaviour, Candidate, CandidateKind, Nat, Offer
 
 from .message_strategies import message_strategy, offers
 from .raw_client import identity_of, registration, request
@@ -647,7 +641,7 @@ def offering(request: IntroductionRequest, offer: Offer) -> IntroductionRequest:
     return attrs.evolve(request, offer=offer)
 
 
-OTHER_OFFER = Offer(Nat(filtering=Behaviour.ENDPOINT_INDEPENDENT), birthday=False)
+OTHER_OFFER = Offer(Nat(filtering=Behaviour.ENDPOINT_INDEPENDENT), port_guessing=False)
 
 
 def test_fast_introduction_passes_the_offers_on(broker: Broker) -> None:

@@ -5,8 +5,8 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p._nat.mapping_attempts import MappingAttempt, MappingOutcome, MappingProtocol
-from trio_p2p._nat.router_report import ProtocolReport, report_on_router
+from trio_p2p._portmap.attempts import MappingAttempt, MappingOutcome, MappingProtocol
+from trio_p2p._portmap.router_report import ProtocolReport, report_on_router
 
 from .fake_router import (
     EXTERNAL,

@@ -38,10 +38,10 @@ from trio_p2p import (
     open_p2p_stream,
     serve_broker,
 )
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._net import broker_connection
-from trio_p2p._net.broker_connection import KEEPALIVE_TIME, BrokerConnection
-from trio_p2p._net.checked_socket import CheckedSocket
+from trio_p2p._addresses import Endpoint
+from trio_p2p._broker_client import connection as broker_connection
+from trio_p2p._broker_client.connection import KEEPALIVE_TIME, BrokerConnection
+from trio_p2p._traversal.checked_socket import CheckedSocket
 from trio_p2p._wire.messages import KeepAlive
 
 from .loopback import (
@@ -413,7 +413,7 @@ async def test_host_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        monkeypatch.setattr("trio_p2p._net.broker_search.start_connecting", refuse)
+        monkeypatch.setattr("trio_p2p._broker_client.resolve.start_connecting", refuse)
         with pytest.raises(P2PError, match="Too many open files"):
             await sender.open_stream("receiver")
 
@@ -421,7 +421,7 @@ async def test_host_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_connections_to_the_broker_are_not_kept_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trio_p2p._kept_links.MAX_ASKED", 1)
+    monkeypatch.setattr("trio_p2p._connect.link_pool.MAX_ASKED", 1)
     async with open_raw_peers("receiver") as (broker, _, sender):
         for _ in range(3):
             await trio.aclose_forcefully(await sender.open_stream("receiver", raw=True))

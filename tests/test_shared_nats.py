@@ -5,14 +5,7 @@ from functools import partial
 
 import trio
 
-from trio_p2p import (
-    P2PStream,
-    PathKind,
-    StreamPath,
-    open_p2p_stream,
-    serve_broker,
-    serve_p2p,
-)
+from trio_p2p import P2PStream, PathKind, StreamPath, open_p2p_stream, serve_broker, serve_p2p
 
 from .lab import Host, UserspaceNat, UserspaceNetwork, run, running
 from .lab.kinds import KINDS

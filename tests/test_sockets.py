@@ -12,9 +12,7 @@ import pytest
 import trio
 
 from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, open_p2p_stream, serve_broker
-from trio_p2p._endpoint import endpoint_of
-from trio_p2p._nat.base import start_base
-from trio_p2p._nat.check import PROOF_BYTES
+from trio_p2p._addresses import endpoint_of
 from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import (
     abort,
@@ -28,6 +26,8 @@ from trio_p2p._net.sockets import (
     start_connecting,
     wait_connected,
 )
+from trio_p2p._traversal.check import PROOF_BYTES
+from trio_p2p._traversal.shared_port import start_shared_port
 
 PROOF = b"P" * PROOF_BYTES
 
@@ -139,10 +139,10 @@ async def test_base_accepts_again_when_there_are_descriptors_again(
     with open_bound_socket(socket.AF_INET) as holding, socket.socket() as client:
         client.setblocking(False)
         async with open_background_nursery() as nursery:
-            base = start_base(nursery, local_endpoint(holding), asks=False)
-            with base.expecting(PROOF) as accepted, trio.fail_after(5):
+            shared_port = start_shared_port(nursery, local_endpoint(holding), asks=False)
+            with shared_port.expecting(PROOF) as accepted, trio.fail_after(5):
                 with no_descriptors_left():
-                    client.connect_ex(("127.0.0.1", base.port))
+                    client.connect_ex(("127.0.0.1", shared_port.port))
                     while "cannot accept" not in caplog.text:  # noqa: ASYNC110 - has no event
                         await trio.sleep(0.01)
                 client.send(PROOF)

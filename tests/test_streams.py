@@ -14,7 +14,6 @@ from trio_p2p import (
     IntroductionError,
     LocalProtocolError,
     NotAdmittedError,
-    P2PSender,
     P2PStream,
     PathKind,
     PathLostError,
@@ -24,7 +23,8 @@ from trio_p2p import (
     open_p2p_sender,
     open_p2p_stream,
 )
-from trio_p2p._introduction import PeerConnection
+from trio_p2p._connect.connector import Connector
+from trio_p2p._peer_connection import PeerConnection
 
 from .loopback import open_broker, until
 from .streams import Content, Peers, exchange_content, open_peers, reset
@@ -245,8 +245,8 @@ async def test_relayed_path_is_in_reserve_after_the_move_to_a_direct_one(
         await may_be_direct.wait()
         return await dial(*arguments)
 
-    may_be_direct, dial = trio.Event(), P2PSender._dial
-    monkeypatch.setattr(P2PSender, "_dial", dial_later)
+    may_be_direct, dial = trio.Event(), Connector._dial
+    monkeypatch.setattr(Connector, "_dial", dial_later)
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair()
         may_be_direct.set()

@@ -13,10 +13,10 @@ import trio
 from trio.testing import MockClock
 
 from trio_p2p import BrokerUnreachableError, Endpoint, serve_broker
+from trio_p2p._addresses import endpoint_of
 from trio_p2p._broker import server
-from trio_p2p._broker.call_quota import CALLS_PER_WINDOW
-from trio_p2p._broker.calls import call_back
-from trio_p2p._endpoint import endpoint_of
+from trio_p2p._broker.callback_probes import call_back
+from trio_p2p._broker.prober import CALLS_PER_WINDOW
 from trio_p2p._nat import network_survey, survey, survey_cache
 from trio_p2p._nat.findings import IPv6Findings, RouterOffer
 from trio_p2p._nat.network_survey import survey_network

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from OpenSSL import SSL
 
 from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerError
-from trio_p2p._identity import Identity
+from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.tls import RECORD_BYTES, TLSEngine, make_context
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))

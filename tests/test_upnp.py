@@ -10,16 +10,16 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._nat import port_mapping, upnp
-from trio_p2p._nat.mapping_attempts import (
+from trio_p2p._addresses import Endpoint
+from trio_p2p._portmap import port_mapping, upnp
+from trio_p2p._portmap.attempts import (
     MappingAttempt,
     MappingOutcome,
     MappingProtocol,
     PortMappingError,
 )
-from trio_p2p._nat.port_mapping import LIFETIME, open_port_mapping
-from trio_p2p._nat.router_report import ProtocolReport, report_on_router
+from trio_p2p._portmap.port_mapping import LIFETIME, open_port_mapping
+from trio_p2p._portmap.router_report import ProtocolReport, report_on_router
 
 from .fake_router import EXTERNAL, PORT, hurried as hurried, set_gateway
 from .loopback import until

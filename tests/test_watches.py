@@ -11,17 +11,18 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p import P2PSender, P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
 from trio_p2p._broker.server import READING_TIME
-from trio_p2p._endpoint import Endpoint
-from trio_p2p._identity import Identity
-from trio_p2p._introduction import PeerConnection
-from trio_p2p._net import broker_connection
-from trio_p2p._net.broker_connection import KEEPALIVE_TIME
-from trio_p2p._pathfinder import WATCHING_DELAY
-from trio_p2p._watching import Watcher
+from trio_p2p._broker_client import connection as broker_connection
+from trio_p2p._broker_client.connection import KEEPALIVE_TIME
+from trio_p2p._connect.connector import Connector
+from trio_p2p._connect.path_finder import WATCHING_DELAY
+from trio_p2p._connect.watcher import Watcher
+from trio_p2p._identity.identity import Identity
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._wire.messages import (
     MAX_UID_BYTES,
     MAX_WATCHED,
@@ -358,9 +359,9 @@ async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
         await may_dial.wait()
         return await dial(*arguments)
 
-    may_dial, dial = trio.Event(), P2PSender._dial
+    may_dial, dial = trio.Event(), Connector._dial
     may_dial.set()
-    monkeypatch.setattr(P2PSender, "_dial", dial_later)
+    monkeypatch.setattr(Connector, "_dial", dial_later)
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
         await wait_watches(peers.broker, 1)
@@ -406,7 +407,7 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
 
 
 async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._watching.MAX_WATCHED", 2)
+    monkeypatch.setattr("trio_p2p._connect.watcher.MAX_WATCHED", 2)
     async with open_broker() as broker, trio.open_nursery() as nursery:
         watcher = Watcher(broker.address, nursery)
         scopes: dict[str, trio.CancelScope] = {}

@@ -7,11 +7,11 @@ asks for that UID and is connected directly (:func:`open_p2p_stream`, :func:`ope
 
 import logging as _logging
 
+from ._addresses import Endpoint as Endpoint
+from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
 from ._broker.quota import RelayLimits as RelayLimits
 from ._broker.server import serve_broker as serve_broker
-from ._endpoint import Endpoint as Endpoint
 from ._errors import (
-    Attempt as Attempt,
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
     BrokerUnreachableError as BrokerUnreachableError,
@@ -19,33 +19,26 @@ from ._errors import (
     IntroductionError as IntroductionError,
     LocalProtocolError as LocalProtocolError,
     NotAdmittedError as NotAdmittedError,
-    Outcome as Outcome,
     P2PError as P2PError,
     PathLostError as PathLostError,
     ProtocolError as ProtocolError,
     RelayError as RelayError,
     RemoteProtocolError as RemoteProtocolError,
-    Route as Route,
     StreamAbortedError as StreamAbortedError,
-    Technique as Technique,
     UIDTakenError as UIDTakenError,
     UnknownUIDError as UnknownUIDError,
     UnsupportedVersionError as UnsupportedVersionError,
     WrongPeerError as WrongPeerError,
 )
-from ._identity import Identity as Identity
-from ._peer_id import PeerId as PeerId
-from ._receiver import (
+from ._highlevel import open_p2p_stream as open_p2p_stream, serve_p2p as serve_p2p
+from ._identity.identity import Identity as Identity
+from ._identity.peer_id import PeerId as PeerId
+from ._listen.listener import (
     P2PListener as P2PListener,
     P2PListenerStatistics as P2PListenerStatistics,
     open_p2p_listener as open_p2p_listener,
-    serve_p2p as serve_p2p,
 )
-from ._sender import (
-    P2PSender as P2PSender,
-    open_p2p_sender as open_p2p_sender,
-    open_p2p_stream as open_p2p_stream,
-)
+from ._peer import P2PSender as P2PSender, open_p2p_sender as open_p2p_sender
 from ._stream.p2p_stream import P2PStream as P2PStream
 from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from trio_p2p._endpoint import Endpoint
+from trio_p2p._addresses import Endpoint
 from trio_p2p._lab.networks import Host
 
 # linux/if_ether.h, linux/if_packet.h

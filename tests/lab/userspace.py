@@ -14,16 +14,7 @@ from typing import overload
 import attrs
 
 from trio_p2p._lab.namespaces import Namespace
-from trio_p2p._lab.networks import (
-    INTERNET,
-    WAN,
-    Host,
-    LinkEnd,
-    Nat,
-    Network,
-    Site,
-    internet_uplink,
-)
+from trio_p2p._lab.networks import INTERNET, WAN, Host, LinkEnd, Nat, Network, Site, internet_uplink
 
 from .internet import router
 from .internet.behaviour import UserspaceNat

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from .._endpoint import Endpoint
-from .._errors import Technique
+from .._addresses import Endpoint
+from .._attempt import Technique
 from .._wire.messages import Message, StreamKind
 from .._wire.offer import NO_OFFER, Offer
 from .quota import Grant

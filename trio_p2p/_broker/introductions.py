@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._credentials import peer_id_of_untrusted
-from .._errors import Technique
+from .._attempt import Technique
+from .._identity.certificate import peer_id_of_untrusted
 from .._wire.messages import (
     ID_BYTES,
     MAX_ROUND_TRIP,

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from .._endpoint import IPAddress
+from .._addresses import IPAddress
 from .._errors import LocalProtocolError
-from .._peer_id import PeerId
+from .._identity.peer_id import PeerId
 from .._wire.messages import MAX_COUNT
 
 # Of the rate: so long may a circuit carry at once what it has not used before. Long enough for

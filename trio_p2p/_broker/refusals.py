@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from .._credentials import (
+from .._addresses import Endpoint
+from .._attempt import Technique
+from .._identity.certificate import (
     is_registration_proven_untrusted,
     peer_id_of_untrusted,
     public_key_of_untrusted,
 )
-from .._endpoint import Endpoint
-from .._errors import Technique
-from .._peer_id import looks_like_peer_id
+from .._identity.peer_id import looks_like_peer_id
 from .._wire.messages import (
     IntroductionRequest,
     RefusalCode,

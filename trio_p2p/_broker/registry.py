@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from .._credentials import public_key_of_untrusted
-from .._endpoint import Endpoint
-from .._errors import RemoteProtocolError, Technique
+from .._addresses import Endpoint
+from .._attempt import Technique
+from .._errors import RemoteProtocolError
+from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import (
     CAPABILITIES,
     CHALLENGE_BYTES,

@@ -13,12 +13,13 @@ from contextlib import suppress
 import attrs
 import trio
 
-from .._endpoint import Endpoint
-from .._errors import RemoteProtocolError, Technique
+from .._addresses import Endpoint
+from .._attempt import Technique
+from .._errors import RemoteProtocolError
 from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
 from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
-from .calls import call_back
+from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .registry import Registry

@@ -6,7 +6,7 @@ receiver is, nor who. So anybody may watch any UID, also one that nobody has reg
 
 from __future__ import annotations
 
-from .._credentials import public_key_of_untrusted
+from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain
 from .connection import Connection, Outgoing
 from .refusals import refuse

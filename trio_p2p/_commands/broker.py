@@ -10,11 +10,11 @@ from functools import partial
 
 import trio
 
+from .._addresses import Endpoint, endpoint_of
 from .._broker.quota import DEFAULT_LIMITS, RelayLimits
 from .._broker.server import serve_broker
-from .._endpoint import Endpoint, endpoint_of
-from .._net.broker_search import resolve_broker
-from .._parameters import parse_broker
+from .._broker_client.resolve import resolve_broker
+from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
 

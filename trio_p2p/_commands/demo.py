@@ -15,8 +15,10 @@ from typing import TypeVar, TypeVarTuple
 import attrs
 import trio
 
+from .._attempt import Technique
 from .._broker.server import serve_broker
-from .._errors import P2PError, Technique
+from .._errors import P2PError
+from .._highlevel import open_p2p_stream, serve_p2p
 from .._lab.namespaces import (
     NamespacesUnavailableError,
     enter_user_namespace_if_needed,
@@ -25,8 +27,6 @@ from .._lab.namespaces import (
 from .._lab.networks import KernelNetwork, Nat
 from .._lab.programs import Place, run, running
 from .._net.sockets import local_endpoint
-from .._receiver import serve_p2p
-from .._sender import open_p2p_stream
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind
 from .run import EXIT_FAILED

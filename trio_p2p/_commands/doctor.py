@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 
+from .._broker_client.resolve import resolve_broker
+from .._doctor.page import as_json, render
 from .._nat.network_survey import survey_network
-from .._net.broker_search import resolve_broker
-from .._parameters import parse_broker
-from .diagnosis import as_json, render
+from .._options import parse_broker
 from .run import CommandError
 from .standard_streams import require_standard_streams, write_standard_output
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from .._errors import IdentityError
-from .._identity import Identity
+from .._identity.identity import Identity
 from .run import CommandError
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .._errors import WrongPeerError
-from .._peer_id import PeerId, looks_like_peer_id
+from .._identity.peer_id import PeerId, looks_like_peer_id
 from .identity_file import configuration_directory
 from .run import CommandError
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Sequence
 from functools import partial
 
-from .._errors import Technique
+from .._attempt import Technique
 from .._stream.carrier import DEFAULT_GRACE
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose

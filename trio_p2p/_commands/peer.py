@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from .._errors import Technique, WrongPeerError
-from .._parameters import parse_broker
-from .._peer_id import PeerId
-from .._receiver import open_p2p_listener
-from .._sender import open_p2p_stream
+from .._attempt import Technique
+from .._errors import WrongPeerError
+from .._highlevel import open_p2p_stream
+from .._identity.peer_id import PeerId
+from .._listen.listener import open_p2p_listener
+from .._options import parse_broker
 from .._stream.carrier import DEFAULT_GRACE
 from .bridge import bridge_standard_streams
 from .identity_file import load_or_create_identity

@@ -11,8 +11,8 @@ from typing import Any
 import attrs
 import trio
 
-from .._errors import Attempt, Outcome
-from .._peer_id import PeerId
+from .._attempt import Attempt, Outcome
+from .._identity.peer_id import PeerId
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
 from .run import CommandError

@@ -21,7 +21,7 @@ from itertools import combinations, pairwise
 
 import attrs
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
 from .._wire.offer import Allocation, Behaviour, Nat
 
 # How far apart the ports of two mappings may be that are made one right after the other, if the NAT

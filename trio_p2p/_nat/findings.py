@@ -9,9 +9,8 @@ from itertools import zip_longest
 
 import attrs
 
-from .._endpoint import Endpoint, IPAddress
+from .._addresses import Endpoint, IPAddress, is_public
 from .._wire.offer import Behaviour, Nat
-from .behaviour import is_public
 
 
 @attrs.frozen

@@ -7,12 +7,11 @@ from contextlib import AsyncExitStack, suppress
 
 import trio
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
+from .._broker_client.connection import BrokerConnection
+from .._broker_client.resolve import connect_to_broker
 from .._errors import P2PError
-from .._net.broker_connection import BrokerConnection
-from .._net.broker_search import connect_to_broker
-from .._net.sockets import listen_on, start_connecting, wait_connected
-from .base import receive_exactly
+from .._net.sockets import listen_on, receive_exactly, start_connecting, wait_connected
 
 GREETING_TIME = 5.0  # seconds for the broker to say how it sees both
 HAIRPIN_TIME = 2.0  # seconds: until the second SYN of a socket, should the first have come early

@@ -8,15 +8,15 @@ from typing import Any, Self
 import attrs
 import trio
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
+from .._broker_client.connection import BrokerConnection
+from .._broker_client.resolve import connect_to_broker
 from .._errors import BrokerUnreachableError, P2PError
-from .._net.broker_connection import BrokerConnection
-from .._net.broker_search import connect_to_broker
 from .._net.gateway import SOMEWHERE_IPV6, local_address_towards
+from .._portmap.router_report import ProtocolReport, report_on_router
 from .findings import IPv6Findings, RouterOffer, Survey
 from .hairpin import is_hairpinning
 from .probe import near_hops
-from .router_report import ProtocolReport, report_on_router
 from .survey import Sightings
 
 CONNECT_TIME = 10.0  # seconds until a broker that does not answer is given up

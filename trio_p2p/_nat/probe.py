@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from .._endpoint import Endpoint, IPAddress
+from .._addresses import Endpoint, IPAddress, is_public
 from .._net.sockets import icmp_error_source, start_connecting, wait_connected
-from .behaviour import is_public
 
 HOP_TIME = 0.3  # seconds; the near hops, which matter, answer within milliseconds
 MAX_HOPS = 5

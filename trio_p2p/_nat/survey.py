@@ -25,13 +25,13 @@ from contextlib import suppress
 
 import trio
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
+from .._broker_client.connection import BrokerConnection
 from .._errors import P2PError
-from .._net.broker_connection import BrokerConnection
 from .._net.sockets import local_endpoint, start_connecting, wait_connected
 from .._wire.messages import Observed, Probe
 from .._wire.offer import Nat
-from .calls import receive_calls
+from .callback_probes import receive_calls
 from .classification import Calls, Sample, classify
 
 SURVEY_TIME = 4.0  # seconds until whoever has not answered is left out: a SYN was lost, and again

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import trio
 
-from .._endpoint import Endpoint, IPAddress
+from .._addresses import Endpoint, IPAddress
 from .._net.gateway import find_default_gateway
 from .._wire.offer import Nat
 from .survey import survey_nat

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import trio
 
-from .._endpoint import Endpoint, IPAddress
+from .._addresses import Endpoint, IPAddress
 from .sockets import is_out_of_resources, local_endpoint
 
 # Where routes to the internet should lead. No packet goes there.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import trio
 
-from .._endpoint import Endpoint, IPAddress
+from .._addresses import Endpoint, IPAddress
 from .gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
 from .sockets import is_out_of_resources
 

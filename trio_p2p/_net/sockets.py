@@ -17,8 +17,8 @@ from typing import Final
 
 import trio
 
-from .._endpoint import Endpoint, IPAddress, endpoint_of
-from .._errors import Outcome
+from .._addresses import Endpoint, IPAddress, endpoint_of
+from .._attempt import Outcome
 
 LISTEN_BACKLOG = 1024
 
@@ -274,6 +274,23 @@ def free_descriptors() -> int:
     return max(0, soft - len(list(Path("/dev/fd").iterdir())))
 
 
+def timeout_error() -> OSError:
+    """The error of a connecting socket that has waited for long enough."""
+    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+
 def is_out_of_resources(error: OSError) -> bool:
     """Whether this process or the system has no descriptors or buffers left."""
     return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+async def receive_exactly(sock: trio.socket.SocketType, count: int) -> bytes:
+    """Receive so many bytes, fewer only if the stream ends before.
+
+    Raises:
+        OSError: the connection broke.
+    """
+    data = b""
+    while len(data) < count and (more := await sock.recv(count - len(data))):
+        data += more
+    return data

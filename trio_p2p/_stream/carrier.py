@@ -7,12 +7,7 @@ import math
 
 import trio
 
-from .._errors import (
-    NotAdmittedError,
-    P2PError,
-    PathLostError,
-    StreamAbortedError,
-)
+from .._errors import NotAdmittedError, P2PError, PathLostError, StreamAbortedError
 from .frames import Hello
 from .last_words import last_words_untrusted
 from .path import Path

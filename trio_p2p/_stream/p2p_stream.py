@@ -6,7 +6,7 @@ import operator
 
 import trio
 
-from .._peer_id import PeerId
+from .._identity.peer_id import PeerId
 from .byte_queue import Piece
 from .carrier import Carrier
 from .frames import MAX_PAYLOAD_BYTES

@@ -15,7 +15,6 @@ import trio
 
 from .._errors import P2PError
 from .._net.sockets import send_at_once
-from .scratch import RECEIVE_BYTES, scratch_of_this_run
 from .sinks import Sink
 from .tls import Context, TLSEngine, steps_of
 
@@ -23,6 +22,12 @@ TAIL_BYTES: Final = 2**10
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
 # also keeps that much memory for each path, once it was needed.
 FEED_BYTES: Final = 2**18
+# By measurement (benchmarks/streams.py): what each call costs is spread over many bytes.
+RECEIVE_BYTES: Final = 2**20
+# Freed once, a block teaches glibc to keep blocks of up to this size for later, instead of giving
+# them back to the kernel each time, for all of their pages to fault again (mallopt(3), dynamic
+# M_MMAP_THRESHOLD). That trebles the price of receiving.
+_KEPT_BYTES: Final = 2**22
 
 
 class Path:
@@ -292,3 +297,17 @@ _NOTHING: Final = memoryview(b"")
 
 def _broken(error: Exception) -> trio.BrokenResourceError:
     return trio.BrokenResourceError(f"the connection broke: {error}")
+
+
+def scratch_of_this_run() -> memoryview:
+    """Memory that all paths of a Trio run share: nothing may stay in it beyond a checkpoint."""
+    try:
+        return _scratch.get()
+    except LookupError:
+        bytearray(_KEPT_BYTES)
+        scratch = memoryview(bytearray(RECEIVE_BYTES))
+        _scratch.set(scratch)
+        return scratch
+
+
+_scratch: trio.lowlevel.RunVar[memoryview] = trio.lowlevel.RunVar("the scratch of this run")

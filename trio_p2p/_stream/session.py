@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from .._errors import NotAdmittedError, P2PError, RemoteProtocolError, StreamAbortedError
-from .._parameters import MIN_WINDOW
 from .byte_queue import Piece
 from .frames import AbortCode, Frame, Hello, Kind, abort, header
 from .incoming import Incoming
@@ -24,6 +23,8 @@ from .leg import Leg
 from .outgoing import Outgoing
 from .sinks import SessionSink
 from .states import Event as Event, Role as Role, State as State
+
+MIN_WINDOW = 512 * 1024  # bytes: what each side may send before it has heard of the other
 
 DEFAULT_WINDOW = 8 * 1024 * 1024  # bytes that a stream holds
 FIRST_WINDOW = MIN_WINDOW // 2  # may be sent before the other side has said its limit

@@ -6,8 +6,8 @@ import enum
 
 import attrs
 
-from .._endpoint import Endpoint
-from .._errors import Technique
+from .._addresses import Endpoint
+from .._attempt import Technique
 
 
 class PathKind(enum.StrEnum):

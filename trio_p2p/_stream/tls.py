@@ -19,7 +19,7 @@ from OpenSSL import SSL, crypto
 from .._errors import NotAdmittedError, P2PError, RemoteProtocolError, WrongPeerError
 
 if TYPE_CHECKING:
-    from .._identity import Identity
+    from .._identity.identity import Identity
 
 Context: TypeAlias = SSL.Context
 """What proves an identity in TLS, for any number of connections and in both roles."""

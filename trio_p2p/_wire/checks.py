@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
 
 Check: TypeAlias = Callable[[Any], Any]
 

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias, get_args
 
 import attrs
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
 from .checks import check_endpoint, check_integer
 from .fields import (
     CHALLENGE_BYTES as CHALLENGE_BYTES,

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from .._endpoint import Endpoint
+from .._addresses import Endpoint
 from .checks import check_endpoint, check_integer
 
 MAX_CANDIDATES = 8
@@ -110,13 +110,13 @@ class Offer:
     Attributes:
         nat: what it knows of its NATs.
         candidates: where else it may be reached.
-        birthday: whether it takes part in guessing ports.
+        port_guessing: whether it takes part in guessing ports.
         opening: how to begin; what a receiver says of it does not count.
     """
 
     nat: Nat = Nat()
     candidates: tuple[Candidate, ...] = ()
-    birthday: bool = True
+    port_guessing: bool = True
     opening: Opening = Opening.RECEIVER_HOLDS
 
 
@@ -131,7 +131,7 @@ def encode_offer(offer: Offer) -> list[object] | None:
     return [
         [nat.mapping, nat.filtering, nat.allocation, nat.step],
         [[c.kind, c.endpoint.address.packed, c.endpoint.port] for c in offer.candidates],
-        offer.birthday,
+        offer.port_guessing,
         offer.opening,
     ]
 
@@ -139,7 +139,12 @@ def encode_offer(offer: Offer) -> list[object] | None:
 def check_offer(value: Any) -> Offer:
     """The offer that was encoded; else ValueError says what is wrong with it."""
     match value:
-        case [[mapping, filtering, allocation, step], [*candidates], bool(birthday), str(opening)]:
+        case [
+            [mapping, filtering, allocation, step],
+            [*candidates],
+            bool(port_guessing),
+            str(opening),
+        ]:
             pass
         case _:
             raise ValueError("not an offer")
@@ -153,7 +158,7 @@ def check_offer(value: Any) -> Offer:
     )
     # Of a kind that only later versions know: not for us.
     known = tuple(c for c in map(_check_candidate, candidates) if c is not None)
-    offer = Offer(nat, known, birthday, _KNOWN[Opening].get(opening, Opening.RECEIVER_HOLDS))
+    offer = Offer(nat, known, port_guessing, _KNOWN[Opening].get(opening, Opening.RECEIVER_HOLDS))
     return NO_OFFER if offer == NO_OFFER else offer  # the broker holds thousands of them
 
 

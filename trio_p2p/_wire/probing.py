@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import attrs
 
-from .._endpoint import Endpoint
-from .._errors import Outcome
+from .._addresses import Endpoint
+from .._attempt import Outcome
 from .checks import check_endpoint, check_member
 from .fields import check_challenge, field
 

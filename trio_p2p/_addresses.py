@@ -1,0 +1,107 @@
+"""Endpoints, and what an IP address says of who has it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, TypeAlias
+
+import attrs
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@attrs.frozen(order=True)
+class Endpoint:
+    """An IP address and a TCP port, compared by value.
+
+    Attributes:
+        address: the IP address; never an IPv4 address in IPv6 clothes.
+        port: the TCP port, 1 to 65535.
+    """
+
+    address: IPAddress
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """The address family of sockets that reach this endpoint."""
+        return socket.AF_INET if self.address.version == 4 else socket.AF_INET6
+
+    @property
+    def sockaddr(self) -> tuple[str, int]:
+        """The endpoint as the socket calls want it."""
+        return str(self.address), self.port
+
+    def __str__(self) -> str:
+        host = str(self.address) if self.address.version == 4 else f"[{self.address}]"
+        return f"{host}:{self.port}"
+
+
+def endpoint_of(sockaddr: Any) -> Endpoint:
+    """The endpoint that ``getpeername``, ``getsockname`` or ``getaddrinfo`` speaks of."""
+    address = ipaddress.ip_address(str(sockaddr[0]))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return Endpoint(address, int(sockaddr[1]))
+
+
+def is_public(address: IPAddress) -> bool:
+    """Whether the address belongs to the internet, not to a network behind a NAT."""
+    return not any(
+        address.version == network.version and address in network for network in _NOT_PUBLIC
+    )
+
+
+def is_special(address: IPAddress) -> bool:
+    """Whether the address is no single host's: this host's own, one of many hosts, or of none.
+
+    So are IPv6 addresses that stand for IPv4 ones, whatever these are.
+    """
+    return any(
+        address.version == network.version and address in network for network in _NO_SINGLE_HOSTS
+    )
+
+
+def are_neighbours(one: IPAddress, other: IPAddress) -> bool:
+    """Whether two addresses belong to one site or carrier, as far as their prefixes tell."""
+    network = ipaddress.ip_network((one, _SITE_PREFIX[one.version]), strict=False)
+    return other in network
+
+
+# ipaddress.is_private counts the documentation networks too, which laboratories use as public.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",  # RFC 1918
+        "100.64.0.0/10",  # RFC 6598, between a carrier's NAT and its customers
+        "169.254.0.0/16",  # RFC 3927
+        "fc00::/7",  # RFC 4193
+        "fe80::/10",  # RFC 4291
+    )
+)
+_SITE_PREFIX = {4: 24, 6: 64}  # bits that the addresses of one site or carrier have in common
+
+
+_NO_SINGLE_HOSTS = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # this network and host (RFC 1122 3.2.1.3)
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link-local (RFC 3927)
+        "224.0.0.0/4",  # multicast (RFC 5771)
+        "240.0.0.0/4",  # reserved (RFC 1112 4), and broadcast
+        "::/96",  # unspecified, loopback, and IPv4-compatible (RFC 4291 2.5)
+        "::ffff:0:0/96",  # IPv4-mapped
+        "64:ff9b::/96",  # translated to IPv4 (RFC 6052)
+        "64:ff9b:1::/48",  # the same, by a network's own choice (RFC 8215)
+        "100::/64",  # to be discarded (RFC 6666)
+        "2001::/32",  # Teredo (RFC 4380)
+        "2002::/16",  # 6to4 (RFC 3056)
+        "fe80::/10",  # link-local (RFC 4291 2.5.6)
+        "fec0::/10",  # what was site-local (RFC 3879)
+        "ff00::/8",  # multicast (RFC 4291 2.7)
+    )
+)

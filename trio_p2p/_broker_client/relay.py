@@ -1,0 +1,106 @@
+"""The peers' way to a connection that the broker relays."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from .._addresses import Endpoint
+from .._attempt import Attempt, Outcome, Technique
+from .._errors import IntroductionError, RelayError
+from .._peer_connection import OnAttempt, PeerConnection
+from .._wire.messages import (
+    IntroductionRequest,
+    JoinRelay,
+    Refused,
+    Relayed,
+    RelayRequest,
+    StreamKind,
+)
+from .connection import BrokerConnection, error_of, unexpected
+from .resolve import connect_to_broker, find_broker
+
+logger = logging.getLogger("trio_p2p.relay")
+
+_CAPABILITIES = (Technique.RELAY, StreamKind.SESSION)
+
+
+async def ask_for_relay(
+    broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt
+) -> PeerConnection:
+    """The sender's end of a relayed connection to the receiver of a UID.
+
+    Args:
+        broker: host and port of the broker that relays.
+        uid: the receiver's.
+        certificate: ours.
+        on_attempt: told of the attempt when it has ended.
+
+    Raises:
+        UnknownUIDError: no receiver is registered under the UID.
+        IntroductionError: the receiver cannot be relayed to, or does not answer.
+        RelayError: the broker does not relay, or not that much.
+        BrokerUnreachableError: no broker answers there.
+        BrokerLostError: it closed the connection.
+
+    If cancelled, the connection is closed.
+    """
+    request = IntroductionRequest(0, uid, Technique.RELAY, StreamKind.SESSION, certificate)
+    started_at = trio.current_time()
+
+    def note(outcome: Outcome, local: Endpoint | None, remote: Endpoint | None) -> None:
+        seconds = trio.current_time() - started_at
+        on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
+
+    try:
+        leg = await find_broker(broker, _CAPABILITIES)
+        connection = await _request_relay(leg, request, None)
+    except (IntroductionError, RelayError):
+        note(Outcome.NOT_INTRODUCED, None, None)
+        raise
+    note(Outcome.CONNECTED, leg.local, leg.remote)
+    return connection
+
+
+async def join_relay(broker: Endpoint, request: RelayRequest) -> PeerConnection:
+    """The receiver's end of a relayed connection to a sender.
+
+    Args:
+        broker: where the registration's broker is.
+        request: what it sent.
+
+    Raises:
+        P2PError: the sender does not wait any more, or the broker is lost.
+
+    If cancelled, the connection is closed.
+    """
+    leg = await connect_to_broker([broker], _CAPABILITIES)
+    return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
+
+
+async def _request_relay(
+    connection: BrokerConnection,
+    request: IntroductionRequest | JoinRelay,
+    certificate: bytes | None,
+) -> PeerConnection:
+    try:
+        await connection.send(request)
+        match await connection.receive():
+            case Relayed() as relayed:
+                certificate = certificate or relayed.certificate
+                if certificate is None:
+                    raise unexpected(relayed)
+            case Refused() as refused:
+                raise error_of(refused)
+            case message:
+                raise unexpected(message)
+    except BaseException:
+        await trio.aclose_forcefully(connection)
+        raise
+    if relayed.bytes_per_second is not None:
+        logger.info("the broker relays %d bytes a second at most", relayed.bytes_per_second)
+    if relayed.max_bytes is not None:
+        logger.info("the broker relays %d bytes at most", relayed.max_bytes)
+    stream, received = connection.detach()
+    return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)

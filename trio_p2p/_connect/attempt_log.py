@@ -1,0 +1,62 @@
+"""The attempts of one search for a path: told to whoever wants to know, and kept for its error.
+
+That a connection leads to the introduced peer shows in TLS's handshake only. Until then it is not
+told that the attempt has connected, as it may prove to have reached somebody else.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from .._attempt import Attempt, Outcome
+from .._errors import AttemptFailedError
+from .._peer_connection import OnAttempt
+
+
+class AttemptLog:
+    """What was attempted so far.
+
+    Args:
+        on_attempt: told of each attempt when it has ended, if anybody wants to know.
+    """
+
+    def __init__(self, on_attempt: OnAttempt | None) -> None:
+        self._on_attempt = on_attempt
+        self._failed: list[Attempt] = []
+        self._connected: Attempt | None = None
+        self._connected_at = 0.0
+
+    def note(self, attempt: Attempt) -> None:
+        """An attempt has ended, or has connected to somebody."""
+        if attempt.outcome is Outcome.CONNECTED:
+            self.close()
+            self._connected, self._connected_at = attempt, trio.current_time()
+        else:
+            self._failed.append(attempt)
+            self._tell(attempt)
+
+    def note_wrong_peer(self) -> None:
+        """Whoever is connected could not prove to be the peer."""
+        assert self._connected is not None
+        seconds = self._connected.seconds + trio.current_time() - self._connected_at
+        wrong = attrs.evolve(self._connected, outcome=Outcome.WRONG_PEER, seconds=seconds)
+        self._connected = None
+        self.note(wrong)
+
+    def close(self) -> None:
+        """Whoever is connected is the peer, for all that is known."""
+        if self._connected is not None:
+            connected, self._connected = self._connected, None
+            self._tell(connected)
+
+    @property
+    def failures(self) -> ExceptionGroup[AttemptFailedError]:
+        """One error for each attempt that failed."""
+        return ExceptionGroup(
+            "one error for each attempt", [*map(AttemptFailedError, self._failed)]
+        )
+
+    def _tell(self, attempt: Attempt) -> None:
+        if self._on_attempt is not None:
+            self._on_attempt(attempt)

@@ -1,0 +1,163 @@
+"""A sender's connection to the broker: asks for receivers, several at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from .._attempt import Technique
+from .._broker_client.connection import BrokerConnection, error_of, unexpected
+from .._broker_client.resolve import find_broker
+from .._errors import P2PError
+from .._nat.local_network import LocalNetwork
+from .._net.nursery import open_background_nursery
+from .._traversal.candidates import make_offer
+from .._traversal.introduction import Introduction
+from .._traversal.shared_port import SharedPort, start_shared_port
+from .._traversal.strategy import Side
+from .._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused, StreamKind
+from .._wire.offer import Nat, Opening
+
+
+class BrokerLink:
+    """A connection to the broker, and the local port that it shares.
+
+    Attributes:
+        shared_port: what to dial and accept from.
+        ip_version: 4 or 6, by which the broker is reached.
+        asked: the UIDs asked for. Two streams between the same two endpoints cannot be, so that
+            each UID may be asked for once.
+        users: how many streams are being opened over it now.
+        lost: why the link is of no use any more, or None.
+        ended: set when it is of no use any more.
+    """
+
+    def __init__(self, connection: BrokerConnection, shared_port: SharedPort) -> None:
+        self.shared_port = shared_port
+        self.ip_version = connection.remote.address.version
+        self.asked: set[str] = set()
+        self.users = 0
+        self.lost: P2PError | None = None
+        self.ended = trio.Event()
+        self._connection = connection
+        self._numbers = itertools.count()
+        self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
+
+    async def ask(
+        self,
+        uid: str,
+        technique: Technique,
+        kind: StreamKind,
+        certificate: bytes,
+        nat: Nat,
+        *,
+        port_guessing: bool,
+        opening: Opening,
+        errand: bytes,
+    ) -> Introduction:
+        """Ask the broker for a receiver.
+
+        Args:
+            uid: the receiver's.
+            technique: how to be introduced.
+            kind: what the connection is for.
+            certificate: ours.
+            nat: what is known of our NATs.
+            port_guessing: whether to take part in guessing ports.
+            opening: how to begin.
+            errand: what the receiver recognises introductions for the same connection by.
+
+        Raises:
+            UnknownUIDError: nobody is registered under the UID.
+            IntroductionError: the broker could not introduce us by this technique.
+            BrokerLostError: the connection broke.
+            P2PError: the broker refuses everything.
+        """
+        if self.lost is not None:
+            raise self.lost
+        number = next(self._numbers)
+        offer = make_offer(
+            nat, self._connection.local, port_guessing=port_guessing, opening=opening
+        )
+        put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
+        self._answers[number] = put
+        try:
+            await self._connection.send(
+                IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
+            )
+            answer = await got.receive()
+        except trio.EndOfChannel:
+            assert self.lost is not None
+            raise self.lost from None
+        finally:
+            self._answers.pop(number, None)
+        if isinstance(answer, Refused):
+            raise error_of(answer)
+        own = Side(self._connection.observed or self._connection.local, offer)
+        return Introduction.of(
+            technique,
+            answer,
+            own,
+            broker=self._connection.remote.address,
+            broker_round_trip=self._connection.round_trip,
+        )
+
+    async def learn(self, local_network: LocalNetwork) -> None:
+        """Find out what our NATs do, unless it is known.
+
+        Not whom they let in: had it been anybody, we would be connected already.
+        """
+        await local_network.learn(self._connection, asks_filtering=False)
+
+    def guard_hops(self, local_network: LocalNetwork) -> int:
+        """How many hops a guarded SYN should live."""
+        observed = self._connection.observed
+        return local_network.guard_hops(None if observed is None else observed.address)
+
+    async def greet(self) -> None:
+        """Greet the broker although there is nothing to ask yet."""
+        await self._connection.send(KeepAlive())
+
+    async def receive_answers(self) -> None:
+        """Pass the answers on to whoever asked, until the connection is lost."""
+        try:
+            while True:
+                match await self._connection.receive():
+                    case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
+                        # Nobody waits for it any more if that was cancelled.
+                        if number in self._answers:
+                            self._answers.pop(number).send_nowait(answer)
+                    case message:
+                        raise unexpected(message)
+        except P2PError as error:
+            self.lost = error
+            for answer_channel in self._answers.values():
+                answer_channel.close()
+            self.ended.set()
+
+
+@asynccontextmanager
+async def open_broker_link(
+    broker: tuple[str, int], techniques: Sequence[Technique], ip_version: int
+) -> AsyncGenerator[BrokerLink]:
+    """A link that is kept alive while the context lasts.
+
+    Args:
+        broker: host and port.
+        techniques: what to greet it with.
+        ip_version: 4 or 6: peers meet by that which they reach the broker by.
+
+    Raises:
+        BrokerUnreachableError: no broker answers there.
+    """
+    async with (
+        await find_broker(broker, techniques, ip_version) as connection,
+        open_background_nursery() as nursery,
+    ):
+        link = BrokerLink(connection, start_shared_port(nursery, connection.local, asks=True))
+        nursery.start_soon(link.receive_answers)
+        nursery.start_soon(connection.keep_alive)
+        yield link

@@ -1,0 +1,209 @@
+"""What a sender tries, round after round, until a direct connection comes of one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+import trio
+
+from .._attempt import Attempt, Outcome, Technique
+from .._errors import IntroductionError
+from .._nat.local_network import LocalNetwork
+from .._peer_connection import OnAttempt, PeerConnection
+from .._traversal.nomination import Nomination
+from .._traversal.punch_schedule import RETRANSMISSION_TIME
+from .._traversal.race import connect_introduced
+from .._traversal.strategy import reflexive_route
+from .._wire.messages import StreamKind
+from .._wire.offer import Opening
+from .broker_link import BrokerLink, open_broker_link
+
+logger = logging.getLogger("trio_p2p.sender")
+
+# How to begin, and for how many seconds to try, in rounds from fresh ports. Once the receiver's NAT
+# has seen a first SYN of either side it lets none pass that has another sequence number. So if one
+# of these two is lost behind it, dialling again helps only between other endpoints. The classic
+# technique's steps say who holds.
+ROUNDS = {
+    Technique.FAST: (
+        (Opening.RECEIVER_HOLDS, 0.75),
+        (Opening.CROSSING, 1.25),  # some NATs close the hole when the guarded SYN dies
+        (Opening.SENDER_HOLDS, 2.0),
+    ),
+    Technique.CLASSIC: ((Opening.RECEIVER_HOLDS, 4.0), (Opening.RECEIVER_HOLDS, 6.0)),
+}
+MIN_ROUND_TIME = 0.2  # with a peer whose ports move, until we know whether ours do
+GUESSING_TIME = 10.0  # to guess a port; most of it waits for answers over long ways
+MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
+
+
+class NoWayError(Exception):
+    """No connection came of any round; carries all attempts."""
+
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
+        super().__init__(attempts)
+        self.attempts = attempts
+
+
+@attrs.frozen
+class Errand:
+    """What a connection is wanted for.
+
+    Attributes:
+        kind: what is to be made of it.
+        certificate: ours.
+        on_attempt: told of each attempt when it has ended, if anybody wants to know.
+        local_network: what we know of our network, for each version of IP.
+        port_guessing: whether to guess ports.
+        nomination: of its one connection.
+    """
+
+    kind: StreamKind
+    certificate: bytes = attrs.field(repr=False)
+    on_attempt: OnAttempt | None
+    local_network: Mapping[int, LocalNetwork]
+    port_guessing: bool
+    nomination: Nomination = attrs.field(factory=Nomination)
+
+
+@attrs.frozen
+class Round:
+    """One introduction, between endpoints that had none before.
+
+    Attributes:
+        uid: the receiver's UID.
+        technique: how to be introduced.
+        opening: how to begin.
+        ip_version: 4 or 6, by which to meet.
+        seconds: how long to try, unless the round trip is very long.
+        errand: what else the broker and the caller want to know.
+        on_attempt: told of each attempt when it has ended.
+    """
+
+    uid: str
+    technique: Technique
+    opening: Opening
+    ip_version: int
+    seconds: float
+    errand: Errand
+    on_attempt: OnAttempt
+
+    @property
+    def local_network(self) -> LocalNetwork:
+        """What we know of our network."""
+        return self.errand.local_network[self.ip_version]
+
+
+OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
+
+
+async def open_in_rounds(
+    uid: str,
+    techniques: Sequence[Technique],
+    ip_version: int,
+    errand: Errand,
+    open_in_round: OpenInRound,
+) -> PeerConnection:
+    """Try one technique after the other, each in rounds.
+
+    Args:
+        uid: the receiver's UID.
+        techniques: what to try, in this order.
+        ip_version: 4 or 6, by which to meet.
+        errand: what for.
+        open_in_round: gives a round's connection, or None if none came of it.
+
+    Raises:
+        NoWayError: no connection came of any round.
+    """
+    attempts: list[Attempt] = []
+
+    def note(attempt: Attempt) -> None:
+        logger.debug("%s", attempt)
+        attempts.append(attempt)
+        if errand.on_attempt is not None:
+            errand.on_attempt(attempt)
+
+    for technique in techniques:
+        for opening, seconds in ROUNDS[technique]:
+            round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
+            connection = await open_in_round(round_)
+            if connection is not None:
+                return connection
+            if attempts[-1].outcome in _ENDS_TECHNIQUE:
+                break
+        if attempts[-1].outcome is Outcome.RULED_OUT:
+            break
+    raise NoWayError(attempts)
+
+
+async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConnection | None:
+    """A round's connection, by one to the broker that is closed afterwards."""
+    connection = None
+    try:
+        async with open_broker_link(broker, (round_.technique,), round_.ip_version) as link:
+            connection = await open_over_link(link, round_)
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
+    """A round's connection, by a link whose port was not used for the UID before."""
+    started_at = trio.current_time()
+    errand, local_network = round_.errand, round_.local_network
+
+    def give_up(outcome: Outcome) -> None:
+        seconds = trio.current_time() - started_at
+        route = reflexive_route(round_.ip_version)
+        round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds, route))
+
+    try:
+        introduction = await link.ask(
+            round_.uid,
+            round_.technique,
+            errand.kind,
+            errand.certificate,
+            local_network.nat,
+            port_guessing=errand.port_guessing,
+            opening=round_.opening,
+            errand=errand.nomination.errand,
+        )
+    except IntroductionError as error:
+        logger.info("%s", error)
+        give_up(Outcome.NOT_INTRODUCED)
+        return None
+    strategy = introduction.strategy
+    if strategy.is_hopeless:
+        give_up(Outcome.RULED_OUT)
+        return None
+    if introduction.needs_classic:
+        give_up(Outcome.NOT_TRIED)
+        return None
+    logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in strategy.dials))
+    seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
+    if round_.ip_version == 6:
+        seconds += RETRANSMISSION_TIME  # where a SYN that comes too early has to come again
+    if strategy.port_guessing is not None:
+        seconds = max(seconds, GUESSING_TIME)
+    elif introduction.peer.nat.is_symmetric and not local_network.nat.is_known:
+        seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
+    with trio.move_on_after(seconds):
+        return await connect_introduced(
+            link.shared_port,
+            introduction,
+            guard_hops=link.guard_hops(local_network),
+            on_attempt=round_.on_attempt,
+            nomination=errand.nomination,
+        )
+    # It cannot be but for a NAT that we have not looked at.
+    await link.learn(local_network)
+    return None
+
+
+_ENDS_TECHNIQUE = (Outcome.NOT_INTRODUCED, Outcome.NOT_TRIED, Outcome.RULED_OUT)

@@ -1,0 +1,133 @@
+"""What peers show of their identity: certificates and proofs, which travel through the broker.
+
+The certificate of an identity has exactly one form, in which only the key and the signature
+differ. So whoever gets one compares it with that form: no parser of X.509 sees hostile bytes, and
+nothing that a certificate could otherwise say (names, extensions, dates) can mean anything.
+
+Nobody has to trust a certificate: it only carries the key. That the peer holds it is proven by the
+registration's signature towards the broker and by TLS towards the other peer. Pure.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from .._errors import RemoteProtocolError
+from .peer_id import PeerId
+
+_PUBLIC_KEY_BYTES = 32
+_SIGNATURE_BYTES = 64
+_HEADER_BYTES = 3  # a certificate begins with a tag and a length of two bytes
+_REGISTRATION_CONTEXT = b"trio_p2p registration\0"
+
+
+def _der(tag: int, *contents: bytes) -> bytes:
+    content = b"".join(contents)
+    length = [len(content)] if len(content) < 0x80 else [0x81, len(content)]
+    return bytes([tag, *length]) + content
+
+
+_INTEGER, _BIT_STRING, _OBJECT, _UTF8, _TIME = 0x02, 0x03, 0x06, 0x0C, 0x17
+_SEQUENCE, _SET, _VERSION = 0x30, 0x31, 0xA0
+_ED25519 = _der(_SEQUENCE, _der(_OBJECT, b"\x2b\x65\x70"))  # 1.3.101.112, RFC 8410
+_COMMON_NAME = _der(_OBJECT, b"\x55\x04\x03")  # 2.5.4.3
+_NAME = _der(_SEQUENCE, _der(_SET, _der(_SEQUENCE, _COMMON_NAME, _der(_UTF8, b"p"))))
+# TLS wants some dates. As long as can be, since a wrong clock must not refuse a peer: a later end
+# would be written in another way.
+_VALIDITY = _der(_SEQUENCE, _der(_TIME, b"000101000000Z"), _der(_TIME, b"491231235959Z"))
+
+
+def certificate_body(public_key: bytes) -> bytes:
+    """What the signature of a certificate is over (RFC 5280's ``TBSCertificate``).
+
+    Args:
+        public_key: the 32 bytes of the Ed25519 public key.
+    """
+    return _der(
+        _SEQUENCE,
+        _der(_VERSION, _der(_INTEGER, b"\x02")),  # which means version 3
+        _der(_INTEGER, b"\x01"),  # the serial number
+        _ED25519,
+        _NAME,
+        _VALIDITY,
+        _NAME,
+        _der(_SEQUENCE, _ED25519, _der(_BIT_STRING, b"\0", public_key)),
+    )
+
+
+def signed_certificate(body: bytes, signature: bytes) -> bytes:
+    """The certificate, in DER.
+
+    Args:
+        body: what :func:`certificate_body` returned.
+        signature: the 64 bytes of the Ed25519 signature over it.
+    """
+    return _der(_SEQUENCE, body, _ED25519, _der(_BIT_STRING, b"\0", signature))
+
+
+_BODY_END = _HEADER_BYTES + len(certificate_body(bytes(_PUBLIC_KEY_BYTES)))
+
+
+def public_key_of_untrusted(certificate: bytes) -> bytes:
+    """The raw Ed25519 public key in a certificate.
+
+    Args:
+        certificate: what the other side sent, of any length.
+
+    Raises:
+        RemoteProtocolError: it has not the form of an identity's certificate.
+    """
+    public_key = certificate[_BODY_END - _PUBLIC_KEY_BYTES : _BODY_END]
+    signature = certificate[-_SIGNATURE_BYTES:]
+    if certificate != signed_certificate(certificate_body(public_key), signature):
+        raise RemoteProtocolError(
+            "what was sent as the certificate of a peer is not one of this version: both sides "
+            "need a trio_p2p that knows the same form"
+        )
+    return public_key
+
+
+def peer_id_of_untrusted(certificate: bytes) -> PeerId:
+    """The peer id of whoever holds the key in a certificate.
+
+    Args:
+        certificate: what the other side sent, of any length.
+
+    Raises:
+        RemoteProtocolError: it has not the form of an identity's certificate.
+    """
+    return PeerId.of_public_key(public_key_of_untrusted(certificate))
+
+
+def registration_statement(challenge: bytes, uid: str) -> bytes:
+    """What a receiver signs to register: no other statement, and nothing in TLS, reads alike.
+
+    Args:
+        challenge: what the broker sent on this connection.
+        uid: what the receiver registers under.
+    """
+    length = len(challenge).to_bytes(2, "big")
+    return _REGISTRATION_CONTEXT + length + challenge + uid.encode()
+
+
+def is_registration_proven_untrusted(
+    certificate: bytes, signature: bytes, challenge: bytes, uid: str
+) -> bool:
+    """Whether the holder of a certificate's key signed this registration.
+
+    Args:
+        certificate: what the other side sent, of any length.
+        signature: what the other side sent, of any length.
+        challenge: what this side sent.
+        uid: what is to be registered; one that :func:`check_uid` lets pass.
+
+    Raises:
+        RemoteProtocolError: the certificate has not the form of an identity's certificate.
+    """
+    public_key = Ed25519PublicKey.from_public_bytes(public_key_of_untrusted(certificate))
+    try:
+        public_key.verify(signature, registration_statement(challenge, uid))
+    except InvalidSignature:
+        return False
+    return True

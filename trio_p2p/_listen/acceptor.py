@@ -1,0 +1,204 @@
+"""What a receiver makes of a connection: a new stream, or another path of one that it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+import trio
+
+from .._errors import NotAdmittedError, P2PError, PathLostError
+from .._identity.identity import Identity
+from .._identity.peer_id import PeerId
+from .._peer_connection import PeerConnection
+from .._stream.carrier import Carrier
+from .._stream.frames import AbortCode, Hello, HelloReader, abort
+from .._stream.handshake import secure
+from .._stream.p2p_stream import P2PStream, close_at_once
+from .._stream.path import Path
+from .._stream.session import Role, Session, State
+from .._stream.stream_path import PathKind
+from .._stream.tls import make_context
+
+MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
+
+Admit: TypeAlias = Callable[[PeerId], bool]
+
+S = TypeVar("S")
+
+
+class Acceptor:
+    """Turns connections into streams, and carries them.
+
+    Args:
+        identity: ours.
+        admit: says whom to admit; everybody if None.
+        window: how many bytes each stream may hold.
+        grace: for how many seconds a stream waits for another path.
+        nursery: owns the streams.
+        streams: where the new ones go.
+
+    Attributes:
+        connected: how many there were.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        admit: Admit | None,
+        window: int,
+        grace: float,
+        nursery: trio.Nursery,
+        streams: trio.MemorySendChannel[P2PStream],
+    ) -> None:
+        self._context = make_context(identity)
+        self._admit = admit
+        self._window = window
+        self._grace = grace
+        self._nursery = nursery
+        self.connected: int = 0
+        self._streams = streams
+        self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
+        self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
+
+    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
+        """Make a stream of a connection, or give it to the stream that it belongs to.
+
+        Args:
+            connection: what came of an introduction; it is ours from now on.
+            scope: its deadline is lifted as soon as there is a stream, which then waits until
+                the application takes it.
+
+        Raises:
+            NotAdmittedError: we do not admit the peer.
+            P2PError: it is not who it claims to be, or does not speak as it should.
+
+        If cancelled, the connection is closed.
+        """
+        path, described, peer_id = await secure(connection, self._context, server_side=True)
+        if described.kind is PathKind.RELAY:
+            scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
+        is_taken = False
+        try:
+            hello = await _receive_hello(path)
+            if hello.session in self._ended:
+                self._answer_late(path, hello, peer_id)
+                return
+            known = self._carrier_of(hello, peer_id)
+            carrier = known or self._begin(hello.session, peer_id)
+            is_taken = carrier.attach(path, described, circuit=connection.circuit, hello=hello)
+        except NotAdmittedError as error:
+            path.send_at_once(abort(AbortCode.NOT_ADMITTED, str(error)))
+            raise
+        finally:
+            if not is_taken:
+                path.close()
+        if known is None:
+            scope.deadline = math.inf
+            self.connected += 1
+            await _deliver(self._streams, P2PStream(carrier, peer_id), self.discard)
+
+    def _carrier_of(self, hello: Hello, peer_id: PeerId) -> Carrier | None:
+        """What carries the session that a path belongs to; None if that is to begin."""
+        if hello.session in self._carriers:
+            owner, carrier = self._carriers[hello.session]
+            if owner != peer_id:
+                raise NotAdmittedError("this stream belongs to somebody else")
+            return carrier
+        if not hello.is_new:
+            raise NotAdmittedError("this stream is over")
+        if self._admit is not None and not self._admit(peer_id):
+            raise NotAdmittedError(f"the receiver does not admit {peer_id}")
+        return None
+
+    def _answer_late(self, path: Path, hello: Hello, peer_id: PeerId) -> None:
+        owner, session = self._ended[hello.session]
+        if owner != peer_id or session is None:
+            raise NotAdmittedError("this stream is over")
+        path.send_at_once(session.answer_late(hello))
+
+    def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
+        session = Session(Role.ACCEPTOR, identifier, self._window, trio.current_time())
+        carrier = Carrier(session, self._grace, self._nursery)
+        self._carriers[identifier] = peer_id, carrier
+        self._nursery.start_soon(self._carry, carrier)
+        return carrier
+
+    async def _carry(self, carrier: Carrier) -> None:
+        identifier = carrier.session.identifier
+        try:
+            await carrier.run()
+        finally:
+            peer_id, _ = self._carriers.pop(identifier)
+            session = carrier.session
+            # One that is broken may hold bytes that somebody has yet to read.
+            is_finished = session.state is State.FINISHED
+            self._ended[identifier] = peer_id, session if is_finished else None
+            if len(self._ended) > MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
+
+    @staticmethod
+    def discard(stream: P2PStream) -> None:
+        """Close a stream at once that nobody has accepted."""
+        close_at_once(stream)
+
+
+class RawAcceptor:
+    """Passes connections on as they are.
+
+    Args:
+        streams: where they go.
+
+    Attributes:
+        connected: how many there were.
+    """
+
+    def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
+        self.connected: int = 0
+        self._streams = streams
+
+    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
+        """Pass a connection on; like :meth:`Acceptor.take`."""
+        scope.deadline = math.inf
+        self.connected += 1
+        await _deliver(self._streams, connection.stream, self.discard)
+
+    @staticmethod
+    def discard(stream: trio.SocketStream) -> None:
+        """Close a stream at once that nobody has accepted."""
+        stream.socket.close()
+
+
+async def _deliver(
+    streams: trio.MemorySendChannel[S], stream: S, discard: Callable[[S], None]
+) -> None:
+    # No checkpoint between the stream's making and here: nothing may lose it.
+    delivered = False
+    try:
+        await streams.send(stream)
+        delivered = True
+    finally:
+        if not delivered:
+            discard(stream)
+
+
+async def _receive_hello(path: Path) -> Hello:
+    """The hello that a path begins with.
+
+    Raises:
+        RemoteProtocolError: it does not begin with one.
+        PathLostError: it ended before.
+    """
+    reader = HelloReader()
+    while reader.hello is None:
+        try:
+            count = await path.receive(reader)
+        except trio.BrokenResourceError as error:
+            if isinstance(error.__cause__, P2PError):
+                raise error.__cause__ from error
+            raise PathLostError(f"the connection broke: {error}") from error
+        if not count:
+            raise PathLostError("the other side has closed the connection")
+    return reader.hello

@@ -1,0 +1,114 @@
+"""Keeps the broker told of how a receiver can be reached."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import trio
+
+from .._addresses import Endpoint, is_public, is_special
+from .._broker_client.connection import BrokerConnection
+from .._errors import BrokerLostError
+from .._nat.local_network import LocalNetwork
+from .._portmap.attempts import PortMappingError
+from .._portmap.port_mapping import open_port_mapping
+from .._portmap.routers import ALL_PROTOCOLS
+from .._traversal.candidates import make_offer
+from .._traversal.shared_port import SharedPort
+from .._traversal.strategy import Side
+from .._wire.messages import Update
+from .._wire.offer import NO_OFFER
+
+PROTOCOLS = ALL_PROTOCOLS
+
+logger = logging.getLogger("trio_p2p.receiver")
+
+
+@attrs.frozen
+class LocalSide:
+    """From where a receiver meets senders by one version of IP.
+
+    Attributes:
+        broker: where the broker is.
+        shared_port: the port that senders are told of.
+        side: what they are told.
+        local_network: what is known of the network.
+    """
+
+    broker: Endpoint
+    shared_port: SharedPort
+    side: Side
+    local_network: LocalNetwork
+
+    @property
+    def guard_hops(self) -> int:
+        """How many hops a guarded SYN should live."""
+        return self.local_network.guard_hops(self.side.endpoint.address)
+
+
+class Reachability:
+    """What can be said of how to reach one registration's port, and says it.
+
+    Args:
+        connection: the registration.
+        observed: where the broker sees it.
+        local_network: what is known of the network, or going to be.
+        port_guessing: whether to take part in guessing ports.
+
+    Attributes:
+        side: what has been said last.
+        scope: cancel it to end :meth:`run`.
+    """
+
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        observed: Endpoint,
+        local_network: LocalNetwork,
+        *,
+        port_guessing: bool,
+    ) -> None:
+        self.side: Side = Side(observed, NO_OFFER)
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self._connection = connection
+        self._local_network = local_network
+        self._port_guessing = port_guessing
+        self._mapped: Endpoint | None = None
+
+    async def run(self) -> None:
+        """Find out, and tell the broker whatever has changed, until cancelled or it is lost."""
+        try:
+            with self.scope:
+                async with trio.open_nursery() as nursery:
+                    await self._tell()
+                    nursery.start_soon(self._keep_mapped)
+                    await self._local_network.learn(self._connection, asks_filtering=True)
+                    await self._tell()
+        except* BrokerLostError:
+            pass  # whoever receives is told
+
+    async def _keep_mapped(self) -> None:
+        """Have the router map the port, if there is one between us and the internet."""
+        local = self._connection.local
+        if is_public(local.address) or is_special(local.address) or local.address.version != 4:
+            return
+        try:
+            async with open_port_mapping(local.port, protocols=PROTOCOLS) as mapping:
+                while True:
+                    self._mapped = mapping.external
+                    await self._tell()
+                    await mapping.wait_changed(self._mapped)
+        except PortMappingError as error:
+            logger.debug("the router maps no port: %s", error)
+
+    async def _tell(self) -> None:
+        offer = make_offer(
+            self._local_network.nat,
+            self._connection.local,
+            mapped=self._mapped,
+            port_guessing=self._port_guessing,
+        )
+        if offer != self.side.offer:
+            self.side = attrs.evolve(self.side, offer=offer)
+            await self._connection.send(Update(offer))

@@ -1,0 +1,85 @@
+"""What a peer knows of the network that it is in."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from .._addresses import IPAddress
+from .._broker_client.connection import BrokerConnection
+from .._net.network_changes import current_network
+from .._wire.offer import Nat
+from .behaviour import DEFAULT_GUARD_HOPS, guard_hops
+from .probe import near_hops
+from .survey_cache import SurveyCache
+
+logger = logging.getLogger("trio_p2p.nat")
+
+
+class LocalNetwork:
+    """The NATs between this host and the internet, as far as somebody has looked.
+
+    Attributes:
+        nat: what they do.
+    """
+
+    def __init__(self) -> None:
+        self.nat = Nat()
+        self._network = current_network()
+        self._hops: list[IPAddress | None] = []
+        self._hops_from: IPAddress | None = None
+        self._tracing = trio.Lock()
+
+    def here(self) -> LocalNetwork:
+        """These; or others, of which nobody knows anything yet, if we are in another network."""
+        return self if self._network == current_network() else LocalNetwork()
+
+    async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
+        """Look, unless somebody has already; takes some round trips.
+
+        Args:
+            connection: to the broker, which has greeted us.
+            asks_filtering: whether to find out, too, who is let in.
+        """
+        local = connection.local.address
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.learn_hops, connection)
+            self.nat = await _cache_of_this_run().nat(
+                connection.remote,
+                connection.probes,
+                local=local,
+                reflexive=local if connection.observed is None else connection.observed.address,
+                asks_filtering=asks_filtering,
+            )
+        logger.debug("behind %s", self.nat)
+
+    async def learn_hops(self, connection: BrokerConnection) -> None:
+        """Find out which routers are near, unless it is known from here."""
+        async with self._tracing:
+            if self._hops_from == connection.local.address:
+                return
+            self._hops = await near_hops(connection.remote)
+            self._hops_from = connection.local.address
+        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
+
+    def guard_hops(self, reflexive: IPAddress | None) -> int:
+        """How many hops a guarded SYN should live.
+
+        Args:
+            reflexive: this host's address as the broker sees it, if it says so.
+        """
+        return DEFAULT_GUARD_HOPS if reflexive is None else guard_hops(self._hops, reflexive)
+
+
+def _cache_of_this_run() -> SurveyCache:
+    """One for all senders and receivers of a Trio run: they are in the same network."""
+    try:
+        return _cache.get()
+    except LookupError:
+        cache = SurveyCache()
+        _cache.set(cache)
+        return cache
+
+
+_cache: trio.lowlevel.RunVar[SurveyCache] = trio.lowlevel.RunVar("what surveys have found")

@@ -1,0 +1,196 @@
+"""What callers hand in, checked: every mistake gets a sentence that says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import attrs
+
+from ._attempt import Technique
+from ._errors import LocalProtocolError
+from ._identity.identity import Identity
+from ._identity.peer_id import PeerId, looks_like_peer_id
+from ._stream.session import MIN_WINDOW
+from ._wire.messages import check_uid
+
+BrokerAddress: TypeAlias = str | tuple[str, int]
+
+ALL_TECHNIQUES = tuple(Technique)
+
+
+_PORT = re.compile("[0-9]{1,5}")
+
+
+def parse_uid(uid: str | PeerId) -> str:
+    """The UID, if it is one.
+
+    Raises:
+        LocalProtocolError: it is not, or looks like a peer id with a mistake in it.
+    """
+    text = str(uid) if isinstance(uid, PeerId) else uid
+    try:
+        checked = check_uid(text)
+    except ValueError as error:
+        raise LocalProtocolError(f"{_shown(uid)} is no UID: {error}") from None
+    if looks_like_peer_id(checked):
+        PeerId.parse(checked)
+    return checked
+
+
+def parse_expected(uid: str, expect: object) -> PeerId | None:
+    """Whom to expect as the owner of a UID, if the caller knows or the UID says it.
+
+    Raises:
+        LocalProtocolError: what the caller expects is no peer id, or contradicts the UID.
+    """
+    if not isinstance(expect, str | PeerId | None):
+        raise LocalProtocolError(f"{_shown(expect)} is no peer id: give one, or its text")
+    expected = PeerId.parse(expect) if isinstance(expect, str) else expect
+    if looks_like_peer_id(uid):
+        dialled = PeerId.parse(uid)
+        if expected not in (None, dialled):
+            raise LocalProtocolError(f"{uid} cannot be expected to be {expected}: leave one out")
+        return dialled
+    return expected
+
+
+def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
+    """The techniques of these names, in this order.
+
+    Raises:
+        LocalProtocolError: there is none, or one is not known.
+    """
+    known = ", ".join(repr(str(technique)) for technique in Technique)
+    match techniques:
+        case [_, *_] if all(technique in list(Technique) for technique in techniques):
+            return tuple(dict.fromkeys(map(Technique, techniques)))
+        case _:
+            raise LocalProtocolError(
+                f"{_shown(techniques)} is no list of techniques: choose from {known}"
+            )
+
+
+def parse_path(path: str, techniques: tuple[Technique, ...]) -> tuple[Technique, ...]:
+    """Those of the techniques that lead to such a path, in the same order.
+
+    Raises:
+        LocalProtocolError: there is none, or no such path.
+    """
+    match path:
+        case "any":
+            chosen = techniques
+        case "relay" | "direct":
+            wants_relay = path == "relay"
+            chosen = tuple(t for t in techniques if (t is Technique.RELAY) is wants_relay)
+        case _:
+            raise LocalProtocolError(
+                f"{_shown(path)} is no path: choose from 'any', 'direct', 'relay'"
+            )
+    if not chosen:
+        raise LocalProtocolError(
+            f"none of the techniques {', '.join(techniques)} leads to a {path} path: allow another"
+        )
+    return chosen
+
+
+def parse_window(window: object) -> int:
+    """How many bytes a stream may hold.
+
+    Raises:
+        LocalProtocolError: these are too few.
+    """
+    if not isinstance(window, int) or window < MIN_WINDOW:
+        raise LocalProtocolError(
+            f"{_shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW}"
+        )
+    return window
+
+
+def parse_grace(grace: object) -> float:
+    """How long a stream waits for another path.
+
+    Raises:
+        LocalProtocolError: it is no time.
+    """
+    if not isinstance(grace, (int, float)) or not grace >= 0:
+        raise LocalProtocolError(f"{_shown(grace)} is no time: give seconds, 0 or more")
+    return grace
+
+
+def parse_broker(broker: object) -> tuple[str, int]:
+    """Host and port of a broker, given as ``"HOST:PORT"``, ``"[IPv6]:PORT"`` or as a tuple.
+
+    Raises:
+        LocalProtocolError: it is none of these.
+    """
+    match broker:
+        case str():
+            host, _, port_text = broker.rpartition(":")
+            host = host.removeprefix("[").removesuffix("]")
+            port = int(port_text) if _PORT.fullmatch(port_text) else 0
+        case (str(host), int(port)) if not isinstance(port, bool):
+            pass
+        case _:
+            host, port = "", 0
+    if not host or not 0 < port < 65536:
+        raise LocalProtocolError(
+            f"{_shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
+            "or a tuple of host and port"
+        )
+    return host, port
+
+
+def _shown(value: object) -> str:
+    """What the caller gave, as far as it can be shown on a line."""
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
+        return f"this {type(value).__name__}"
+
+
+@attrs.frozen
+class SenderOptions:
+    """What all streams of a sender have in common.
+
+    Attributes:
+        broker: host and port.
+        techniques: by which techniques to be introduced.
+        identity: who we are.
+        window: how many bytes each stream may hold.
+        grace: for how many seconds a stream waits for another path.
+        port_guessing: whether to guess ports of a NAT that gives them at random.
+    """
+
+    broker: tuple[str, int]
+    techniques: tuple[Technique, ...]
+    identity: Identity
+    window: int
+    grace: float
+    port_guessing: bool
+
+    @classmethod
+    def parse(
+        cls,
+        broker: BrokerAddress,
+        techniques: Sequence[str],
+        identity: Identity | None,
+        window: int,
+        grace: float,
+        *,
+        port_guessing: bool,
+    ) -> SenderOptions:
+        """The options that a caller has given.
+
+        Raises:
+            LocalProtocolError: one of them is wrong.
+        """
+        return cls(
+            parse_broker(broker),
+            parse_techniques(techniques),
+            identity or Identity.generate(),
+            parse_window(window),
+            parse_grace(grace),
+            port_guessing,
+        )

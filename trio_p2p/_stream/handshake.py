@@ -1,0 +1,74 @@
+"""What both peers do with a connection before any byte of a session travels over it."""
+
+from __future__ import annotations
+
+import trio
+
+from .._attempt import Technique
+from .._errors import PathLostError, WrongPeerError
+from .._identity.certificate import peer_id_of_untrusted
+from .._identity.peer_id import PeerId
+from .._net.sockets import local_endpoint, remote_endpoint
+from .._peer_connection import PeerConnection
+from .path import Path
+from .stream_path import PathKind, StreamPath
+from .tls import Context
+
+HANDSHAKE_TIME = 10.0  # seconds; a round trip, with room for retransmitted segments
+
+
+async def secure(
+    connection: PeerConnection,
+    context: Context,
+    *,
+    server_side: bool,
+    expected: PeerId | None = None,
+) -> tuple[Path, StreamPath, PeerId]:
+    """Encrypt a connection, and make sure of who is at its other end.
+
+    Args:
+        connection: what came of an introduction; it is ours from now on.
+        context: proves our identity.
+        server_side: which role we have in TLS. The sender is the client, whoever connected.
+        expected: who it has to be, if we know.
+
+    Returns:
+        The path, what there is to say of it, and who the peer is.
+
+    Raises:
+        WrongPeerError: it is somebody else.
+        P2PError: it could not be found out.
+
+    If cancelled, the connection is closed.
+    """
+    try:
+        peer_id = peer_id_of_untrusted(connection.certificate)
+        if expected not in (None, peer_id):
+            raise WrongPeerError(
+                f"{expected} was to be connected to, but the broker gave the certificate of "
+                f"{peer_id}: somebody else has taken the name, or the broker lies"
+            )
+        kind = PathKind.RELAY if connection.technique is Technique.RELAY else PathKind.DIRECT
+        path = Path(
+            connection.stream,
+            context,
+            server_side=server_side,
+            peer_certificate=connection.certificate,
+            received=connection.received,
+        )
+        sock = connection.stream.socket
+        described = StreamPath(
+            kind, connection.technique, local_endpoint(sock), remote_endpoint(sock)
+        )
+        with trio.move_on_after(HANDSHAKE_TIME):
+            await path.do_handshake()
+            return path, described, peer_id
+        raise PathLostError("the other side did not answer TLS's handshake in time")
+    except (trio.BrokenResourceError, OSError) as error:
+        connection.close()
+        if isinstance(error.__cause__, WrongPeerError):
+            raise error.__cause__ from None
+        raise PathLostError(f"the connection broke during TLS's handshake: {error}") from error
+    except BaseException:
+        connection.close()
+        raise

@@ -1,0 +1,86 @@
+"""What a peer is told of the other one, and the connection that comes of it."""
+
+from __future__ import annotations
+
+import attrs
+
+from .._addresses import IPAddress
+from .._attempt import Technique
+from .._wire.messages import ReceiverEndpoint, SenderEndpoint
+from .._wire.offer import Candidate
+from .candidates import forbidden_untrusted, vet_untrusted
+from .check import Role
+from .strategy import Side, Strategy, strategy_for
+
+
+@attrs.frozen
+class Introduction:
+    """What a peer was told of the other.
+
+    Attributes:
+        technique: how the peers were introduced.
+        role: which of the two this peer is.
+        peer: what is known of the other peer.
+        strategy: how to connect to it.
+        needs_classic: whether the peers, who both know it, leave this to the classic technique.
+        forbidden: where it wants us to connect to, and must not.
+        nonce: known to both, and to the broker.
+        certificate: the other peer's, as the broker says.
+        round_trip: between the peers in seconds, an upper bound; 0 if unknown.
+        delay: for how many seconds to wait so that the peer, who learns of us later, is told, too.
+        errand: what the sender recognises its introductions by, if it has said so to us.
+    """
+
+    technique: Technique
+    role: Role
+    peer: Side
+    strategy: Strategy
+    needs_classic: bool
+    forbidden: tuple[Candidate, ...]
+    nonce: bytes = attrs.field(repr=False)
+    certificate: bytes = attrs.field(repr=False)
+    round_trip: float
+    delay: float
+    errand: bytes | None = attrs.field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        technique: Technique,
+        message: SenderEndpoint | ReceiverEndpoint,
+        own: Side,
+        *,
+        broker: IPAddress,
+        broker_round_trip: float,
+    ) -> Introduction:
+        """The introduction that a broker's message makes.
+
+        Args:
+            technique: by which technique.
+            message: what the broker says of the peer.
+            own: what is known of us.
+            broker: its address.
+            broker_round_trip: ours to it in seconds; 0 if unknown.
+        """
+        role = Role.RECEIVER if isinstance(message, SenderEndpoint) else Role.SENDER
+        offered = message.offer.candidates
+        vetted = vet_untrusted(offered, own.endpoint, message.endpoint, broker)
+        peer = Side(message.endpoint, attrs.evolve(message.offer, candidates=vetted))
+        # The broker's is the sum of both ways to it, and it has told us both at the same time.
+        round_trip = message.round_trip / 1_000_000
+        strategy = strategy_for(role, own, peer)
+        sender = own if role is Role.SENDER else peer
+        # What one side would try meanwhile moves the counters that the other one relies on.
+        return cls(
+            technique,
+            role,
+            peer,
+            strategy,
+            technique is Technique.FAST and strategy.needs_order and sender.nat.is_known,
+            forbidden_untrusted(offered, message.endpoint, broker),
+            message.nonce,
+            message.certificate,
+            round_trip,
+            max(0.0, round_trip / 2 - broker_round_trip),
+            message.errand if isinstance(message, SenderEndpoint) else None,
+        )
