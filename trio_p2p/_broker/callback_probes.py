@@ -8,7 +8,8 @@ import trio
 
 from .._addresses import Endpoint, IPAddress
 from .._attempt import Outcome
-from .._net.sockets import local_endpoint, outcome_of, send_at_once
+from .._net.os_errors import is_out_of_resources, outcome_of
+from .._net.sockets import adopt, local_endpoint, open_bound_socket, send_at_once
 from .._wire.codec import encode
 from .._wire.messages import Called, CalledBack, CallSource
 
@@ -58,15 +59,13 @@ async def _call_from(
     """What came of a call from the first address that is ours; None if none is."""
     for address in addresses:
         try:
-            sock = trio.socket.socket(endpoint.family, trio.socket.SOCK_STREAM)
-        except OSError:  # no descriptor is free
-            return None
-        with sock:
-            try:
-                await sock.bind((str(address), 0))
-            except OSError:
-                continue
-            return await _call(sock, endpoint, message)
+            sock = open_bound_socket(endpoint.family, source=address)
+        except OSError as error:
+            if is_out_of_resources(error):
+                break
+            continue  # the address is not ours
+        with adopt(sock) as adopted:
+            return await _call(adopted, endpoint, message)
     return None
 
 

@@ -5,12 +5,11 @@ What is spliced through a pipe never comes into this process's memory, which sav
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from typing import TypeAlias
 
-CAN_SPLICE = hasattr(os, "splice")  # Linux
+from .._net.system import AnySocket, System
 
 # What a piece has at most. The larger, the fewer tasks are woken for as many bytes; but an
 # unprivileged process gets no larger pipes (/proc/sys/fs/pipe-max-size).
@@ -32,25 +31,26 @@ class Pipe:
         OSError: the system has none for us.
     """
 
-    __slots__ = ("_reading", "_writing", "held", "is_full_sized")
+    __slots__ = ("_reading", "_system", "_writing", "held", "is_full_sized")
 
-    def __init__(self) -> None:
-        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._reading, self._writing = system.open_pipe()
         self.held = 0
         self.is_full_sized = False
         # Refused when the pages that a user may have in pipes are spent.
         with suppress(OSError):
-            fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            system.resize_pipe(self._writing, PIPE_BYTES)
             self.is_full_sized = True
 
-    def fill(self, source: int, most: int) -> int:
+    def fill(self, source: AnySocket, most: int) -> int:
         """Take what a socket has, without waiting: how many bytes; 0 at its end."""
-        self.held = os.splice(source, self._writing, most, flags=os.SPLICE_F_NONBLOCK)
+        self.held = self._system.splice_in(source, self._writing, most)
         return self.held
 
-    def drain(self, target: int) -> None:
+    def drain(self, target: AnySocket) -> None:
         """Give a socket as much of what is held as it takes without waiting."""
-        self.held -= os.splice(self._reading, target, self.held, flags=os.SPLICE_F_NONBLOCK)
+        self.held -= self._system.splice_out(self._reading, target, self.held)
 
     def close(self) -> None:
         """Close both ends, and forget what is held."""
@@ -61,11 +61,12 @@ class Pipe:
 class Buffer:
     """The same in our memory."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_system")
 
     is_full_sized = False
 
-    def __init__(self) -> None:
+    def __init__(self, system: System) -> None:
+        self._system = system
         self._data = memoryview(b"")
 
     @property
@@ -73,14 +74,15 @@ class Buffer:
         """How many bytes are in it."""
         return len(self._data)
 
-    def fill(self, source: int, most: int) -> int:
+    def fill(self, source: AnySocket, most: int) -> int:
         """Take what a socket has, without waiting: how many bytes; 0 at its end."""
-        self._data = memoryview(os.read(source, min(most, COPY_BYTES)))
+        data = memoryview(bytearray(min(most, COPY_BYTES)))
+        self._data = data[: self._system.read_into(source, data)]
         return len(self._data)
 
-    def drain(self, target: int) -> None:
+    def drain(self, target: AnySocket) -> None:
         """Give a socket as much of what is held as it takes without waiting."""
-        self._data = self._data[os.write(target, self._data) :]
+        self._data = self._data[self._system.write(target, self._data) :]
 
     def close(self) -> None:
         """Forget what is held."""
@@ -90,19 +92,24 @@ Carrier: TypeAlias = Pipe | Buffer
 
 
 class CarrierPool:
-    """Lends carriers to whoever has bytes to carry just now."""
+    """Lends carriers to whoever has bytes to carry just now.
 
-    def __init__(self) -> None:
+    Args:
+        system: whose pipes and sockets these are.
+    """
+
+    def __init__(self, system: System) -> None:
+        self._system = system
         self._idle: list[Carrier] = []
 
     def take(self) -> Carrier:
         """An empty carrier, the best that there is."""
         if self._idle:
             return self._idle.pop()
-        if CAN_SPLICE:
+        if self._system.can_splice:
             with suppress(OSError):  # no descriptors left
-                return Pipe()
-        return Buffer()
+                return Pipe(self._system)
+        return Buffer(self._system)
 
     def put_back(self, carrier: Carrier) -> None:
         """Take back a carrier."""

@@ -8,13 +8,13 @@ carries a piece of data is there only while data flow.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 import trio
 
+from .._net.system import AnySocket, current_system
 from .._wire.codec import encode
 from .._wire.messages import RefusalCode, Refused
 from .pipes import PIPE_BYTES, Carrier, CarrierPool
@@ -35,12 +35,14 @@ class Relay:
 
     Attributes:
         limits: these.
+        system: whose sockets these are.
         carriers: what all circuits share.
     """
 
     def __init__(self, limits: RelayLimits, ended: Callable[[Grant], object]) -> None:
         self.limits = limits
-        self.carriers = CarrierPool()
+        self.system = current_system()
+        self.carriers = CarrierPool(self.system)
         self._circuits: set[Circuit] = set()
         self._ended = ended
 
@@ -123,8 +125,8 @@ class Circuit:
         target = self._streams[stream is self._streams[0]]
         try:
             while not self.is_over:
-                await trio.lowlevel.wait_readable(stream.socket)
-                if not await self._pass_piece(stream.socket.fileno(), target):
+                await self._relay.system.wait_readable(stream.socket)
+                if not await self._pass_piece(stream.socket, target.socket):
                     break
             if not self.is_over:
                 await self._half_close(target)
@@ -136,13 +138,13 @@ class Circuit:
         if self._is_broken:
             await self._part_from(stream)
 
-    async def _pass_piece(self, source: int, target: trio.SocketStream) -> bool:
+    async def _pass_piece(self, source: AnySocket, target: AnySocket) -> bool:
         """Pass on what has come; whether there may be more."""
         if self.is_over:
             return False
         most = self._allowance()
         if not most:
-            if os.read(source, 1):
+            if self._relay.system.read_into(source, memoryview(bytearray(1))):
                 self.cut(f"it has carried {self.passed} bytes, the limit of this broker")
             return False
         carrier = self._relay.carriers.take()
@@ -156,7 +158,7 @@ class Circuit:
                 self.end()
                 return False
             self.passed += count
-            if not await self._deliver(carrier, target.socket.fileno()):
+            if not await self._deliver(carrier, target):
                 return False
         finally:
             self._relay.carriers.put_back(carrier)
@@ -164,14 +166,14 @@ class Circuit:
             await trio.sleep(self._pace.spend(count, trio.current_time()))
         return count > 0
 
-    async def _deliver(self, carrier: Carrier, target: int) -> bool:
+    async def _deliver(self, carrier: Carrier, target: AnySocket) -> bool:
         """Pass on all that a carrier holds; whether that was possible."""
         self.active_at = trio.current_time()
         while carrier.held:
             try:
                 carrier.drain(target)
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(target)
+                await self._relay.system.wait_writable(target)
                 if self.is_over:
                     return False
                 self.active_at = trio.current_time()
@@ -212,7 +214,7 @@ class Circuit:
         if self._both_over is not None:
             self._both_over.set()
         for stream in self._streams:
-            trio.lowlevel.notify_closing(stream.socket)  # whoever waits for it wakes up
+            self._relay.system.notify_closing(stream.socket)
         self._relay.ended(self)
 
     async def _part_from(self, stream: trio.SocketStream) -> None:

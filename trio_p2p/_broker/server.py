@@ -18,6 +18,7 @@ from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
+from .._net.system import current_system
 from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
@@ -60,11 +61,12 @@ async def serve_broker(
 
     If cancelled, every connection is closed.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG)
+    system = current_system()
+    listeners = await system.open_listeners(port, host, LISTEN_BACKLOG)
     probes = None
     if probe_port is not None:
         try:
-            more = await trio.open_tcp_listeners(probe_port, host=host, backlog=LISTEN_BACKLOG)
+            more = await system.open_listeners(probe_port, host, LISTEN_BACKLOG)
         except BaseException:
             for listener in listeners:
                 listener.socket.close()

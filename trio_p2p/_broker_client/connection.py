@@ -23,7 +23,7 @@ from .._errors import (
 )
 from .._net.channel import Channel, ChannelClosedError
 from .._net.network_changes import wait_stranded
-from .._net.sockets import detect_dead_peer, local_endpoint, round_trip
+from .._net.sockets import adopt, detect_dead_peer, local_endpoint, round_trip
 from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
 
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
@@ -47,7 +47,7 @@ class BrokerConnection(trio.abc.AsyncResource):
         self.probes: tuple[Endpoint, ...] = ()
         # What is not acknowledged before the next keepalive is due never will be.
         detect_dead_peer(sock, KEEPALIVE_TIME)
-        self._channel = Channel(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+        self._channel = Channel(trio.SocketStream(adopt(sock)))
         self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
         self._challenge: bytes | None = None
         self._is_greeted = False

@@ -12,7 +12,9 @@ from .._addresses import Endpoint, endpoint_of
 from .._errors import BrokerUnreachableError
 from .._net.network_changes import cancel_when_network_changes, current_network
 from .._net.nursery import open_background_nursery
-from .._net.sockets import start_connecting, timeout_error, wait_connected
+from .._net.os_errors import timeout_error
+from .._net.sockets import start_connecting, wait_connected
+from .._net.system import current_system
 from .connection import BrokerConnection
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
@@ -43,13 +45,13 @@ async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None)
         BrokerUnreachableError: the name cannot be resolved.
     """
     try:
-        found = await trio.socket.getaddrinfo(*broker, _FAMILIES[ip_version], socket.SOCK_STREAM)
+        found = await current_system().resolve(*broker, _FAMILIES[ip_version])
     except (OSError, UnicodeError) as error:
         raise BrokerUnreachableError(
             f"the broker's host {broker[0]!r} cannot be found ({error}): check its name, "
             "and this host's connection to the internet"
         ) from error
-    endpoints = dict.fromkeys(endpoint_of(sockaddr) for *_, sockaddr in found)
+    endpoints = dict.fromkeys(map(endpoint_of, found))
     return sorted(endpoints, key=lambda endpoint: endpoint.address.version)
 
 

@@ -11,7 +11,7 @@ from .._addresses import Endpoint
 from .._broker_client.connection import BrokerConnection
 from .._broker_client.resolve import connect_to_broker
 from .._errors import P2PError
-from .._net.sockets import listen_on, receive_exactly, start_connecting, wait_connected
+from .._net.sockets import adopt, listen_on, receive_exactly, start_connecting, wait_connected
 
 GREETING_TIME = 5.0  # seconds for the broker to say how it sees both
 HAIRPIN_TIME = 2.0  # seconds: until the second SYN of a socket, should the first have come early
@@ -80,7 +80,7 @@ class _Meeting:
                 sock = start_connecting(remote, end.local.port)
                 with sock, trio.move_on_after(REDIAL_TIME):
                     await wait_connected(sock)
-                    await self._meet(trio.socket.from_stdlib_socket(sock), end)
+                    await self._meet(adopt(sock), end)
             await trio.sleep(REDIAL_TIME)
 
     async def _meet(self, sock: trio.socket.SocketType, end: _End) -> None:

@@ -12,7 +12,8 @@ from .._addresses import Endpoint
 from .._broker_client.connection import BrokerConnection
 from .._broker_client.resolve import connect_to_broker
 from .._errors import BrokerUnreachableError, P2PError
-from .._net.gateway import SOMEWHERE_IPV6, local_address_towards
+from .._net.gateway import local_address_towards
+from .._net.routes import SOMEWHERE_IPV6
 from .._portmap.router_report import ProtocolReport, report_on_router
 from .findings import IPv6Findings, RouterOffer, Survey
 from .hairpin import is_hairpinning

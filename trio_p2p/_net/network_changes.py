@@ -1,12 +1,11 @@
 """Notices that this host is in another network: a cable, another router, the end of a sleep.
 
-What counts is what the kernel would do with packets now. It is asked whenever it tells, by netlink,
+What counts is what the kernel would do with packets now. It is asked whenever it tells
 that something has changed, and once a second where it does not tell.
 """
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -14,14 +13,12 @@ from typing import TypeAlias
 import trio
 
 from .._addresses import Endpoint, IPAddress
-from .gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
-from .sockets import is_out_of_resources
+from .gateway import find_route
+from .os_errors import is_out_of_resources
+from .routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from .system import current_system
 
 Network: TypeAlias = tuple[Route | None, Route | None]
-
-# linux/rtnetlink.h: links, addresses and routes, of IPv4 and IPv6
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-_MESSAGE_BYTES = 65_536
 
 # Seconds.
 SETTLING_TIME = 0.05  # from the first of several changes, which come together
@@ -90,7 +87,7 @@ class _News:
     """
 
     def __init__(self) -> None:
-        self._socket: socket.socket | None = None
+        self._told: RouteNews | None = None
         self._subscribers = 0
         self._network: Network | None = None  # as long as there is no news
         self._waiting = trio.lowlevel.ParkingLot()
@@ -100,15 +97,15 @@ class _News:
     def subscribed(self) -> Generator[_News]:
         """Hear of all changes from here on: what is found unchanged now can be waited for."""
         if not self._subscribers:
-            self._socket = _open_netlink()
+            self._told = current_system().open_route_news()
         self._subscribers += 1
         try:
             yield self
         finally:
             self._subscribers -= 1
-            if not self._subscribers and self._socket is not None:
-                self._socket.close()
-                self._socket = self._network = None
+            if not self._subscribers and self._told is not None:
+                self._told.close()
+                self._told = self._network = None
 
     def network(self) -> Network:
         """The network that this host is in now."""
@@ -121,14 +118,7 @@ class _News:
 
     def _is_pending(self) -> bool:
         """Whether something may have changed that nobody has read of yet."""
-        if self._socket is None:
-            return True
-        try:
-            return bool(self._socket.recv(1, socket.MSG_PEEK))
-        except BlockingIOError:
-            return False
-        except OSError:  # some news were lost for want of room
-            return True
+        return self._told is None or self._told.is_pending()
 
     async def wait(self) -> None:
         """Wait until something has changed, or may have."""
@@ -147,38 +137,13 @@ class _News:
             self._somebody_reads = False
 
     async def _read(self) -> None:
-        if self._socket is None:
+        if self._told is None:
             await trio.sleep(POLLING_TIME)
             return
-        await trio.lowlevel.wait_readable(self._socket)
+        await self._told.wait()
         await trio.sleep(SETTLING_TIME)
-        _drain(self._socket)
+        self._told.drain()
         self._network = None
-
-
-def _drain(sock: socket.socket) -> None:
-    while True:
-        try:
-            sock.recv(_MESSAGE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:  # some were lost for want of room: no matter
-            if not is_out_of_resources(error):
-                raise
-
-
-def _open_netlink() -> socket.socket | None:
-    try:
-        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-    except (AttributeError, OSError):  # not Linux, or no descriptor is free
-        return None
-    sock.setblocking(False)
-    try:
-        sock.bind((0, _GROUPS))
-    except OSError:  # a sandbox
-        sock.close()
-        return None
-    return sock
 
 
 def _look() -> Network:

@@ -1,24 +1,21 @@
-"""TCP sockets as traversal wants them: the only place that knows setsockopt and errno.
+"""TCP sockets as traversal wants them: the only place that knows setsockopt.
 
 What held and guarded SYNs are for stands on the concepts page of the documentation.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import ipaddress
-import os
-import resource
 import socket
 import struct
-from pathlib import Path
+from contextlib import suppress
 from typing import Final
 
 import trio
 
 from .._addresses import Endpoint, IPAddress, endpoint_of
-from .._attempt import Outcome
+from .os_errors import error_from, refused_error
+from .system import AnySocket, current_system
 
 LISTEN_BACKLOG = 1024
 
@@ -44,7 +41,6 @@ _ERROR_QUEUE = {  # IP_RECVERR, IPV6_RECVERR
     socket.AF_INET: (socket.IPPROTO_IP, 11),
     socket.AF_INET6: (socket.IPPROTO_IPV6, 25),
 }
-_libc = ctypes.PyDLL(None, use_errno=True)  # calls without releasing the GIL
 _WILDCARD = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104
 
 
@@ -61,9 +57,8 @@ def open_bound_socket(
     Raises:
         OSError: no descriptor or no port is free, or the address is not this host's.
     """
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = current_system().open_socket(family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
         # On all sockets of the port, before bind: the punch, the listener and the connection to
         # the broker use the same one.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -100,53 +95,53 @@ def start_connecting(
     Raises:
         OSError: the SYN could not be sent.
     """
-    family = remote.family
-    sock = open_bound_socket(family, port, source)
+    sock = open_bound_socket(remote.family, port, source)
     try:
         if hops is None:
-            error = sock.connect_ex(remote.sockaddr)
+            current_system().start_connecting(sock, remote)
         else:
-            level, option = _HOPS[family]
-            usual = sock.getsockopt(level, option)
-            sock.setsockopt(level, option, hops)
-            if reports_icmp_errors:
-                sock.setsockopt(*_ERROR_QUEUE[family], 1)
-            else:
-                sock.setsockopt(*_GUARDS[family])
-            error = _connect_holding_gil(sock, remote)
-            sock.setsockopt(level, option, usual)
-        if error not in (0, errno.EINPROGRESS):
-            raise OSError(error, os.strerror(error))
+            _start_expiring(sock, remote, hops, reports_icmp_errors=reports_icmp_errors)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _connect_holding_gil(sock: socket.socket, remote: Endpoint) -> int:
-    """Start a non-blocking connect, and return its errno.
+def _start_expiring(
+    sock: socket.socket, remote: Endpoint, hops: int, *, reports_icmp_errors: bool
+) -> None:
+    """Start to connect by a SYN that dies on the way, or goes all the way without a guard."""
+    level, option = _HOPS[sock.family]
+    if reports_icmp_errors:
+        sock.setsockopt(*_ERROR_QUEUE[sock.family], 1)
+    elif not _raise_guard(sock):
+        current_system().start_connecting(sock, remote)
+        return
+    usual = sock.getsockopt(level, option)
+    sock.setsockopt(level, option, hops)
+    current_system().start_connecting(sock, remote)
+    sock.setsockopt(level, option, usual)
 
-    socket.connect releases the GIL. Should another thread then be busy, the peer's SYN may come
-    before we get it back and restore the hops, and our SYN-ACK would die like our SYN.
-    """
-    port, packed = socket.htons(remote.port), remote.address.packed
-    if sock.family == socket.AF_INET:
-        address = struct.pack("=HH4s8x", sock.family, port, packed)
-    else:
-        address = struct.pack("=HHI16sI", sock.family, port, 0, packed, 0)
-    result = _libc.connect(sock.fileno(), address, len(address))
-    return ctypes.get_errno() if result else 0
+
+def _raise_guard(sock: socket.socket) -> bool:
+    """Have a socket ignore that its SYN dies on the way; whether the system can do that."""
+    try:
+        sock.setsockopt(*_GUARDS[sock.family])
+    except OSError:
+        return False
+    return True
+
+
+def adopt(sock: socket.socket) -> trio.socket.SocketType:
+    """Turn a socket into one of Trio's, once it is connected or listens."""
+    return current_system().adopt(sock)
 
 
 def lower_guard(sock: socket.socket) -> None:
     """Let a guarded IPv6 socket hear again: the error of its SYN has come, or will not."""
     level, option, _ = _GUARDS[socket.AF_INET6]
-    sock.setsockopt(level, option, 0)
-
-
-def is_expiry(error: OSError) -> bool:
-    """Whether a connecting socket's error may say that its SYN has died on the way."""
-    return error.errno == errno.EHOSTUNREACH
+    with suppress(OSError):  # a system without guards
+        sock.setsockopt(level, option, 0)
 
 
 async def wait_connected(sock: socket.socket) -> None:
@@ -155,12 +150,12 @@ async def wait_connected(sock: socket.socket) -> None:
     Raises:
         OSError: it failed; see :func:`outcome_of`.
     """
-    await trio.lowlevel.wait_writable(sock)
+    await current_system().wait_writable(sock)
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if not error and sock.getsockname() == sock.getpeername():
-        error = errno.ECONNREFUSED  # nobody listens there, and the port happened to be our own
     if error:
-        raise OSError(error, os.strerror(error))
+        raise error_from(error)
+    if sock.getsockname() == sock.getpeername():
+        raise refused_error()  # nothing listens there, and the port happened to be our own
 
 
 def send_at_once(sock: trio.socket.SocketType, data: bytes) -> int:
@@ -173,7 +168,7 @@ def send_at_once(sock: trio.socket.SocketType, data: bytes) -> int:
         OSError: the connection broke, or is closed.
     """
     try:
-        return os.write(sock.fileno(), data)
+        return current_system().write(sock, data)
     except BlockingIOError:
         return 0
 
@@ -189,19 +184,6 @@ def abort(sock: socket.socket) -> None:
     sock.close()
 
 
-def outcome_of(error: OSError) -> Outcome:
-    """What an error of a connecting socket says about the network."""
-    match error.errno:
-        case errno.ECONNREFUSED | errno.ECONNRESET | errno.EPIPE:
-            return Outcome.REFUSED
-        case errno.ETIMEDOUT:
-            return Outcome.SILENT
-        case errno.EADDRNOTAVAIL | errno.EADDRINUSE:
-            return Outcome.TAKEN
-        case _:
-            return Outcome.UNREACHABLE
-
-
 def listen_on(family: socket.AddressFamily, port: int) -> trio.socket.SocketType:
     """A socket that listens on a port that others may share.
 
@@ -214,21 +196,21 @@ def listen_on(family: socket.AddressFamily, port: int) -> trio.socket.SocketType
     except BaseException:
         sock.close()
         raise
-    return trio.socket.from_stdlib_socket(sock)
+    return adopt(sock)
 
 
-def detect_dead_peer(sock: socket.socket | trio.socket.SocketType, seconds: float) -> None:
+def detect_dead_peer(sock: AnySocket, seconds: float) -> None:
     """Let sends fail that were not acknowledged for so long, where the system can do that."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
-def local_endpoint(sock: socket.socket | trio.socket.SocketType) -> Endpoint:
+def local_endpoint(sock: AnySocket) -> Endpoint:
     """The socket's local endpoint."""
     return endpoint_of(sock.getsockname())
 
 
-def remote_endpoint(sock: socket.socket | trio.socket.SocketType) -> Endpoint:
+def remote_endpoint(sock: AnySocket) -> Endpoint:
     """The endpoint that the socket is connected to.
 
     Raises:
@@ -245,7 +227,7 @@ def round_trip(stream: trio.abc.Stream) -> int:
     return struct.unpack("=I", measured)[0] if measured else 0
 
 
-def _tcp_info(sock: socket.socket | trio.socket.SocketType) -> bytes:
+def _tcp_info(sock: AnySocket) -> bytes:
     if not hasattr(socket, "TCP_INFO"):
         return b""
     try:
@@ -266,22 +248,6 @@ def icmp_error_source(sock: socket.socket) -> IPAddress | None:
             packed = data[20:24] if sock.family == socket.AF_INET else data[24:40]
             return ipaddress.ip_address(packed)
     return None
-
-
-def free_descriptors() -> int:
-    """How many descriptors this process may open besides those that it has."""
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(0, soft - len(list(Path("/dev/fd").iterdir())))
-
-
-def timeout_error() -> OSError:
-    """The error of a connecting socket that has waited for long enough."""
-    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-
-
-def is_out_of_resources(error: OSError) -> bool:
-    """Whether this process or the system has no descriptors or buffers left."""
-    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 async def receive_exactly(sock: trio.socket.SocketType, count: int) -> bytes:

@@ -6,7 +6,6 @@ each with a checkpoint: its bytes cost twice as much.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 import trio
 
 from .._errors import P2PError
-from .._net.sockets import send_at_once
+from .._net.system import current_system
 from .sinks import Sink
 from .tls import Context, TLSEngine, steps_of
 
@@ -51,7 +50,8 @@ class Path:
         received: bytes = b"",
     ) -> None:
         self._stream = stream
-        self._open_descriptor = stream.socket.fileno()
+        self._open_socket: trio.socket.SocketType | None = stream.socket
+        self._system = current_system()
         self._engine = TLSEngine(
             context, server_side=server_side, peer_certificate=peer_certificate
         )
@@ -131,7 +131,7 @@ class Path:
             while self._rest is not None:
                 # Even if it took some: once there is room, there is much of it. Bits and pieces
                 # as the peer makes room for them would double the CPU time of both.
-                await trio.lowlevel.wait_writable(self._descriptor)
+                await self._system.wait_writable(self._socket)
                 self._send_steps()
         finally:
             self._is_busy = False
@@ -171,11 +171,11 @@ class Path:
         Raises:
             trio.ClosedResourceError: the path is closed, perhaps while this waited.
         """
-        await trio.lowlevel.wait_readable(self._descriptor)
+        await self._system.wait_readable(self._socket)
 
     def interrupt(self) -> None:
         """Give whoever waits on the path now a ClosedResourceError, but leave it open."""
-        trio.lowlevel.notify_closing(self._descriptor)
+        self._system.notify_closing(self._socket)
 
     async def receive(self, sink: Sink) -> int:
         """Receive some bytes; like :meth:`receive_at_once`, but waits for them.
@@ -206,14 +206,14 @@ class Path:
     def close(self) -> None:
         """Close the connection at once."""
         self._rest = None
-        self._open_descriptor = -1
+        self._open_socket = None
         self._stream.socket.close()
 
     @property
-    def _descriptor(self) -> int:
-        if self._open_descriptor < 0:
+    def _socket(self) -> trio.socket.SocketType:
+        if self._open_socket is None:
             raise trio.ClosedResourceError("this path is closed: open another stream")
-        return self._open_descriptor
+        return self._open_socket
 
     # Instead of the stream's own methods: those give way after each call even if it need not wait,
     # when what they have received is in the buffer already.
@@ -238,14 +238,14 @@ class Path:
     def _send_ciphertext(self, ciphertext: memoryview) -> int:
         """How many bytes the connection takes now."""
         try:
-            return os.write(self._descriptor, ciphertext)
+            return self._system.write(self._socket, ciphertext)
         except BlockingIOError:
             return 0
 
     def _receive_ciphertext(self) -> int | None:
         """How many bytes are in the buffer now; None if there are none yet."""
         try:
-            return os.readv(self._descriptor, (self._scratch,))
+            return self._system.read_into(self._socket, self._scratch)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -288,8 +288,8 @@ class Path:
             raise _broken(error) from error
 
     def _write_at_once(self, data: bytes) -> None:
-        with suppress(OSError):  # whoever receives next learns of it
-            send_at_once(self._stream.socket, data)
+        with suppress(OSError, trio.ClosedResourceError):  # whoever receives next learns of it
+            self._system.write(self._socket, data)
 
 
 _NOTHING: Final = memoryview(b"")

@@ -15,7 +15,6 @@ Trio lets sockets be subclassed for such uses (:class:`trio.abc.SocketFactory`),
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar, Self
@@ -24,6 +23,7 @@ import trio
 
 from .._errors import WrongPeerError
 from .._net.sockets import send_at_once
+from .._net.system import current_system
 
 _NOT_PROVEN = "whoever answered could not prove to be the introduced peer"
 
@@ -99,7 +99,7 @@ class CheckedSocket(trio.socket.SocketType):
             # To close with the other side's proof unread would reset the connection.
             if missing := len(self._expects) - len(self._received):
                 with suppress(OSError):
-                    os.read(self._sock.fileno(), missing)
+                    current_system().read_into(self._sock, memoryview(bytearray(missing)))
         self._sock.close()
 
     @property

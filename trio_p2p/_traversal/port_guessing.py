@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 from .._addresses import Endpoint, IPAddress
-from .._net.sockets import free_descriptors, start_connecting
+from .._net.sockets import adopt, start_connecting
+from .._net.system import current_system
 from .candidates import MIN_PORT
 from .punch import Take, connects_within
 
@@ -73,7 +74,7 @@ async def _until_taken(
 ) -> None:
     """Try all until one is taken, as many at a time as there are descriptors for."""
     async with _turn_of_this_run():
-        at_a_time = max(1, min(count, int(free_descriptors() * DESCRIPTORS_SHARE)))
+        at_a_time = max(1, min(count, int(current_system().free_descriptors() * DESCRIPTORS_SHARE)))
         places = trio.Semaphore(at_a_time)
 
         async def run(try_one: Callable[[], Awaitable[bool]]) -> None:
@@ -108,7 +109,7 @@ async def _connect(
     try:
         sock = start_connecting(remote, port, hops=hops)
         if await connects_within(seconds, sock):
-            is_taken = await take(trio.socket.from_stdlib_socket(sock))
+            is_taken = await take(adopt(sock))
     except OSError:
         pass  # as almost everywhere
     finally:

@@ -11,13 +11,13 @@ import trio
 
 from .._addresses import Endpoint, IPAddress
 from .._attempt import Outcome
+from .._net.os_errors import is_expiry, outcome_of
 from .._net.sockets import (
     abort,
+    adopt,
     is_answered,
-    is_expiry,
     local_endpoint,
     lower_guard,
-    outcome_of,
     start_connecting,
     wait_connected,
 )
@@ -108,7 +108,7 @@ async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
     try:
         if not await connects_within(patience, sock):
             return Outcome.SILENT
-        taken = await take(trio.socket.from_stdlib_socket(sock))
+        taken = await take(adopt(sock))
     except OSError as error:
         return outcome_of(error)
     return Outcome.CONNECTED if taken else Outcome.WRONG_PEER

@@ -11,8 +11,8 @@ from typing import TypeAlias
 import trio
 
 from .._addresses import Endpoint, IPAddress, is_special
+from .._net.os_errors import is_out_of_resources
 from .._net.sockets import (
-    is_out_of_resources,
     listen_on,
     receive_exactly,
     remote_endpoint,
