@@ -20,25 +20,25 @@ FUZZ_SECONDS = 60
 AT_ONCE = ("--numprocesses=4", "--dist=worksteal")
 # What is slow, and about Trio, the network or processes and not the interpreter.
 ONCE = [
-    "tests/test_cancellation.py",
-    "tests/test_classification.py",
-    "tests/test_commands.py",
-    "tests/test_demo.py",
-    "tests/test_doctor.py",
-    "tests/test_every_nat.py",
-    "tests/test_hostile_candidates.py",
-    "tests/test_ipv6.py",
-    "tests/test_lab.py",
-    "tests/test_many_peers.py",
-    "tests/test_mapping_cancellation.py",
-    "tests/test_moving_peers.py",
-    "tests/test_nat_delay.py",
-    "tests/test_nat_pairs.py",
-    "tests/test_nat_streams.py",
-    "tests/test_openings.py",
-    "tests/test_real_routers.py",
-    "tests/test_userspace_nats.py",
-    "tests/test_userspace_networks.py",
+    "tests/commands/test_demo.py",
+    "tests/commands/test_main.py",
+    "tests/doctor/test_page.py",
+    "tests/lab_itself/test_lab.py",
+    "tests/lab_itself/test_userspace_nats.py",
+    "tests/lab_itself/test_userspace_networks.py",
+    "tests/nat/test_classification.py",
+    "tests/scenarios/test_cancellation.py",
+    "tests/scenarios/test_every_nat.py",
+    "tests/scenarios/test_hostile_candidates.py",
+    "tests/scenarios/test_ipv6.py",
+    "tests/scenarios/test_many_peers.py",
+    "tests/scenarios/test_mapping_cancellation.py",
+    "tests/scenarios/test_moving_peers.py",
+    "tests/scenarios/test_nat_delay.py",
+    "tests/scenarios/test_nat_pairs.py",
+    "tests/scenarios/test_nat_streams.py",
+    "tests/scenarios/test_openings.py",
+    "tests/scenarios/test_real_routers.py",
 ]
 FIND_MARKER = """
 from importlib.resources import files
@@ -176,8 +176,8 @@ def soak(session: nox.Session) -> None:
             "pytest",
             "-o",
             "faulthandler_timeout=3600",
-            "tests/test_nat_streams.py",
-            "tests/test_openings.py",
+            "tests/scenarios/test_nat_streams.py",
+            "tests/scenarios/test_openings.py",
             "-k",
             "killed_again",
         ),
@@ -189,7 +189,7 @@ def soak(session: nox.Session) -> None:
 def nats(session: nox.Session) -> None:
     """Connect from behind every kind of NAT to every other one, five times: some minutes."""
     install_groups(session, "test")
-    session.run("pytest", "tests/test_every_nat.py", env={"TRIO_P2P_SOAK": "1"})
+    session.run("pytest", "tests/scenarios/test_every_nat.py", env={"TRIO_P2P_SOAK": "1"})
 
 
 @nox.session

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from tests.lab import NamespacesUnavailableError, Nat, Site, UserspaceHost, UserspaceNetwork
+from tests.kit.lab import NamespacesUnavailableError, Nat, Site, UserspaceHost, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from .delay_peers import ROUNDS, Name

@@ -29,7 +29,7 @@ from typing import TypeAlias
 
 import attrs
 
-from tests.lab import KINDS, NamespacesUnavailableError, UserspaceHost, UserspaceNetwork
+from tests.kit.lab import KINDS, NamespacesUnavailableError, UserspaceHost, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from .programs import read_line, send_line, start

@@ -6,7 +6,7 @@ TCP's own limit is the kernel's send buffer; a session must not be slower for it
 Limit: see ``LIMIT``.
 """
 
-from tests.lab import NamespacesUnavailableError, UserspaceNetwork
+from tests.kit.lab import NamespacesUnavailableError, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from .places import stop_pacing

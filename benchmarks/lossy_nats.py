@@ -13,7 +13,7 @@ from statistics import quantiles
 
 import trio
 
-from tests.lab import (
+from tests.kit.lab import (
     KINDS,
     NamespacesUnavailableError,
     UserspaceHost,

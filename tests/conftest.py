@@ -7,4 +7,4 @@ from trio_p2p._portmap.attempts import MappingProtocol
 # any namespace, also in the machine's. Receivers that run as processes do search.
 _reachability.PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
 
-pytest_plugins = ["pytester", "tests.no_skips", "tests.lab.fixtures"]
+pytest_plugins = ["pytester", "tests.kit.no_skips", "tests.kit.lab.fixtures"]

@@ -36,7 +36,7 @@ from trio_p2p import (
 from trio_p2p._broker_client.connection import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
-from .loopback import nobody_listening
+from .kit.loopback import nobody_listening
 
 HERE = Endpoint(IPv4Address("192.168.1.10"), 40000)
 THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)

@@ -1,0 +1,379 @@
+"""That this host has moved is noticed: by what the kernel tells, and without that; once for all."""
+
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from ipaddress import IPv4Address
+
+import pytest
+import trio
+import trio.testing
+
+from trio_p2p import open_p2p_sender
+from trio_p2p._addresses import Endpoint
+from trio_p2p._broker_client import resolve as broker_search
+from trio_p2p._broker_client.resolve import find_broker
+from trio_p2p._errors import BrokerUnreachableError
+from trio_p2p._net import network_changes
+from trio_p2p._net.gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
+from trio_p2p._net.network_changes import (
+    cancel_when_network_changes,
+    current_network,
+    network_remembered,
+    wait_network_changed,
+    wait_stranded,
+)
+
+from ..kit.lab import KernelNetwork, Nat, Site, run, start
+from ..kit.loopback import held, nobody_listening, until
+
+PATIENCE = 10.0
+QUIET_TIME = 0.2  # seconds in which nothing is noticed, as there is nothing
+REMOTE = Endpoint(IPv4Address("8.8.8.8"), 443)
+
+Wait = Callable[[Site], Awaitable[object]]
+
+
+async def wait_for_another_network(_site: Site) -> None:
+    await wait_network_changed(current_network())
+
+
+async def wait_for_stranding(site: Site) -> None:
+    await wait_stranded(site.host_address, REMOTE)
+
+
+WAITS = [wait_for_another_network, wait_for_stranding]
+EVERY_WAIT = pytest.mark.parametrize("wait", WAITS)
+
+
+@pytest.fixture(params=["told", "polling"])
+def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With netlink, and as it is on systems that have none."""
+    if request.param == "polling":
+        monkeypatch.delattr(socket, "AF_NETLINK")
+        monkeypatch.setattr(network_changes, "POLLING_TIME", 0.02)
+
+
+def start_waiting(site: Site, *waits: Wait) -> Future[None]:
+    """Wait for things at a site; they are waited for already."""
+    listening: Future[None] = Future()
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for wait in waits:
+                    nursery.start_soon(wait, site)
+                await trio.testing.wait_all_tasks_blocked()
+                listening.set_result(None)
+
+    waiting = start(site.host, main)
+    listening.result(PATIENCE)
+    return waiting
+
+
+def move(site: Site, *, last: int) -> None:
+    """Get another address from the same router."""
+    router = site.host_address - 1
+    site.host.ip(
+        f"address del {site.host_address}/24 dev lan",
+        f"address add {router + last - 1}/24 dev lan",
+        f"route add default via {router} dev lan",
+    )
+
+
+@EVERY_WAIT
+def test_another_address(kernel_network: KernelNetwork, mechanism: None, wait: Wait) -> None:
+    site = kernel_network.add_site(Nat())
+    waiting = start_waiting(site, wait)
+    move(site, last=7)
+    waiting.result(PATIENCE)
+
+
+@EVERY_WAIT
+@pytest.mark.parametrize("line", ["route del default", "link set lan down", "address flush lan"])
+def test_no_way_out_any_more(kernel_network: KernelNetwork, wait: Wait, line: str) -> None:
+    site = kernel_network.add_site(Nat())
+    waiting = start_waiting(site, wait)
+    site.host.ip(line)
+    waiting.result(PATIENCE)
+
+
+def test_a_way_out_at_last(kernel_network: KernelNetwork, mechanism: None) -> None:
+    site = kernel_network.add_site(Nat())
+    site.host.ip("route del default")
+    waiting = start_waiting(site, wait_for_another_network)
+    site.host.ip(f"route add default via {site.host_address - 1}")
+    waiting.result(PATIENCE)
+
+
+@EVERY_WAIT
+def test_another_router_for_the_same_address(kernel_network: KernelNetwork, wait: Wait) -> None:
+    site = kernel_network.add_site(Nat())
+    waiting = start_waiting(site, wait)
+    site.host.ip(f"route replace default via {site.host_address + 7} dev lan")
+    waiting.result(PATIENCE)
+
+
+def test_another_address_for_ipv6(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+    waiting = start_waiting(site, wait_for_another_network)
+    site.host.ip(
+        "address add 2001:db8::7/64 dev lan nodad", "route add default via 2001:db8::1 dev lan"
+    )
+    waiting.result(PATIENCE)
+
+
+def test_connection_from_where_we_are_not_any_more(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+    move(site, last=7)
+    run(site.host, wait_for_stranding, site)
+    site.host.ip("route del default")
+    run(site.host, wait_for_stranding, site)
+
+
+@EVERY_WAIT
+def test_what_changes_nothing_for_us(
+    kernel_network: KernelNetwork, mechanism: None, wait: Wait
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> bool:
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(QUIET_TIME) as scope:
+                nursery.start_soon(disturb)
+                await wait(site)
+        return scope.cancelled_caught
+
+    async def disturb() -> None:
+        for number in range(1, 4):
+            site.host.ip(
+                f"address add 192.0.2.{number}/32 dev lo",
+                f"route add blackhole 198.18.{number}.0/24",
+            )
+            await trio.sleep(QUIET_TIME / 5)
+
+    assert run(site.host, main)
+
+
+def test_many_wait_with_one_socket_and_each_may_leave(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        before = held()
+        async with trio.open_nursery() as nursery:
+            scopes = [trio.CancelScope() for _ in range(5)]
+            for scope in scopes:
+                nursery.start_soon(wait_in, scope)
+            await trio.testing.wait_all_tasks_blocked()
+            assert held().descriptors == before.descriptors + 1
+            for scope in scopes[:3]:  # of which the first one reads for all
+                scope.cancel()
+                await trio.testing.wait_all_tasks_blocked()
+            move(site, last=7)
+        assert [scope.cancelled_caught for scope in scopes] == [True] * 3 + [False] * 2
+        assert held() == before
+
+    async def wait_in(scope: trio.CancelScope) -> None:
+        with scope:
+            await wait_for_stranding(site)
+
+    run(site.host, main)
+
+
+@pytest.fixture
+def buffers(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The sockets that news come to, each with hardly any room for them."""
+    opened: list[socket.socket] = []
+    open_netlink = network_changes._open_netlink
+
+    def open_small() -> socket.socket | None:
+        sock = open_netlink()
+        assert sock is not None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        opened.append(sock)
+        return sock
+
+    monkeypatch.setattr(network_changes, "_open_netlink", open_small)
+    return opened
+
+
+def overwhelm(site: Site) -> None:
+    """Change more than there is room for."""
+    site.host.ip(*(f"address add 192.0.2.{number}/32 dev lo" for number in range(1, 100)))
+    move(site, last=7)
+
+
+def test_news_that_were_lost_for_want_of_room(
+    kernel_network: KernelNetwork,
+    monkeypatch: pytest.MonkeyPatch,
+    buffers: list[socket.socket],
+) -> None:
+    monkeypatch.setattr(network_changes, "SETTLING_TIME", 0.5)
+    site = kernel_network.add_site(Nat())
+    waiting = start_waiting(site, *WAITS)
+    overwhelm(site)
+    waiting.result(PATIENCE)
+    assert len(buffers) == 1
+
+
+def test_without_descriptors_no_connection_is_given_up(
+    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    def fail(_: Endpoint) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async def main() -> None:
+        monkeypatch.setattr(network_changes, "find_route", fail)
+        with trio.move_on_after(QUIET_TIME) as scope:
+            await wait_for_stranding(site)
+        assert scope.cancelled_caught
+
+    run(site.host, main)
+
+
+def test_cancelling_what_was_begun_elsewhere(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        known = current_network()
+        move(site, last=7)
+        with trio.CancelScope() as scope:
+            await cancel_when_network_changes(scope, known)
+            await trio.sleep(PATIENCE)
+        assert scope.cancelled_caught
+
+    run(site.host, main)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
+    """Where routes were asked for, each time."""
+    asked: list[Endpoint] = []
+
+    def note(remote: Endpoint) -> Route:
+        asked.append(remote)
+        return find_route(remote)
+
+    monkeypatch.setattr(network_changes, "find_route", note)
+    return asked
+
+
+def test_network_is_remembered_until_it_changes(
+    kernel_network: KernelNetwork, looks: list[Endpoint]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with network_remembered():
+            first = current_network()
+            assert current_network() == first
+            assert looks == [SOMEWHERE, SOMEWHERE_IPV6]
+            move(site, last=7)
+            assert current_network() != first  # though nobody has read the news
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait_network_changed, first)
+                nursery.start_soon(wait_network_changed, current_network())
+                await until(lambda: not network_changes._news_of_this_run()._is_pending())
+                second = current_network()  # the news are read
+                looks.clear()
+                assert current_network() == second
+                assert not looks
+                nursery.cancel_scope.cancel()
+        assert current_network() == second
+        assert looks
+
+    run(site.host, main)
+
+
+def test_sender_looks_for_the_network_once(
+    kernel_network: KernelNetwork, looks: list[Endpoint]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with nobody_listening() as broker:
+            async with open_p2p_sender(broker) as sender:
+                with pytest.raises(BrokerUnreachableError):
+                    await sender.open_stream("receiver")
+
+    run(site.host, main)
+    assert looks.count(SOMEWHERE) == 1
+
+
+def test_network_is_looked_for_each_time_if_nobody_tells_of_changes(
+    kernel_network: KernelNetwork, looks: list[Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        first = current_network()
+        assert current_network() == first
+        assert len(looks) == 4  # nobody wants it remembered
+        with monkeypatch.context() as elsewhere:
+            elsewhere.delattr(socket, "AF_NETLINK")
+            with network_remembered():
+                second = current_network()  # of which the gateway is not known
+                move(site, last=7)
+                assert current_network() != second
+
+    run(site.host, main)
+
+
+def test_network_when_news_were_lost_for_want_of_room(
+    kernel_network: KernelNetwork, buffers: list[socket.socket]
+) -> None:
+    site = kernel_network.add_site(Nat())
+
+    async def main() -> None:
+        with network_remembered():
+            first = current_network()
+            overwhelm(site)
+            second = current_network()
+            assert second not in (first, (None, None))
+            assert current_network() == second
+        assert len(buffers) == 1
+
+    run(site.host, main)
+
+
+async def hear_nothing(_: socket.socket) -> None:
+    await trio.sleep_forever()
+
+
+def test_broker_is_not_waited_for_in_another_network(
+    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    site = kernel_network.add_site(Nat())
+
+    async def find(_site: Site) -> None:
+        with pytest.raises(BrokerUnreachableError, match="changed networks"):
+            await find_broker((str(REMOTE.address), REMOTE.port), ())
+
+    waiting = start_waiting(site, find)
+    move(site, last=7)
+    waiting.result(PATIENCE)
+
+
+async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = held()
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    monkeypatch.setattr(broker_search, "CONNECT_TIME", 0.05)
+    unreachable = pytest.raises(BrokerUnreachableError, match="timed out")
+    with nobody_listening() as address, unreachable:
+        await find_broker(address, ())
+    assert held() == before
+
+
+@pytest.mark.parametrize("failing", ["socket", "bind"])
+async def test_sandbox_without_netlink(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError
+
+    before = held()
+    monkeypatch.setattr(socket.socket, "bind" if failing == "bind" else "__init__", fail)
+    assert network_changes._open_netlink() is None
+    assert held() == before

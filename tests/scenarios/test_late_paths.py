@@ -1,0 +1,63 @@
+"""Paths that come when a stream is over, as its peer may have missed the last words."""
+
+import pytest
+import trio
+
+from trio_p2p import Identity, P2PStream
+from trio_p2p._stream.frames import AbortCode, Hello, Kind
+
+from ..kit.sinks import FrameSink, Said
+from ..kit.streams import Peers, open_path, open_peers, reset
+
+OVER = b"this stream is over"
+
+
+async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
+    """What the receiver says on a new path that begins with a hello."""
+    sink = FrameSink()
+    async with open_path(peers, identity) as path:
+        path.send_at_once(hello.encode())
+        while await path.receive(sink):
+            pass
+    return sink.said
+
+
+async def say_all(opened: P2PStream, accepted: P2PStream) -> None:
+    """Exchange something, and close a stream at both ends."""
+    await opened.send_all(b"hello")
+    assert await accepted.receive_some() == b"hello"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened.aclose)
+        nursery.start_soon(accepted.aclose)
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+async def test_peer_is_told_the_last_words_again(is_broken: bool) -> None:
+    identity = Identity.generate()
+    async with open_peers(identity=identity, grace=0.0 if is_broken else 60.0) as peers:
+        opened, accepted = await peers.open_pair("direct")
+        if is_broken:
+            assert opened.path is not None
+            reset(opened.path)
+            with pytest.raises(trio.BrokenResourceError):
+                await accepted.receive_some()
+        else:
+            await say_all(opened, accepted)
+        session = opened._session.identifier
+        said = await answer_to(peers, identity, Hello(0, session, 9, is_new=False))
+    if is_broken:
+        assert said == [Said(Kind.ABORT, AbortCode.NOT_ADMITTED, OVER)]
+    else:
+        greeting, farewell = said
+        assert (greeting.kind, greeting.number) == (Kind.HELLO, len(b"hello"))
+        assert farewell.kind in (Kind.ACK, Kind.CLOSE)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_others_are_not(is_known: bool) -> None:
+    async with open_peers() as peers:
+        opened, accepted = await peers.open_pair("direct")
+        await say_all(opened, accepted)
+        session = opened._session.identifier if is_known else bytes(16)
+        said = await answer_to(peers, Identity.generate(), Hello(0, session, 9, is_new=False))
+    assert said == [Said(Kind.ABORT, AbortCode.NOT_ADMITTED, OVER)]

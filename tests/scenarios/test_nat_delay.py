@@ -1,0 +1,252 @@
+"""How long introductions take where packets do: no longer than the round trips they need."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import attrs
+import pytest
+import trio
+
+from trio_p2p import (
+    Attempt,
+    Outcome,
+    Technique,
+    open_p2p_sender,
+    open_p2p_stream,
+    serve_broker,
+    serve_p2p,
+)
+
+from ..kit.lab import Answer, Host, Nat, NatKind, Site, UserspaceNetwork, run, running
+from ..kit.loopback import DIRECT_TECHNIQUES
+
+PATIENCE = 20.0  # seconds until a connection that hangs fails its test
+TRIES = 10
+RETRANSMISSION_TIME = 1.0  # seconds until the kernel sends a SYN again (RFC 6298)
+
+
+@attrs.frozen
+class Geometry:
+    """Round trip times in seconds."""
+
+    sender_to_broker: float
+    receiver_to_broker: float
+    sender_to_receiver: float
+
+
+# So long that a round trip too many cannot be taken for a slow machine.
+GEOMETRIES = {
+    "all as far": Geometry(0.120, 0.120, 0.120),
+    "receiver near the broker": Geometry(0.200, 0.080, 0.180),
+    "receiver far from the broker": Geometry(0.080, 0.200, 0.160),
+    "broker in the middle": Geometry(0.080, 0.080, 0.160),
+    "broker far away": Geometry(0.200, 0.200, 0.080),
+}
+
+
+class Lab:
+    """A broker, and a site for a sender and one for a receiver, as far apart as wanted."""
+
+    def __init__(self, network: UserspaceNetwork, host: Host, port: int) -> None:
+        self.broker = str(host.host_address), port
+        self._network = network
+        self._host = host
+        self._sites: dict[Answer, tuple[Site, Site]] = {}
+        self._numbers = itertools.count()
+
+    def sites(self, answer: Answer, geometry: Geometry) -> tuple[Site, Site]:
+        """The receiver's and the sender's."""
+        if answer not in self._sites:
+            nat = Nat(answer=answer)
+            self._sites[answer] = self._network.add_site(nat), self._network.add_site(nat)
+        receiver, sender = self._sites[answer]
+        self._network.set_round_trip(sender, self._host, geometry.sender_to_broker)
+        self._network.set_round_trip(receiver, self._host, geometry.receiver_to_broker)
+        self._network.set_round_trip(sender, receiver, geometry.sender_to_receiver)
+        return receiver, sender
+
+    def fresh_uid(self) -> str:
+        """One that no earlier test has used: its kill message may still be on the way."""
+        return f"receiver {next(self._numbers)}"
+
+    @contextmanager
+    def receiving(self, site: Site, *uids: str) -> Iterator[None]:
+        async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+            async with trio.open_nursery() as nursery:
+                for uid in uids:
+                    await nursery.start(partial(serve_p2p, wait_closed, uid, self.broker, raw=True))
+                task_status.started()
+
+        with running(site.host, serve):
+            yield
+
+
+async def wait_closed(stream: trio.abc.ReceiveStream) -> None:
+    assert await stream.receive_some() == b""
+
+
+@pytest.fixture(scope="module")
+def lab(_namespaces: None) -> Iterator[Lab]:
+    with UserspaceNetwork() as network:
+        host = network.add_host()
+        with running(host.host, serve_broker, 0) as listeners:
+            yield Lab(network, host, listeners[0].socket.getsockname()[1])
+
+
+CASES = [
+    *((Answer.DROP, name) for name in GEOMETRIES),
+    (Answer.RST, "all as far"),
+    (Answer.ICMP, "all as far"),
+]
+
+
+def takes(seconds: Callable[[], float], needed: float, geometry: Geometry) -> bool:
+    """Whether something takes no round trip more than needed; a busy machine has some tries."""
+    spare = min(attrs.astuple(geometry)) / 2
+    return any(needed <= seconds() < needed + spare for _ in range(TRIES))
+
+
+@pytest.mark.parametrize(("answer", "distances"), CASES)
+def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_peer(
+    lab: Lab, answer: Answer, distances: str
+) -> None:
+    geometry = GEOMETRIES[distances]
+    receiver, sender = lab.sites(answer, geometry)
+    uid = lab.fresh_uid()
+
+    async def measure() -> float:
+        with trio.fail_after(PATIENCE):
+            started_at = trio.current_time()
+            async with open_p2p_stream(uid, lab.broker, raw=True, techniques=["fast"]):
+                return trio.current_time() - started_at
+
+    needed = 2 * geometry.sender_to_broker + geometry.sender_to_receiver
+    with lab.receiving(receiver, uid):
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
+
+
+@pytest.mark.parametrize("distances", GEOMETRIES)
+def test_encrypted_stream_takes_one_round_trip_more(lab: Lab, distances: str) -> None:
+    geometry = GEOMETRIES[distances]
+    receiver, sender = lab.sites(Answer.DROP, geometry)
+    uid = lab.fresh_uid()
+
+    async def measure() -> float:
+        with trio.fail_after(PATIENCE):
+            started_at = trio.current_time()
+            async with open_p2p_stream(uid, lab.broker, techniques=["fast"]):
+                return trio.current_time() - started_at
+
+    needed = 2 * geometry.sender_to_broker + 2 * geometry.sender_to_receiver
+    serve = partial(serve_p2p, wait_closed, uid, lab.broker)
+    with running(receiver.host, serve):
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
+
+
+@pytest.mark.parametrize(("answer", "distances"), CASES)
+def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiver(
+    lab: Lab, answer: Answer, distances: str
+) -> None:
+    geometry = GEOMETRIES[distances]
+    receiver, sender = lab.sites(answer, geometry)
+    uid, another = lab.fresh_uid(), lab.fresh_uid()
+
+    async def measure() -> float:
+        seconds: list[float] = []
+        with trio.fail_after(PATIENCE):
+            async with open_p2p_sender(lab.broker, techniques=["fast"]) as warm:
+                streams = [await warm.open_stream(another, raw=True)]
+                for _ in range(3):
+                    started_at = trio.current_time()
+                    streams.append(await warm.open_stream(uid, raw=True))
+                    seconds.append(trio.current_time() - started_at)
+                for stream in streams:
+                    await stream.aclose()
+        return max(seconds)
+
+    needed = geometry.sender_to_broker + geometry.sender_to_receiver
+    with lab.receiving(receiver, uid, another):
+        assert takes(lambda: run(sender.host, measure), needed, geometry)
+
+
+@pytest.mark.parametrize("answer", Answer)
+def test_every_kind_connects_with_every_kind_over_delays(
+    userspace_network: UserspaceNetwork, answer: Answer
+) -> None:
+    host = userspace_network.add_host()
+    receivers, senders = (
+        [userspace_network.add_site(Nat(kind, answer)) for kind in NatKind] for _ in range(2)
+    )
+    for site in (*receivers, *senders):
+        userspace_network.set_round_trip(site, host, 0.020)
+    for receiver, sender in itertools.product(receivers, senders):
+        userspace_network.set_round_trip(receiver, sender, 0.030)
+
+    async def open_each(broker: tuple[str, int]) -> None:
+        for kind in NatKind:
+            with trio.fail_after(PATIENCE):
+                async with open_p2p_stream(kind.name, broker, raw=True, techniques=["fast"]):
+                    pass
+
+    with ExitStack() as stack:
+        [listener] = stack.enter_context(running(host.host, serve_broker, 0))[:1]
+        broker = str(host.host_address), listener.socket.getsockname()[1]
+        for kind, receiver in zip(NatKind, receivers, strict=True):
+            serve = partial(serve_p2p, wait_closed, kind.name, broker, raw=True)
+            stack.enter_context(running(receiver.host, serve))
+        for sender in senders:
+            run(sender.host, open_each, broker)
+
+
+# Lost packets
+
+_LOSS = """
+table ip lossy {{
+    chain forward {{
+        type filter hook forward priority filter - 1
+        oifname wan ip daddr {peer} tcp flags & (syn | ack) == syn numgen inc mod 1000000 0 drop
+    }}
+}}
+"""
+
+
+@contextmanager
+def first_syn_lost(site: Site, peer: Site) -> Iterator[None]:
+    """Lose the first SYN between two sites, in the router of the one that sends it."""
+    site.router.command("nft", "-f", "-", stdin=_LOSS.format(peer=peer.public_address))
+    try:
+        yield
+    finally:
+        site.router.command("nft", "delete", "table", "ip", "lossy")
+
+
+@pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
+@pytest.mark.parametrize("loser", ["receiver", "sender"])
+@pytest.mark.parametrize("answer", Answer)
+def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it(
+    lab: Lab, answer: Answer, loser: str, technique: Technique
+) -> None:
+    receiver, sender = lab.sites(answer, Geometry(0.030, 0.030, 0.030))
+    uid = lab.fresh_uid()
+    lossy = (receiver, sender) if loser == "receiver" else (sender, receiver)
+
+    async def measure() -> tuple[float, list[Attempt]]:
+        attempts: list[Attempt] = []
+        with trio.fail_after(PATIENCE):
+            started_at = trio.current_time()
+            async with open_p2p_stream(
+                uid, lab.broker, raw=True, techniques=[technique], on_attempt=attempts.append
+            ):
+                return trio.current_time() - started_at, attempts
+
+    def is_soon() -> bool:
+        with first_syn_lost(*lossy):
+            seconds, attempts = run(sender.host, measure)
+        assert len(attempts) > 1
+        assert attempts[0].outcome is not Outcome.CONNECTED
+        return seconds < RETRANSMISSION_TIME
+
+    with lab.receiving(receiver, uid):
+        assert any(is_soon() for _ in range(TRIES))
