@@ -271,9 +271,50 @@ def test_module_says_why_it_exists(module: str) -> None:
     assert not tree.body or ast.get_docstring(tree)
 
 
+# Programs and the lab are on this host, and on no other.
+ON_THIS_HOST = ("trio_p2p._commands", "trio_p2p._lab")
+# What only the seam to the operating system calls, by the last parts of its dotted name.
+CALLS_OF_THE_SYSTEM = {
+    *(
+        "socket.socket",
+        "socket.from_stdlib_socket",
+        "socket.getaddrinfo",
+        "socket.create_connection",
+    ),
+    *("lowlevel.wait_readable", "lowlevel.wait_writable", "lowlevel.notify_closing"),
+    *("os.pipe", "os.pipe2", "os.splice", "os.readv", "os.writev", "os.sendfile"),
+    *("fcntl.fcntl", "resource.getrlimit", "time.clock_gettime"),
+    *("trio.open_tcp_stream", "trio.open_tcp_listeners", "trio.serve_tcp"),
+}
+
+
+def dotted_name_of(node: ast.expr) -> str:
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(value, name):
+            return f"{dotted_name_of(value)}.{name}"
+        case _:
+            return ""
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_only_sockets_know_setsockopt_and_errno(module: str) -> None:
-    if module.startswith(("trio_p2p._net.", "trio_p2p._commands", "trio_p2p._lab")):
+def test_the_system_is_called_through_the_seam(module: str) -> None:
+    if module.startswith(ON_THIS_HOST) or module == "trio_p2p._net.system":
+        return
+    called = {
+        ".".join(dotted_name_of(node.func).split(".")[-2:])
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call)
+    }
+    if module == "trio_p2p._net.netlink":  # the seam's own
+        called -= {"lowlevel.wait_readable"}
+    assert not called & CALLS_OF_THE_SYSTEM
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_the_socket_layer_knows_setsockopt_and_errno(module: str) -> None:
+    if module.startswith(("trio_p2p._net.", *ON_THIS_HOST)):
         return
     used = {node.attr for node in ast.walk(tree_of(module)) if isinstance(node, ast.Attribute)}
     assert not used & {"setsockopt", "getsockopt", "errno"}
@@ -281,7 +322,7 @@ def test_only_sockets_know_setsockopt_and_errno(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_nobody_reads_the_wall_clock(module: str) -> None:
-    if module.startswith("trio_p2p._commands"):
+def test_the_wall_clock_is_not_read(module: str) -> None:
+    if module.startswith("trio_p2p._commands") or module == "trio_p2p._net.system":
         return
     assert not {"time", "datetime"} & set(imports_of(module))

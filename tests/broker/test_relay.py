@@ -15,10 +15,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p._broker import pipes
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.relay import Circuit
 from trio_p2p._broker.server import Broker
+from trio_p2p._net.system import system_in_use
 from trio_p2p._wire.codec import FrameReader, decode_untrusted
 from trio_p2p._wire.messages import (
     Hello,
@@ -30,6 +30,7 @@ from trio_p2p._wire.messages import (
     RelayRequest,
 )
 
+from ..kit.lacking_system import LackingSystem
 from ..kit.loopback import HOST, held, until
 from ..kit.raw_client import RawClient, identity_of, request
 
@@ -328,12 +329,11 @@ async def test_all_passes_through_small_pipes(monkeypatch: pytest.MonkeyPatch) -
     assert set(asked) == {fcntl.F_SETPIPE_SZ}
 
 
-async def test_all_passes_where_the_system_cannot_splice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipes, "CAN_SPLICE", False)
-    monkeypatch.delattr(os, "splice")
-    monkeypatch.delattr(os, "pipe2")
-    async with open_relay() as (_, _, ends):
-        await exchange_both_ways(ends, 4 * MIB)
+async def test_all_passes_where_the_system_cannot_splice() -> None:
+    system = LackingSystem(has_splice=False)
+    with system_in_use(system):
+        async with open_relay() as (_, _, ends):
+            await exchange_both_ways(ends, 4 * MIB)
 
 
 async def test_idle_circuits_hold_no_pipes_of_their_own() -> None:

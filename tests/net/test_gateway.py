@@ -15,10 +15,13 @@ from trio_p2p._net.gateway import (
     open_multicast_listener,
     send_datagram_at_once,
 )
+from trio_p2p._net.system import system_in_use
 from trio_p2p._portmap import routers
 from trio_p2p._portmap.routers import Router, find_router
 
+from ..kit.faulty_system import Fault, FaultySystem
 from ..kit.lab import KernelNetwork, Nat
+from ..kit.lacking_system import LackingSystem
 
 LOOPBACK = IPv4Address("127.0.0.1")
 
@@ -62,18 +65,17 @@ def test_route_without_a_gateway(kernel_network: KernelNetwork) -> None:
     assert host.call(find_default_gateway) is None
 
 
-def test_system_without_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "AF_NETLINK")
-    assert find_default_gateway() is None
+def test_system_without_netlink() -> None:
+    with system_in_use(LackingSystem(has_netlink=False)):
+        assert find_default_gateway() is None
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EMFILE])
-def test_sandbox_without_netlink(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(number, "not here")
-
-    monkeypatch.setattr(socket.socket, "__init__", refuse)
-    assert find_default_gateway() is None
+def test_sandbox_without_netlink(number: int) -> None:
+    with system_in_use(
+        FaultySystem(Fault("open_socket", nth=1, error=number), looks_into_routes=True)
+    ):
+        assert find_default_gateway() is None
 
 
 def test_route_that_goes_while_we_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from trio_p2p._broker_client import resolve as broker_search
 from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net import network_changes
-from trio_p2p._net.gateway import SOMEWHERE, SOMEWHERE_IPV6, Route, find_route
+from trio_p2p._net.gateway import find_route
 from trio_p2p._net.network_changes import (
     cancel_when_network_changes,
     current_network,
@@ -24,7 +24,10 @@ from trio_p2p._net.network_changes import (
     wait_network_changed,
     wait_stranded,
 )
+from trio_p2p._net.routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from trio_p2p._net.system import System, system_in_use
 
+from ..kit.faulty_system import Fault, FaultySystem
 from ..kit.lab import KernelNetwork, Nat, Site, run, start
 from ..kit.loopback import held, nobody_listening, until
 
@@ -181,21 +184,25 @@ def test_many_wait_with_one_socket_and_each_may_leave(kernel_network: KernelNetw
     run(site.host, main)
 
 
-@pytest.fixture
-def buffers(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
-    """The sockets that news come to, each with hardly any room for them."""
-    opened: list[socket.socket] = []
-    open_netlink = network_changes._open_netlink
+class ForgetfulSystem(System):
+    """A system with hardly any room for news.
 
-    def open_small() -> socket.socket | None:
-        sock = open_netlink()
-        assert sock is not None
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        opened.append(sock)
+    Attributes:
+        heard: how often somebody wanted to hear them.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        sock = super().open_socket(family, kind, protocol)
+        if family == socket.AF_NETLINK:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         return sock
 
-    monkeypatch.setattr(network_changes, "_open_netlink", open_small)
-    return opened
+    def open_route_news(self) -> RouteNews | None:
+        self.heard += 1
+        return super().open_route_news()
 
 
 def overwhelm(site: Site) -> None:
@@ -205,16 +212,15 @@ def overwhelm(site: Site) -> None:
 
 
 def test_news_that_were_lost_for_want_of_room(
-    kernel_network: KernelNetwork,
-    monkeypatch: pytest.MonkeyPatch,
-    buffers: list[socket.socket],
+    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_changes, "SETTLING_TIME", 0.5)
-    site = kernel_network.add_site(Nat())
-    waiting = start_waiting(site, *WAITS)
+    site, system = kernel_network.add_site(Nat()), ForgetfulSystem()
+    with system_in_use(system):
+        waiting = start_waiting(site, *WAITS)
     overwhelm(site)
     waiting.result(PATIENCE)
-    assert len(buffers) == 1
+    assert system.heard == 1
 
 
 def test_without_descriptors_no_connection_is_given_up(
@@ -323,9 +329,9 @@ def test_network_is_looked_for_each_time_if_nobody_tells_of_changes(
 
 
 def test_network_when_news_were_lost_for_want_of_room(
-    kernel_network: KernelNetwork, buffers: list[socket.socket]
+    kernel_network: KernelNetwork,
 ) -> None:
-    site = kernel_network.add_site(Nat())
+    site, system = kernel_network.add_site(Nat()), ForgetfulSystem()
 
     async def main() -> None:
         with network_remembered():
@@ -334,9 +340,10 @@ def test_network_when_news_were_lost_for_want_of_room(
             second = current_network()
             assert second not in (first, (None, None))
             assert current_network() == second
-        assert len(buffers) == 1
+        assert system.heard == 1
 
-    run(site.host, main)
+    with system_in_use(system):
+        run(site.host, main)
 
 
 async def hear_nothing(_: socket.socket) -> None:
@@ -368,12 +375,9 @@ async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPat
     assert held() == before
 
 
-@pytest.mark.parametrize("failing", ["socket", "bind"])
-async def test_sandbox_without_netlink(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise PermissionError
-
+@pytest.mark.parametrize("failing", ["open_socket", "bind"])
+async def test_sandbox_without_netlink(failing: str) -> None:
     before = held()
-    monkeypatch.setattr(socket.socket, "bind" if failing == "bind" else "__init__", fail)
-    assert network_changes._open_netlink() is None
+    system = FaultySystem(Fault(failing, error=errno.EPERM), looks_into_routes=True)
+    assert system.open_route_news() is None
     assert held() == before

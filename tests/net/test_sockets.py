@@ -1,6 +1,5 @@
 """The socket layer, over real sockets."""
 
-import errno
 import os
 import resource
 import socket
@@ -14,6 +13,7 @@ import trio
 from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, open_p2p_stream, serve_broker
 from trio_p2p._addresses import endpoint_of
 from trio_p2p._net.nursery import open_background_nursery
+from trio_p2p._net.os_errors import outcome_of
 from trio_p2p._net.sockets import (
     abort,
     icmp_error_source,
@@ -22,7 +22,6 @@ from trio_p2p._net.sockets import (
     local_endpoint,
     lower_guard,
     open_bound_socket,
-    outcome_of,
     start_connecting,
     wait_connected,
 )
@@ -78,20 +77,6 @@ async def test_refused_connection_is_closed_and_says_so() -> None:
     with sock, pytest.raises(ConnectionRefusedError, match="refused") as caught:
         await wait_connected(sock)
     assert outcome_of(caught.value) is Outcome.REFUSED
-
-
-@pytest.mark.parametrize(
-    ("number", "outcome"),
-    [
-        (errno.ECONNRESET, Outcome.REFUSED),
-        (errno.ETIMEDOUT, Outcome.SILENT),
-        (errno.EADDRNOTAVAIL, Outcome.TAKEN),
-        (errno.EHOSTUNREACH, Outcome.UNREACHABLE),
-        (errno.ENETUNREACH, Outcome.UNREACHABLE),
-    ],
-)
-def test_outcome_of_an_error(number: int, outcome: Outcome) -> None:
-    assert outcome_of(OSError(number, os.strerror(number))) is outcome
 
 
 async def test_connection_with_oneself_is_none() -> None:

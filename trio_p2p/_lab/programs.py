@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 import trio
@@ -32,12 +33,16 @@ def run(place: Place, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 
 
 def start(place: Place, async_fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Future[T]:
-    """Start an async function in a place, concurrently with others."""
+    """Start an async function in a place, concurrently with others, in the caller's context."""
 
     async def main() -> T:
         return await async_fn(*args)
 
-    return place.submit(trio.run, main)
+    return place.submit(_run_in(copy_context(), main))
+
+
+def _run_in(context: Context, main: Callable[[], Awaitable[T]]) -> Callable[[], T]:
+    return lambda: context.run(lambda: trio.run(main))
 
 
 @contextmanager
@@ -55,7 +60,7 @@ def running(
             value = await nursery.start(async_fn, *args)
             started.set_result((value, nursery.cancel_scope, trio.lowlevel.current_trio_token()))
 
-    finished = place.submit(trio.run, main)
+    finished = place.submit(_run_in(copy_context(), main))
     either: list[Future[Any]] = [started, finished]
     wait(either, return_when=FIRST_COMPLETED)
     if not started.done():

@@ -69,6 +69,7 @@ class Channel:
             try:
                 sent = send_at_once(self.stream.socket, data)
             except OSError as error:
+                self.stream.socket.close()  # whatever was wrong, the other side misses something
                 raise ChannelClosedError("the connection broke") from error
         return None if sent == len(data) else Unsent(data[sent:], is_cut=sent > 0)
 
@@ -93,6 +94,7 @@ class Channel:
         try:
             await self.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            await trio.aclose_forcefully(self.stream)
             raise ChannelClosedError("the connection broke") from error
         except trio.Cancelled:
             await trio.aclose_forcefully(self.stream)

@@ -202,7 +202,8 @@ def listen_on(family: socket.AddressFamily, port: int) -> trio.socket.SocketType
 def detect_dead_peer(sock: AnySocket, seconds: float) -> None:
     """Let sends fail that were not acknowledged for so long, where the system can do that."""
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 def local_endpoint(sock: AnySocket) -> Endpoint:

@@ -1,0 +1,87 @@
+"""The seam to the operating system: which one is in use, and what this host's own does."""
+
+import os
+import socket
+import time
+
+import trio
+
+from trio_p2p._net.system import System, current_system, system_in_use
+
+from ..kit.loopback import HOST, open_streams
+
+
+async def test_tasks_have_the_system_that_they_were_started_with() -> None:
+    seen: list[System] = []
+
+    async def look() -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append(current_system())
+
+    usual, other = current_system(), System()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        with system_in_use(other):
+            nursery.start_soon(look)
+        nursery.start_soon(look)
+        assert current_system() is usual
+    assert sorted(map(id, seen)) == sorted(map(id, (usual, other, usual)))
+
+
+async def test_bytes_move_at_once_or_not_at_all() -> None:
+    system, buffer = System(), memoryview(bytearray(8))
+    async with open_streams() as (client, server):
+        try:
+            system.read_into(server.socket, buffer)
+        except BlockingIOError:
+            pass
+        else:
+            raise AssertionError("nothing was sent")
+        assert system.write(client.socket, b"bytes") == 5
+        await system.wait_readable(server.socket)
+        assert system.read_into(server.socket, buffer) == 5
+        assert bytes(buffer[:5]) == b"bytes"
+
+
+async def test_waiting_ends_when_it_is_told_to() -> None:
+    system, ended = System(), trio.Event()
+
+    async def wait() -> None:
+        try:
+            await system.wait_readable(server.socket)
+        except trio.ClosedResourceError:
+            ended.set()
+
+    async with open_streams() as (_, server), trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        system.notify_closing(server.socket)
+        await ended.wait()
+
+
+async def test_listeners_that_are_opened_accept() -> None:
+    [listener] = await System().open_listeners(0, HOST, 16)
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        async with await trio.open_tcp_stream(HOST, port), await listener.accept():
+            pass
+
+
+async def test_address_of_a_host() -> None:
+    assert await System().resolve("localhost", 80, socket.AF_INET) == [("127.0.0.1", 80)]
+
+
+def test_clock_that_runs_in_sleep_is_not_behind_the_other_one() -> None:
+    before = time.monotonic()
+    assert System().time_since_boot() >= before
+
+
+def test_free_descriptors_become_fewer() -> None:
+    system = System()
+    before = system.free_descriptors()
+    reading, writing = system.open_pipe()
+    try:
+        assert system.free_descriptors() == before - 2
+    finally:
+        os.close(reading)
+        os.close(writing)
