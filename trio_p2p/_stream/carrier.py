@@ -178,7 +178,7 @@ class Carrier:
     def attend(self, worker: PathWorker) -> None:
         """Something has come: wake all whom it concerns, and send what the session says to it."""
         session = self.session
-        if session.state is not State.GREETING:
+        if session.state is State.ATTACHED or session.is_over:
             self._drop_former()
         if self.is_doubted and worker is self._worker:
             self.is_doubted = False
@@ -238,6 +238,9 @@ class Carrier:
 
     def _drop_former(self) -> None:
         if self._former is not None:
+            if self.session.is_over and self._worker is None:
+                # The other side may wait for these words, and there is no other path for them.
+                self._former.path.send_at_once(self.session.former_farewell())
             self._former.close()
             self._former = None
             self.session.forget_former()

@@ -136,10 +136,9 @@ class Session:
     def lose_path(self, now: float) -> None:
         """The path is gone."""
         if not self.is_over:
-            # If both sides have closed, there is not going to be another one.
-            is_done = self.peer_is_closed and self._outgoing.ending is Kind.CLOSE
-            self._happen(Event.COMPLETED if is_done else Event.PATH_LOST)
+            self._happen(Event.PATH_LOST)
             self.waiting_since = min(self.waiting_since, now)
+            self._complete_without_path()
 
     def fail(self, error: P2PError) -> None:
         """Give up."""
@@ -210,6 +209,10 @@ class Session:
 
     def farewell(self) -> bytes:
         """What to send over a path that is going to be closed without any more waiting."""
+        return self._leg.take_greeting() + self.former_farewell()
+
+    def former_farewell(self) -> bytes:
+        """The same for the path that is being left, on which this side has greeted already."""
         if self.error is not None:
             words = abort(AbortCode.GIVEN_UP, f"the other side gave up: {self.error}")
         elif self.peer_is_closed:
@@ -218,7 +221,7 @@ class Session:
             words = header(Kind.CLOSE, self._outgoing.sent)
         else:
             words = abort(AbortCode.GIVEN_UP, "the other side did not wait until all was sent")
-        return self._leg.take_greeting() + words
+        return words
 
     def answer_late(self, hello: Hello) -> bytes:
         """What to say over a path that came when it is finished, and then to close that path.
@@ -259,6 +262,12 @@ class Session:
         self.state = self.TRANSITIONS[self.state, event]
         self.is_over = self.state in (State.FINISHED, State.BROKEN)
 
+    def _complete_without_path(self) -> None:
+        """If both sides have closed, there is not going to be another path."""
+        is_done = self.peer_is_closed and self._outgoing.ending is Kind.CLOSE
+        if is_done and self.state is State.DETACHED:
+            self._happen(Event.COMPLETED)
+
     def _hello(self, path: int) -> bytes:
         is_new = not self._is_confirmed
         return Hello(self._incoming.received, self.identifier, path, is_new).encode()
@@ -296,6 +305,7 @@ class Session:
     def _on_close(self, frame: Frame, _now: float) -> None:
         self._incoming.closed(frame.number)
         self._outgoing.unwanted()
+        self._complete_without_path()  # it may have come over the former path, the last one
 
     def _on_ack(self, frame: Frame, now: float) -> None:
         is_end = self._outgoing.acknowledged(frame.number, now)
