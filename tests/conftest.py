@@ -1,5 +1,7 @@
 """Fixtures and rules for every test."""
 
+import pytest
+
 from trio_p2p._listen import reachability as _reachability
 from trio_p2p._portmap.attempts import MappingProtocol
 
@@ -7,4 +9,6 @@ from trio_p2p._portmap.attempts import MappingProtocol
 # any namespace, also in the machine's. Receivers that run as processes do search.
 _reachability.PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
 
+# Where helpers assert something: what was expected and what came is shown, as in tests.
+pytest.register_assert_rewrite("tests.kit", "tests.broker", "tests.commands")
 pytest_plugins = ["pytester", "tests.kit.no_skips", "tests.kit.lab.fixtures"]

@@ -1,12 +1,7 @@
-"""The sender's side of the public API, and what streams promise, on the loopback interface."""
+"""Streams are opened: what is told of each, what goes wrong, and what all of them promise."""
 
-import errno
-import os
-import random
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from functools import partial
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -23,13 +18,10 @@ from trio_p2p import (
     IntroductionError,
     LocalProtocolError,
     Outcome,
-    P2PError,
-    P2PSender,
     P2PStream,
     PathKind,
     PeerId,
     RelayError,
-    StreamAbortedError,
     Technique,
     UnknownUIDError,
     WrongPeerError,
@@ -37,12 +29,8 @@ from trio_p2p import (
     open_p2p_sender,
     open_p2p_stream,
     serve_broker,
+    serve_p2p,
 )
-from trio_p2p._addresses import Endpoint
-from trio_p2p._broker_client import connection as broker_connection
-from trio_p2p._broker_client.connection import KEEPALIVE_TIME, BrokerConnection
-from trio_p2p._traversal.checked_socket import CheckedSocket
-from trio_p2p._wire.messages import KeepAlive
 
 from .kit.loopback import (
     DIRECT_TECHNIQUES,
@@ -50,6 +38,7 @@ from .kit.loopback import (
     PATIENCE,
     WAYS,
     Way,
+    echo,
     held,
     nobody_listening,
     open_broker,
@@ -61,7 +50,6 @@ from .kit.loopback import (
 )
 
 PEER_ID = "p2prvpj7yhnhhrb4p4ftlzrrwb3njkj46ctg6s5bctn"  # somebody's
-PROOF = random.Random("proof").randbytes(32)
 
 
 class OwnError(Exception):
@@ -373,77 +361,6 @@ async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way
         await until(lambda: held() == before)
 
 
-async def test_streams_of_sessions_end_with_the_sender() -> None:
-    async with (
-        open_broker() as broker,
-        open_p2p_listener("receiver", broker.address) as listener,
-    ):
-        async with open_p2p_sender(broker.address) as sender:
-            opened = await sender.open_stream("receiver")
-            accepted = await listener.accept()
-        with pytest.raises(trio.BrokenResourceError) as caught:
-            await opened.send_all(b"too late")
-        assert isinstance(caught.value.__cause__, StreamAbortedError)
-        with pytest.raises(trio.BrokenResourceError) as caught:
-            await accepted.receive_some()
-        assert isinstance(caught.value.__cause__, StreamAbortedError)
-
-
-async def test_sender_that_is_left_opens_no_more() -> None:
-    async def open_in_vain(sender: P2PSender) -> None:
-        with pytest.raises(trio.ClosedResourceError, match="the sender was closed"):
-            await sender.open_stream("receiver")
-
-    async def say_nothing(stream: trio.SocketStream) -> None:
-        async for _ in stream:
-            pass
-
-    async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host=HOST))
-        async with AsyncExitStack() as stack, trio.open_nursery() as others:
-            sender = await stack.enter_async_context(open_p2p_sender(listener.socket.getsockname()))
-            others.start_soon(open_in_vain, sender)
-            await trio.testing.wait_all_tasks_blocked(0.01)
-            await stack.aclose()
-        nursery.cancel_scope.cancel(reason="the test is over")
-
-
-async def test_host_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        monkeypatch.setattr("trio_p2p._broker_client.resolve.start_connecting", refuse)
-        with pytest.raises(P2PError, match="Too many open files"):
-            await sender.open_stream("receiver")
-
-
-async def test_connections_to_the_broker_are_not_kept_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trio_p2p._connect.link_pool.MAX_ASKED", 1)
-    async with open_raw_peers("receiver") as (broker, _, sender):
-        for _ in range(3):
-            await trio.aclose_forcefully(await sender.open_stream("receiver", raw=True))
-        # Those of the registration, and of the next stream.
-        await until(lambda: len(broker.broker._links) == 2)
-
-
-@pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_sender_finds_the_broker_again(way: Way) -> None:
-    async with (
-        open_broker() as broker,
-        way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
-        await way.open_stream_of(sender, "receiver"),
-    ):
-        await broker.kill()
-        await broker.start()
-        await until(lambda: listener.statistics().registrations == 2)
-        async with await way.open_stream_of(sender, "receiver"):
-            pass
-
-
 # Streams
 
 
@@ -501,181 +418,70 @@ async def test_sender_that_only_sends_and_closes_loses_nothing(open_pair: Any) -
             assert received == len(data)
 
 
-# The check of who answered, which comes with the first bytes
+# Arguments of a wrong form, through the front door.
 
-
-async def socket_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
-    return trio.socket.socketpair()
-
-
-async def test_proof_is_said_before_the_socket_is_detached() -> None:
-    ours, theirs = await socket_pair()
-    with theirs:
-        os.close(CheckedSocket(ours, says=PROOF).detach())
-        assert await theirs.recv(2 * len(PROOF)) == PROOF
-
-
-async def test_proof_is_removed() -> None:
-    ours, theirs = await socket_pair()
-    async with (
-        trio.SocketStream(CheckedSocket(ours, expects=PROOF)) as stream,
-        trio.SocketStream(theirs) as other,
-    ):
-        await other.send_all(PROOF + b"data")
-        assert await stream.receive_some() == b"data"
-        await other.send_all(b"more")
-        assert await stream.receive_some() == b"more"
+NOWHERE = ("192.0.2.1", 9)  # nobody is asked before the arguments are right
 
 
 @pytest.mark.parametrize(
-    "said",
-    [b"", PROOF[:-1], bytes(32), bytes(32) + b"data", PROOF[:-1] + b"\0" + PROOF],
-    ids=["nothing", "too little", "wrong", "wrong, then data", "wrong, then right"],
+    "uid", ["", "x" * 129, "a\nb", "\x00", b"alice", 5, None], ids=lambda uid: repr(uid)[:9]
 )
-async def test_not_a_byte_comes_from_a_wrong_peer(said: bytes) -> None:
-    ours, theirs = await socket_pair()
-    async with (
-        trio.SocketStream(CheckedSocket(ours, expects=PROOF)) as stream,
-        trio.SocketStream(theirs) as other,
-    ):
-        await other.send_all(said)
-        await other.send_eof()
-        for _ in range(2):
-            with pytest.raises(trio.BrokenResourceError, match="could not prove"):
-                await stream.receive_some()
+async def test_bad_uid_is_refused_before_anybody_is_asked(uid: str) -> None:
+    async def use_listener() -> None:
+        async with open_p2p_listener(uid, NOWHERE):
+            pass
+
+    async def use_sender() -> None:
+        async with open_p2p_sender(NOWHERE) as sender:
+            await sender.open_stream(uid)
+
+    async def use_stream() -> None:
+        async with open_p2p_stream(uid, NOWHERE):
+            pass
+
+    ways: list[Callable[[], Awaitable[object]]] = [
+        use_listener,
+        use_sender,
+        use_stream,
+        partial(serve_p2p, echo, uid, NOWHERE),
+    ]
+    for way in ways:
+        with pytest.raises(LocalProtocolError, match=r" is no UID: a UID (is|must) "):
+            await way()
 
 
-async def test_cancelled_check_keeps_what_it_has_read() -> None:
-    ours, theirs = await socket_pair()
-    async with (
-        trio.SocketStream(CheckedSocket(ours, expects=PROOF)) as stream,
-        trio.SocketStream(theirs) as other,
-    ):
-        for byte in PROOF:
-            await other.send_all(bytes([byte]))
-            with trio.CancelScope() as scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(stream.receive_some)
-                    await trio.testing.wait_all_tasks_blocked()
-                    scope.cancel(reason="the test says so")
-            assert scope.cancelled_caught
-        await other.send_all(b"data")
-        assert await stream.receive_some() == b"data"
-
-
-async def test_proof_goes_before_the_first_bytes_and_once() -> None:
-    ours, theirs = await socket_pair()
-    async with (
-        trio.SocketStream(CheckedSocket(ours, says=PROOF)) as stream,
-        trio.SocketStream(theirs) as other,
-    ):
-        with trio.CancelScope() as scope:
-            scope.cancel(reason="the test says so")
-            await stream.send_all(b"never")
-        assert scope.cancelled_caught
-        await stream.send_all(b"data")
-        await stream.send_all(b"more")
-        await stream.send_eof()
-        assert b"".join([piece async for piece in other]) == PROOF + b"datamore"
-
-
-@pytest.mark.parametrize("ending", [trio.SocketStream.send_eof, trio.SocketStream.aclose])
-async def test_proof_goes_before_the_end(
-    ending: Callable[[trio.SocketStream], object],
+@pytest.mark.parametrize(
+    ("broker", "techniques", "sentence"),
+    [
+        ("broker", ["fast"], "is no broker: give HOST:PORT"),
+        (("broker", 70000), ["fast"], "is no broker: give HOST:PORT"),
+        (NOWHERE, [], "fast"),
+        (NOWHERE, "fast", "fast"),
+        (NOWHERE, ["telepathy"], "telepathy"),
+    ],
+)
+async def test_bad_broker_or_technique_is_refused_before_anybody_is_asked(
+    broker: str, techniques: list[str], sentence: str
 ) -> None:
-    ours, theirs = await socket_pair()
-    async with (
-        trio.SocketStream(CheckedSocket(ours, says=PROOF)) as stream,
-        trio.SocketStream(theirs) as other,
-    ):
-        await (stream.send_eof if ending is trio.SocketStream.send_eof else stream.aclose)()
-        assert b"".join([piece async for piece in other]) == PROOF
+    async def use_listener() -> None:
+        async with open_p2p_listener("alice", broker, techniques=techniques):
+            pass
 
+    async def use_sender() -> None:
+        async with open_p2p_sender(broker, techniques=techniques):
+            pass
 
-async def tcp_pair() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
-    with trio.socket.socket() as listener:
-        await listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        ours = trio.socket.socket()
-        await ours.connect(listener.getsockname())
-        theirs, _ = await listener.accept()
-    return ours, theirs
+    async def use_stream() -> None:
+        async with open_p2p_stream("alice", broker, techniques=techniques):
+            pass
 
-
-async def test_end_is_no_error_where_the_other_side_is_gone_before_the_proof() -> None:
-    ours, theirs = await tcp_pair()
-    async with trio.SocketStream(CheckedSocket(ours, says=PROOF)) as stream:
-        theirs.close()
-        assert await stream.receive_some() == b""
-        await stream.send_eof()
-
-
-async def test_end_of_a_connection_that_was_reset_is_an_error() -> None:
-    ours, theirs = await tcp_pair()
-    async with trio.SocketStream(CheckedSocket(ours)) as stream:
-        await stream.send_all(b"nobody reads this")
-        theirs.close()
-        with pytest.raises(trio.BrokenResourceError):
-            await stream.send_eof()
-
-
-async def test_checked_socket_does_nothing_more_when_both_have_proven_themselves() -> None:
-    ours, theirs = trio.socket.socketpair()
-    with theirs, CheckedSocket(ours, says=PROOF, expects=PROOF) as checked:
-        assert checked.send != ours.send
-        assert checked.recv != ours.recv
-        await theirs.send(PROOF + b"hello")
-        assert await checked.recv(5) == b"hello"
-        await checked.send(b"hello")
-        assert await theirs.recv(100) == PROOF + b"hello"
-        assert checked.send == ours.send
-        assert checked.recv == ours.recv
-
-
-async def test_checked_socket_is_a_socket() -> None:
-    ours, theirs = await socket_pair()
-    with theirs, CheckedSocket(ours) as checked:
-        assert (checked.family, checked.type, checked.proto) == (ours.family, ours.type, ours.proto)
-        assert checked.fileno() == ours.fileno()
-        assert repr(ours) in repr(checked)
-        before = checked.did_shutdown_SHUT_WR
-        checked.shutdown(trio.socket.SHUT_WR)
-        assert (before, checked.did_shutdown_SHUT_WR) == (False, True)
-    assert checked.fileno() == -1
-    checked.close()
-
-
-# Keepalives
-
-
-async def test_keepalive_every_30_seconds(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
-) -> None:
-    sent_at: list[float] = []
-
-    class Sink(BrokerConnection):
-        def __init__(self) -> None:
-            self.local = self.remote = Endpoint(IPv4Address(HOST), 4433)
-
-        async def send(self, *messages: object) -> None:
-            assert messages == (KeepAlive(),)
-            sent_at.append(trio.current_time() - started_at)
-            if len(sent_at) == 4:
-                raise BrokerLostError
-
-    started_at = trio.current_time()
-    await Sink().keep_alive()
-    assert sent_at == pytest.approx([30, 60, 90, 120])
-    assert KEEPALIVE_TIME == 30
-
-
-@pytest.mark.parametrize("who", ["receiver", "sender"])
-async def test_keepalives_are_sent(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
-    async with open_raw_peers("receiver") as (broker, _, sender):
-        with pytest.raises(UnknownUIDError):
-            await sender.open_stream("nobody", raw=True)
-        states = {"receiver": "registered", "sender": "asking for receivers"}
-        [connection] = [c for c in broker.broker._links if c.state.value == states[who]]
-        first = connection.deadline
-        await until(lambda: connection.deadline > first)
+    ways: list[Callable[[], Awaitable[object]]] = [
+        use_listener,
+        use_sender,
+        use_stream,
+        partial(serve_p2p, echo, "alice", broker, techniques=techniques),
+    ]
+    for way in ways:
+        with pytest.raises(LocalProtocolError) as caught:
+            await way()
+        assert sentence in str(caught.value)

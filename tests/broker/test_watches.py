@@ -1,28 +1,19 @@
 """Watches: who is told that a receiver has registered again, how often, and what that may cost."""
 
 import itertools
-import logging
 import tracemalloc
-from functools import partial
 from ipaddress import IPv4Address
-from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
 from trio_p2p._broker.server import READING_TIME
-from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
-from trio_p2p._connect.connector import Connector
-from trio_p2p._connect.path_finder import WATCHING_DELAY
-from trio_p2p._connect.watcher import Watcher
 from trio_p2p._identity.identity import Identity
-from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._wire.messages import (
     MAX_UID_BYTES,
     MAX_WATCHED,
@@ -36,9 +27,8 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.loopback import HOST, PATIENCE, LoopbackBroker, echo, open_broker, open_raw_peers, until
-from ..kit.raw_client import RawClient, identity_of, open_memory_broker, registration, request
-from ..kit.streams import open_peers
+from ..kit.loopback import until
+from ..kit.raw_client import identity_of, open_memory_broker, registration, request
 
 NOW = 1000.0
 AGAIN = RegisteredAgain("alice")
@@ -75,9 +65,6 @@ class Broker:
 @pytest.fixture
 def broker() -> Broker:
     return Broker()
-
-
-# The broker.
 
 
 def test_watcher_is_told_that_the_uid_is_registered_again(broker: Broker) -> None:
@@ -257,236 +244,3 @@ async def test_watcher_that_does_not_read_holds_nobody_up_for_long(
             await receiver.register("alice")
         await until(lambda: broker.served == 1)
         assert broker.uids == {"alice"}
-
-
-# The sender.
-
-
-async def wait_watches(broker: LoopbackBroker, count: int) -> None:
-    await until(lambda: broker.broker.registry.watches == count)
-
-
-def watching(broker: LoopbackBroker) -> list[Connection]:
-    """The connections that have asked for nothing but to watch, or for an introduction."""
-    return [each for each in broker.broker._links if each.state is State.SENDER]
-
-
-def end_registration(broker: LoopbackBroker) -> None:
-    """Close the connection of a receiver, which is going to register again."""
-    (link,) = (link for each, link in broker.broker._links.items() if each.state is State.RECEIVER)
-    link.scope.cancel(reason="the test closes it")
-
-
-async def talk(opened: P2PStream, accepted: P2PStream) -> None:
-    """Have something under way in both directions all the time."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(echo, accepted)
-        while True:
-            await opened.send_all(b"?")
-            assert await opened.receive_some() == b"?"
-
-
-@pytest.mark.parametrize("path", ["direct", "relay", "any"])
-async def test_stream_watches_its_receiver_until_it_is_closed(path: str) -> None:
-    async with open_peers() as peers:
-        opened, accepted = await peers.open_pair(path)
-        await wait_watches(peers.broker, 1)
-        async with accepted, opened:
-            pass
-        await wait_watches(peers.broker, 0)
-
-
-async def test_all_streams_watch_over_one_connection() -> None:
-    async with (
-        open_broker() as broker,
-        open_p2p_listener("alice", broker.address),
-        open_p2p_listener("bob", broker.address),
-        open_p2p_sender(broker.address) as sender,
-    ):
-        streams = [await sender.open_stream(uid, path="relay") for uid in ("alice", "bob", "bob")]
-        await wait_watches(broker, 2)
-        assert len(watching(broker)) == 1
-        await streams[1].aclose()
-        await streams[0].aclose()
-        await until(lambda: len(watching(broker)) == 1)
-        await streams[2].aclose()
-        await wait_watches(broker, 0)
-        assert watching(broker) == []
-
-
-async def test_raw_stream_watches_nobody() -> None:
-    async with (
-        open_raw_peers("receiver") as (broker, listener, sender),
-        await sender.open_stream("receiver", raw=True),
-        await listener.accept(),
-    ):
-        await trio.sleep(2 * WATCHING_DELAY)
-        assert broker.broker.registry.watches == 0
-
-
-async def test_idle_stream_goes_on_if_the_receiver_registers_again() -> None:
-    async with open_peers() as peers:
-        opened, accepted = await peers.open_pair("direct")
-        for count in (2, 3):
-            await wait_watches(peers.broker, 1)
-            path = opened.path
-            end_registration(peers.broker)
-            assert await opened.wait_path_changed(path) is not None
-            assert peers.listener.statistics().registrations == count
-            await opened.send_all(b"?")
-            assert await accepted.receive_some() == b"?"
-        assert peers.listener.statistics().connected == 1
-
-
-async def test_path_over_which_something_comes_is_kept() -> None:
-    async with open_peers() as peers, trio.open_nursery() as nursery:
-        opened, accepted = await peers.open_pair("direct")
-        nursery.start_soon(talk, opened, accepted)
-        await wait_watches(peers.broker, 1)
-        path = opened.path
-        end_registration(peers.broker)
-        await until(lambda: peers.listener.statistics().registrations == 2)
-        await wait_watches(peers.broker, 1)
-        await trio.sleep(0.2)
-        assert opened.path is path
-        nursery.cancel_scope.cancel(reason="the test is over")
-
-
-async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def dial_later(*arguments: Any) -> PeerConnection:
-        await may_dial.wait()
-        return await dial(*arguments)
-
-    may_dial, dial = trio.Event(), Connector._dial
-    may_dial.set()
-    monkeypatch.setattr(Connector, "_dial", dial_later)
-    async with open_peers() as peers:
-        opened, accepted = await peers.open_pair("direct")
-        await wait_watches(peers.broker, 1)
-        path, carrier = opened.path, opened._carrier
-        may_dial = trio.Event()
-        end_registration(peers.broker)
-        await until(lambda: carrier.is_doubted)
-        await accepted.send_all(b"late")
-        assert await opened.receive_some() == b"late"
-        assert not carrier.is_doubted
-        may_dial.set()
-        with trio.fail_after(2.0):
-            assert await opened.wait_path_changed(path) is not None
-
-
-async def test_watch_begins_anew_when_the_broker_was_away() -> None:
-    async with open_peers() as peers:
-        opened, accepted = await peers.open_pair("direct")
-        await wait_watches(peers.broker, 1)
-        await peers.broker.kill()
-        await peers.broker.start()
-        await wait_watches(peers.broker, 1)
-        await until(lambda: bool(peers.broker.uids))
-        await opened.send_all(b"?")
-        assert await accepted.receive_some() == b"?"
-
-
-async def test_broker_that_refuses_watches_is_no_obstacle(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "trio_p2p.sender")
-    for state in (State.READY, State.SENDER):
-        monkeypatch.delitem(Registry.TRANSITIONS, (state, Watch))
-    async with open_peers() as peers:
-        opened, accepted = await peers.open_pair("direct")
-        path = opened.path
-        await trio.sleep(1.0)
-        await opened.send_all(b"?")
-        assert await accepted.receive_some() == b"?"
-        assert opened.path is path
-    refusals = [record for record in caplog.records if "whether receivers move" in record.msg]
-    assert 2 <= len(refusals) <= 6  # as the pauses grow
-
-
-async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._connect.watcher.MAX_WATCHED", 2)
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        watcher = Watcher(broker.address, nursery)
-        scopes: dict[str, trio.CancelScope] = {}
-
-        async def watch(uid: str) -> None:
-            with trio.CancelScope() as scopes[uid]:
-                await watcher.watch(uid, lambda: None)
-
-        for count, uid in enumerate("abc", 1):
-            nursery.start_soon(watch, uid)
-            await wait_watches(broker, count)
-        assert len(watching(broker)) == 2
-        scopes["a"].cancel(reason="nobody wants it any more")  # but the broker still watches
-        nursery.start_soon(watch, "d")
-        await wait_watches(broker, 4)
-        nursery.start_soon(watch, "e")
-        await wait_watches(broker, 5)
-        assert len(watching(broker)) == 3
-        for uid in "cd":
-            scopes[uid].cancel(reason="nobody wants it any more")
-        await until(lambda: len(watching(broker)) == 2)
-        nursery.cancel_scope.cancel(reason="the test is over")
-
-
-async def test_who_watches_keeps_the_connection_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(Watcher(broker.address, nursery).watch, "alice", lambda: None)
-        await wait_watches(broker, 1)
-        (connection,) = watching(broker)
-        first = connection.deadline
-        await until(lambda: connection.deadline > first)
-        nursery.cancel_scope.cancel(reason="the test is over")
-
-
-async def test_every_registration_is_told_though_the_sender_was_told_before() -> None:
-    told = 0
-
-    def tell() -> None:
-        nonlocal told
-        told += 1
-
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(Watcher(broker.address, nursery).watch, "alice", tell)
-        identity = identity_of("alice")
-        for count in range(1, 6):
-            await wait_watches(broker, 1)
-            async with open_p2p_listener("alice", broker.address, identity=identity):
-                with trio.fail_after(PATIENCE):
-                    while told < count:  # noqa: ASYNC110 - it is not told as an event
-                        await trio.sleep(0.002)
-        assert told == 5
-        nursery.cancel_scope.cancel(reason="the test is over")
-
-
-MADNESS: dict[str, list[Message]] = {
-    "what nobody has asked for": [RegisteredAgain("bob")],
-    "a client's message": [Watch("alice")],
-    "refuses": [Refused(RefusalCode.PROTOCOL_VIOLATION, "no")],
-    "refuses a request": [Refused(RefusalCode.UNKNOWN_UID, "no", 0)],
-}
-
-
-@pytest.mark.parametrize("madness", MADNESS)
-async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
-    greetings = 0
-
-    async def serve(stream: trio.SocketStream) -> None:
-        nonlocal greetings
-        client = RawClient(stream)
-        await client.receive(Hello)
-        await client.receive(Watch)
-        greetings += 1
-        await client.send(Hello(), *MADNESS[madness])
-        await client.wait_closed()
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
-        watcher = Watcher(listeners[0].socket.getsockname(), nursery)
-        nursery.start_soon(watcher.watch, "alice", lambda: None)
-        await until(lambda: greetings == 3)
-        nursery.cancel_scope.cancel(reason="the test is over")

@@ -1,149 +1,74 @@
-"""What the shell tools keep in files: the user's identity, and the peers that are known."""
+"""The peers that are known: kept in a file, compared, and never replaced silently."""
 
 import fcntl
 import json
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._commands.identity_file import configuration_directory, load_or_create_identity
 from trio_p2p._commands.known_peers import KnownPeers
 from trio_p2p._commands.run import CommandError
-from trio_p2p._errors import IdentityError, WrongPeerError
-from trio_p2p._identity.identity import Identity
+from trio_p2p._errors import WrongPeerError
 from trio_p2p._identity.peer_id import PeerId
+
+from ..kit.commands import (
+    BrokerTool,
+    assert_sentence,
+    connect,
+    end_both,
+    identity_option,
+    listen,
+    peer_id,
+)
+from .files import PROCESSES, mode_of, run_at_once
+from .reports import read_report
+
+
+def test_peer_is_remembered(
+    broker: BrokerTool, uid: str, configuration: Path, tmp_path: Path
+) -> None:
+    known_peers = configuration / "known_peers"
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    line = json.loads(known_peers.read_text())
+    assert line == [broker.address, uid, peer_id()]
+    report = tmp_path / "report.json"
+    with (
+        listen(broker, uid, identity_option(tmp_path)),
+        connect(broker, uid, "--report", str(report)) as sender,
+    ):
+        code, output, errors = sender.end(b"secret")
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, f"the peer behind {uid!r} at {broker.address} is not the one it was: ")
+    assert "Somebody may be impersonating it. " in errors
+    assert errors.endswith(
+        f'remove the line with "{uid}" and {peer_id()} from {known_peers} and connect again\n'
+    )
+    assert json.loads(known_peers.read_text()) == line
+    assert read_report(report)["path"] is None
+
+
+def test_corrupt_known_peers(broker: BrokerTool, uid: str, configuration: Path) -> None:
+    configuration.mkdir()
+    (configuration / "known_peers").write_text("nonsense\n")
+    with listen(broker, uid), connect(broker, uid) as sender:
+        code, _, errors = sender.end()
+    assert code == 1
+    assert_sentence(errors, f"line 1 of {configuration / 'known_peers'} is corrupt: remove it")
+
 
 BROKER = ("broker.example", 4433)
 UID = "printer"
 PEER = PeerId(bytes(23))
 OTHER_PEER = PeerId(bytes(range(23)))
-PROCESSES = 3
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the tools keep their files during this test; it does not exist yet."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return tmp_path / "config" / "trio_p2p"
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "known_peers"
-
-
-def mode_of(path: Path) -> int:
-    return path.stat().st_mode & 0o7777
-
-
-def run_at_once(program: str, *arguments: str) -> list[str]:
-    """What several processes print that run the same program."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(number), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(PROCESSES)
-    ]
-    for process in processes:  # every one is ready
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * PROCESSES
-    return outputs
-
-
-# The configuration directory
-
-
-def test_only_the_user_sees_the_configuration_directory(directory: Path) -> None:
-    assert configuration_directory() == directory
-    assert mode_of(directory) == 0o700
-    assert configuration_directory() == directory
-
-
-def test_a_configuration_directory_that_cannot_be_made_is_explained(directory: Path) -> None:
-    directory.parent.touch()
-    with pytest.raises(CommandError, match=r"cannot be made \(.*set XDG_CONFIG_HOME"):
-        configuration_directory()
-
-
-# The identity
-
-
-def test_the_identity_of_a_user_is_made_once(
-    directory: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    identity = load_or_create_identity(None)
-    assert load_or_create_identity(None) == identity
-    assert Identity.load(directory / "identity.pem") == identity
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_named_file_that_is_missing_is_made_and_the_user_told(
-    tmp_path: Path, directory: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "my.pem"
-    identity = load_or_create_identity(str(file))
-    output, errors = capfd.readouterr()
-    assert output == ""
-    assert errors == f"trio-p2p: made a new identity, {identity.peer_id}, in {file}\n"
-    assert load_or_create_identity(str(file)) == identity
-    assert capfd.readouterr() == ("", "")
-    assert not directory.exists()
-
-
-def test_a_file_that_cannot_be_used_is_left_alone(tmp_path: Path) -> None:
-    file = tmp_path / "my.pem"
-    file.touch(mode=0o600)
-    with pytest.raises(IdentityError, match="does not hold an identity"):
-        load_or_create_identity(str(file))
-    assert file.read_bytes() == b""
-    with pytest.raises(IdentityError, match=r"cannot be written \(No such file"):
-        load_or_create_identity(str(tmp_path / "missing" / "my.pem"))
-    (tmp_path / "link").symlink_to(tmp_path / "nothing")
-    with pytest.raises(IdentityError, match=r"cannot be read \(No such file"):
-        load_or_create_identity(str(tmp_path / "link"))
-
-
-def test_an_identity_that_another_process_just_made_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faster = Identity.generate()
-
-    def generate() -> Identity:
-        faster.save(tmp_path / "my.pem")  # between the look for the file and its making
-        return slower
-
-    slower = Identity.generate()
-    monkeypatch.setattr(Identity, "generate", generate)
-    assert load_or_create_identity(str(tmp_path / "my.pem")) == faster
-
-
-def test_processes_that_start_at_once_have_one_identity(directory: Path) -> None:
-    program = (
-        "from trio_p2p._commands.identity_file import load_or_create_identity\n"
-        "print('ready', flush=True)\n"
-        "input()\n"
-        "print(load_or_create_identity(None).peer_id)\n"
-    )
-    identity = {output.strip() for output in run_at_once(program)}
-    assert identity == {str(Identity.load(directory / "identity.pem").peer_id)}
-    assert [file.name for file in directory.iterdir()] == ["identity.pem"]
-
-
-# The known peers
 
 
 def test_nobody_is_known_at_first(directory: Path) -> None:

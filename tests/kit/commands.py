@@ -2,16 +2,23 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sysconfig
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
+import pytest
+
+from trio_p2p import Identity
+
 SECONDS = 30  # that nothing takes
+MEBIBYTE = 1_048_576
+NOBODY = "127.0.0.1:1"  # where no broker listens
 
 Ended = tuple[int, bytes, str]
 """Exit code, what was written to standard output, and to standard error."""
@@ -138,3 +145,74 @@ def open_broker(*options: str, host: str = "127.0.0.1", port: str = "0") -> Gene
             yield broker
         finally:
             broker.stop()
+
+
+def listen(broker: BrokerTool, uid: str, *options: str, **streams: int | IO[Any]) -> Tool:
+    """A receiver, registered."""
+    argv = command("trio-p2p", "listen", uid, *options)
+    with broker.expecting_registration(uid):
+        return Tool(*argv, broker=broker.address, **streams)
+
+
+def connect(broker: BrokerTool, uid: str, *options: str, **streams: int | IO[Any]) -> Tool:
+    argv = command("trio-p2p", "connect", uid, *options)
+    return Tool(*argv, broker=broker.address, **streams)
+
+
+def identity_option(directory: Path) -> str:
+    """The option for an identity that is not the user's own."""
+    file = directory / "other.pem"
+    Identity.generate().save(file)
+    return f"--identity={file}"
+
+
+def peer_id(*options: str) -> str:
+    """What ``trio-p2p id`` prints."""
+    with Tool(*command("trio-p2p", "id", *options)) as tool:
+        code, output, errors = tool.end()
+    assert (code, errors) == (0, "")
+    return output.decode().removesuffix("\n")
+
+
+def assert_sentence(errors: str, start: str, program: str = "trio-p2p") -> None:
+    """One line, and it is what the tool has to say."""
+    assert errors.startswith(f"{program}: {start}"), errors
+    assert errors.count("\n") == 1, errors
+    assert errors.endswith("\n")
+
+
+def run_main(
+    main: Any, arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """The exit code of a command in this process, and what it wrote to standard error."""
+    code: Any
+    try:
+        code = main(arguments)
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return code, captured.err
+
+
+@contextmanager
+def open_false_broker(*, hangs_up: bool) -> Iterator[tuple[str, threading.Event]]:
+    """A broker that never answers: its address, and whether somebody has asked."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):  # which says that this is the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1024)
+                        asked.set()
+                        while not hangs_up and connection.recv(1024):
+                            pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}", asked
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(SECONDS)

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -283,3 +283,10 @@ def crash(stream: trio.SocketStream) -> None:
     linger = struct.pack("ii", 1, 0)
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     stream.socket.close()
+
+
+async def received(stream: trio.SocketStream) -> bytes:
+    """What comes, or nothing if it was closed, however."""
+    with trio.fail_after(PATIENCE), suppress(trio.BrokenResourceError):
+        return await stream.receive_some()
+    return b""

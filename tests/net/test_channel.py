@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
+from trio.testing import MockClock
 
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.messages import (
@@ -13,9 +15,12 @@ from trio_p2p._wire.messages import (
     Hello,
     IntroductionRequest,
     KeepAlive,
+    Kill,
     Message,
     StreamKind,
 )
+
+from ..kit.raw_client import RawClient
 
 
 @asynccontextmanager
@@ -84,3 +89,38 @@ async def test_cancelled_before_its_turn_leaves_the_channel_open() -> None:
         assert waiting.cancelled_caught
         for _ in range(50):
             assert isinstance(await receiver.receive(), IntroductionRequest)
+
+
+async def test_closed_channel_says_whether_a_message_was_cut(autojump_clock: MockClock) -> None:
+    for data, expected in [
+        (b"", "the other side closed the connection"),
+        (b"\xc4\x05ab", "the other side closed the connection in the middle of a message"),
+    ]:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await theirs.send_all(data)
+        await theirs.aclose()
+        with pytest.raises(ChannelClosedError) as caught:
+            await RawClient(ours).channel.receive()
+        assert str(caught.value) == expected
+
+
+async def test_sender_cancelled_in_the_queue_does_no_harm() -> None:
+    # Over sockets: their sends are no checkpoints while there is room.
+    for _ in range(20):  # the order of tasks is random
+        left, right = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+        async with RawClient(left) as sending, RawClient(right) as receiving:
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+
+                async def send_scoped(scope: trio.CancelScope = scope) -> None:
+                    with scope:
+                        await sending.send(KeepAlive())
+
+                nursery.start_soon(sending.send, KeepAlive())
+                nursery.start_soon(send_scoped)
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+                scope.cancel(reason="the test says so")
+            await sending.send(Kill())
+            await sending.aclose()
+            assert (await receiving.wait_closed())[-1] == Kill()

@@ -16,7 +16,6 @@ from trio_p2p._net.gateway import (
     send_datagram_at_once,
 )
 from trio_p2p._net.system import system_in_use
-from trio_p2p._portmap import routers
 from trio_p2p._portmap.routers import Router, find_router
 
 from ..kit.faulty_system import Fault, FaultySystem
@@ -76,15 +75,6 @@ def test_sandbox_without_netlink(number: int) -> None:
         FaultySystem(Fault("open_socket", nth=1, error=number), looks_into_routes=True)
     ):
         assert find_default_gateway() is None
-
-
-def test_route_that_goes_while_we_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> None:
-        raise OSError
-
-    monkeypatch.setattr(routers, "find_default_gateway", lambda: LOOPBACK)
-    monkeypatch.setattr(routers, "local_address_towards", fail)
-    assert find_router() is None
 
 
 def test_local_address() -> None:

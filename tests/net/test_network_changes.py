@@ -2,9 +2,6 @@
 
 import errno
 import socket
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from ipaddress import IPv4Address
 
 import pytest
 import trio
@@ -12,8 +9,6 @@ import trio.testing
 
 from trio_p2p import open_p2p_sender
 from trio_p2p._addresses import Endpoint
-from trio_p2p._broker_client import resolve as broker_search
-from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net import network_changes
 from trio_p2p._net.gateway import find_route
@@ -28,14 +23,11 @@ from trio_p2p._net.routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
 from trio_p2p._net.system import System, system_in_use
 
 from ..kit.faulty_system import Fault, FaultySystem
-from ..kit.lab import KernelNetwork, Nat, Site, run, start
+from ..kit.lab import KernelNetwork, Nat, Site, run
 from ..kit.loopback import held, nobody_listening, until
+from ..kit.moving_site import PATIENCE, REMOTE, Wait, move, start_waiting
 
-PATIENCE = 10.0
 QUIET_TIME = 0.2  # seconds in which nothing is noticed, as there is nothing
-REMOTE = Endpoint(IPv4Address("8.8.8.8"), 443)
-
-Wait = Callable[[Site], Awaitable[object]]
 
 
 async def wait_for_another_network(_site: Site) -> None:
@@ -56,33 +48,6 @@ def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "polling":
         monkeypatch.delattr(socket, "AF_NETLINK")
         monkeypatch.setattr(network_changes, "POLLING_TIME", 0.02)
-
-
-def start_waiting(site: Site, *waits: Wait) -> Future[None]:
-    """Wait for things at a site; they are waited for already."""
-    listening: Future[None] = Future()
-
-    async def main() -> None:
-        with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                for wait in waits:
-                    nursery.start_soon(wait, site)
-                await trio.testing.wait_all_tasks_blocked()
-                listening.set_result(None)
-
-    waiting = start(site.host, main)
-    listening.result(PATIENCE)
-    return waiting
-
-
-def move(site: Site, *, last: int) -> None:
-    """Get another address from the same router."""
-    router = site.host_address - 1
-    site.host.ip(
-        f"address del {site.host_address}/24 dev lan",
-        f"address add {router + last - 1}/24 dev lan",
-        f"route add default via {router} dev lan",
-    )
 
 
 @EVERY_WAIT
@@ -344,35 +309,6 @@ def test_network_when_news_were_lost_for_want_of_room(
 
     with system_in_use(system):
         run(site.host, main)
-
-
-async def hear_nothing(_: socket.socket) -> None:
-    await trio.sleep_forever()
-
-
-def test_broker_is_not_waited_for_in_another_network(
-    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
-    site = kernel_network.add_site(Nat())
-
-    async def find(_site: Site) -> None:
-        with pytest.raises(BrokerUnreachableError, match="changed networks"):
-            await find_broker((str(REMOTE.address), REMOTE.port), ())
-
-    waiting = start_waiting(site, find)
-    move(site, last=7)
-    waiting.result(PATIENCE)
-
-
-async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = held()
-    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
-    monkeypatch.setattr(broker_search, "CONNECT_TIME", 0.05)
-    unreachable = pytest.raises(BrokerUnreachableError, match="timed out")
-    with nobody_listening() as address, unreachable:
-        await find_broker(address, ())
-    assert held() == before
 
 
 @pytest.mark.parametrize("failing", ["open_socket", "bind"])

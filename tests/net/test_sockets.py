@@ -1,7 +1,5 @@
 """The socket layer, over real sockets."""
 
-import os
-import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,6 @@ import trio
 
 from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, open_p2p_stream, serve_broker
 from trio_p2p._addresses import endpoint_of
-from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.os_errors import outcome_of
 from trio_p2p._net.sockets import (
     abort,
@@ -25,10 +22,6 @@ from trio_p2p._net.sockets import (
     start_connecting,
     wait_connected,
 )
-from trio_p2p._traversal.check import PROOF_BYTES
-from trio_p2p._traversal.shared_port import start_shared_port
-
-PROOF = b"P" * PROOF_BYTES
 
 
 def has_ipv6() -> bool:
@@ -106,34 +99,6 @@ def test_aborted_socket_leaves_nothing_behind() -> None:
     assert not is_answered(client)  # nobody knows any more
 
 
-@contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def test_base_accepts_again_when_there_are_descriptors_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with open_bound_socket(socket.AF_INET) as holding, socket.socket() as client:
-        client.setblocking(False)
-        async with open_background_nursery() as nursery:
-            shared_port = start_shared_port(nursery, local_endpoint(holding), asks=False)
-            with shared_port.expecting(PROOF) as accepted, trio.fail_after(5):
-                with no_descriptors_left():
-                    client.connect_ex(("127.0.0.1", shared_port.port))
-                    while "cannot accept" not in caplog.text:  # noqa: ASYNC110 - has no event
-                        await trio.sleep(0.01)
-                client.send(PROOF)
-                (await accepted.receive()).close()
-
-
 @needs_ipv6
 @pytest.mark.parametrize("technique", Technique)
 async def test_peers_meet_over_ipv6(technique: Technique) -> None:
@@ -149,8 +114,3 @@ async def test_peers_meet_over_ipv6(technique: Technique) -> None:
             await stream.send_all(b"!")
             assert await accepted.receive_some() == b"!"
         nursery.cancel_scope.cancel()
-
-
-def test_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() -> None:
-    assert endpoint_of(("::ffff:192.0.2.1", 7, 0, 0)) == endpoint_of(("192.0.2.1", 7))
-    assert isinstance(endpoint_of(("192.0.2.1", 7)), Endpoint)

@@ -5,9 +5,8 @@ tasks is about to take the k-th step, until the scenario gets through without be
 is left of a stream is of use, has ended or is broken; what came over it is what was sent.
 """
 
-import itertools
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -25,6 +24,7 @@ from trio_p2p._peer import P2PSender
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.session import DEFAULT_WINDOW
 
+from ..kit.every_step import Canceller, at_every_step
 from ..kit.loopback import (
     ANY_WAY,
     HOST,
@@ -32,19 +32,16 @@ from ..kit.loopback import (
     SESSION_WAYS,
     LoopbackBroker,
     Way,
-    held,
     open_broker,
     until,
 )
 
-PATIENCE = 5.0  # seconds until something that hangs fails its test
-MIN_STEPS = 10  # that each scenario has, to see that they are counted
-NEVER = 1_000_000  # steps
 GRACE = 0.2  # seconds that a session waits, if who was cancelled could not say farewell
 
 SWITCHING = attrs.evolve(ANY_WAY, grace=GRACE)
 WAYS = [*RAW_WAYS, *(attrs.evolve(way, grace=GRACE) for way in SESSION_WAYS), SWITCHING]
 EVERY_WAY = pytest.mark.parametrize("way", WAYS, ids=str)
+
 
 # More than what may be sent before the other side has been heard of, and than kernels hold.
 MUCH = random.Random("much").randbytes(3_000_000)
@@ -55,63 +52,6 @@ DATA = MUCH[:50_000]
 def watch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let senders watch their receivers in these tests, short as their streams are."""
     monkeypatch.setattr("trio_p2p._connect.path_finder.WATCHING_DELAY", 0.0)
-
-
-@attrs.define(eq=False)
-class Canceller(trio.abc.Instrument):
-    """Cancels a function when it, or a task that it started, is about to take the k-th step."""
-
-    steps_left: int
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    ended: trio.Event = attrs.Factory(trio.Event)
-    _root: trio.lowlevel.Task | None = None
-
-    @property
-    def has_struck(self) -> bool:
-        return self.steps_left <= 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        ancestor: trio.lowlevel.Task | None = task
-        while ancestor is not None and ancestor is not self._root:
-            nursery = ancestor.parent_nursery
-            ancestor = None if nursery is None else nursery.parent_task
-        if ancestor is not None:
-            self.steps_left -= 1
-            if self.steps_left == 0:
-                self.scope.cancel(reason="this is the step")
-
-    async def run(self, party: Callable[[], Awaitable[object]]) -> None:
-        self._root = trio.lowlevel.current_task()
-        trio.lowlevel.add_instrument(self)
-        try:
-            with self.scope:
-                await party()
-        finally:
-            trio.lowlevel.remove_instrument(self)
-            self.ended.set()
-
-
-Scenario = Callable[[Canceller], Awaitable[None]]
-
-
-async def at_every_step(scenario: Scenario, min_steps: int = MIN_STEPS) -> None:
-    """Run a scenario, cancelled at each of its steps."""
-    await run_and_check(scenario, Canceller(NEVER), held)  # whatever is made only once
-    before = held()
-    for step in itertools.count(1):
-        canceller = Canceller(step)
-        await run_and_check(scenario, canceller, lambda: before)
-        if not canceller.has_struck:
-            assert step > min_steps
-            return
-
-
-async def run_and_check(
-    scenario: Scenario, canceller: Canceller, expected: Callable[[], object]
-) -> None:
-    with trio.fail_after(PATIENCE):
-        await scenario(canceller)
-    await until(lambda: held() == expected())
 
 
 @asynccontextmanager

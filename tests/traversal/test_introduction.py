@@ -13,7 +13,7 @@ from trio_p2p._wire.messages import NONCE_BYTES, ReceiverEndpoint, SenderEndpoin
 from trio_p2p._wire.offer import Nat, Offer
 
 from ..kit.raw_client import identity_of
-from .test_strategy import OPEN, PORT, RANDOM, RECEIVER, SENDER, SEQUENTIAL, UNKNOWN
+from .kinds import OPEN, PORT, RANDOM, RECEIVER, SENDER, SEQUENTIAL, UNKNOWN
 
 BROKER = IPv4Address("198.51.100.1")
 NONCE = b"n" * NONCE_BYTES

@@ -1,6 +1,6 @@
 """What both sides do, by what they know of each other's NATs."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from itertools import product
 
 import attrs
@@ -18,24 +18,10 @@ from trio_p2p._traversal.strategy import (
     Strategy,
     strategy_for,
 )
-from trio_p2p._wire.offer import (
-    Allocation,
-    Behaviour,
-    Candidate,
-    CandidateKind,
-    Nat,
-    Offer,
-    Opening,
-)
+from trio_p2p._wire.offer import Candidate, CandidateKind, Nat, Offer, Opening
 
-EI, AD, APD = Behaviour
-SENDER, RECEIVER = (Endpoint(IPv4Address(f"203.0.113.{n}"), 40_000) for n in (1, 2))
-UNKNOWN = Nat()
-OPEN = Nat(EI, EI, Allocation.PRESERVING)
-ADDRESS = Nat(EI, AD, Allocation.PRESERVING)
-PORT = Nat(EI, APD, Allocation.PRESERVING)
-SEQUENTIAL = Nat(APD, APD, Allocation.SEQUENTIAL, 3)
-RANDOM = Nat(APD, APD, Allocation.RANDOM)
+from .kinds import ADDRESS, OPEN, PORT, RANDOM, RECEIVER, SENDER, SEQUENTIAL, UNKNOWN
+
 FIXED = (OPEN, ADDRESS, PORT)
 MOVING = (SEQUENTIAL, RANDOM)
 

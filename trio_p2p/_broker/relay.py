@@ -130,8 +130,9 @@ class Circuit:
                     break
             if not self.is_over:
                 await self._half_close(target)
-        except trio.ClosedResourceError:
-            assert self.is_over
+        except (trio.ClosedResourceError, OSError):
+            if not self.is_over:  # one of the connections was gone before it began
+                self._is_broken = True
         finally:
             self.end()
             self._relay.rest()
@@ -144,9 +145,7 @@ class Circuit:
             return False
         most = self._allowance()
         if not most:
-            if self._relay.system.read_into(source, memoryview(bytearray(1))):
-                self.cut(f"it has carried {self.passed} bytes, the limit of this broker")
-            return False
+            return self._cut_if_there_is_more(source)
         carrier = self._relay.carriers.take()
         try:
             try:
@@ -165,6 +164,20 @@ class Circuit:
         if self._pace is not None:
             await trio.sleep(self._pace.spend(count, trio.current_time()))
         return count > 0
+
+    def _cut_if_there_is_more(self, source: AnySocket) -> bool:
+        """Cut the circuit, which has carried all that it may, if the peer says more."""
+        try:
+            count = self._relay.system.read_into(source, memoryview(bytearray(1)))
+        except BlockingIOError:
+            return True
+        except OSError:
+            count = 0
+            self._is_broken = True
+            self.end()
+        if count:
+            self.cut(f"it has carried {self.passed} bytes, the limit of this broker")
+        return False
 
     async def _deliver(self, carrier: Carrier, target: AnySocket) -> bool:
         """Pass on all that a carrier holds; whether that was possible."""
@@ -223,6 +236,6 @@ class Circuit:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(self._farewell)
                 await stream.send_eof()
-            with suppress(trio.BrokenResourceError):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 async for _ in stream:
                     pass

@@ -16,6 +16,7 @@ import trio
 from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
+from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
 from .._net.system import current_system
@@ -123,7 +124,11 @@ class Broker:
             )
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
-        """Serve one client that came over TCP, until it is done."""
+        """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
+        with Barrier(logger, "serving a client"):
+            await self._serve_socket(stream)
+
+    async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
             endpoint = remote_endpoint(stream.socket)
         except OSError:  # gone before it was accepted

@@ -10,9 +10,9 @@ from trio_p2p._portmap.attempts import MappingProtocol
 from trio_p2p._portmap.port_mapping import open_port_mapping
 from trio_p2p._portmap.router_report import report_on_router
 
+from ..kit.every_step import Canceller, at_every_step
 from ..kit.fake_router import PORT, UDP_PROTOCOLS, FakeRouter, hurried as hurried, router as router
 from ..kit.loopback import until
-from .test_cancellation import Canceller, at_every_step
 
 PCP, NAT_PMP, _ = MappingProtocol
 SHORT = 1

@@ -1,0 +1,240 @@
+"""The registry's invariants: whatever clients say, in whatever order."""
+
+from typing import Any
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from trio_p2p._attempt import Outcome
+from trio_p2p._broker.connection import Connection, Outgoing, State
+from trio_p2p._broker.quota import Grant
+from trio_p2p._broker.registry import SILENCE_TIME
+from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._wire.codec import encode
+from trio_p2p._wire.messages import (
+    CAPABILITIES,
+    ID_BYTES,
+    VERSION,
+    Acknowledge,
+    CallBack,
+    CalledBack,
+    Hello,
+    HolePunched,
+    JoinRelay,
+    KeepAlive,
+    Kill,
+    Message,
+    Probe,
+    Relayed,
+    Update,
+    Watch,
+)
+from trio_p2p._wire.offer import Offer
+
+from ..kit.message_strategies import message_strategy, offers
+from ..kit.raw_client import identity_of, registration, request
+from .registries import FEW, NOW, Broker, answers_to_introductions
+
+
+class AnyClients(RuleBasedStateMachine):
+    """Several connections that say valid, late, wrong and malicious things in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.broker = Broker(relay=FEW)
+        self.circuits: set[Grant] = set()
+        self.registry = self.broker.registry
+        self.connections: list[Connection] = []
+        self.told_last: set[Connection] = set()
+
+    @initialize(count=st.integers(1, 3))
+    def begin(self, count: int) -> None:
+        for _ in range(count):
+            self.connect(["fast", "classic", "relay", "session"], "a")
+
+    def take(self, outgoing: Outgoing) -> None:
+        """What the shell does, and what may be expected of what it is told to send."""
+        for connection, message in outgoing:
+            assert connection in self.connections
+            assert connection not in self.told_last, "it had said its last"
+            encode(message)
+            if isinstance(message, Relayed):
+                assert connection.introduction is not None
+                assert connection.introduction.grant is not None
+                self.circuits.add(connection.introduction.grant)
+        self.told_last |= {to for to, _ in outgoing if to.is_closed or to.state is State.RELAYED}
+
+    def say(self, connection: Connection, message: Message) -> None:
+        # The shell hands nothing on from a connection that the registry has done with.
+        if not connection.is_closed and connection.state is not State.RELAYED:
+            self.take(self.registry.received(connection, message, self.now))
+
+    def any_connection(self, index: int) -> Connection:
+        return self.connections[index % len(self.connections)]
+
+    has_connections = precondition(lambda self: bool(self.connections))
+    indices = st.integers(0, 15)
+    uids = st.sampled_from("abc")
+
+    @rule(
+        capabilities=st.lists(st.sampled_from([*CAPABILITIES, "telepathy"]), max_size=4),
+        uid=st.none() | uids,
+    )
+    def connect(self, capabilities: list[str], uid: str | None) -> None:
+        connection = self.broker.connect()
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+        self.say(connection, Hello(VERSION, tuple(capabilities)))
+        if uid is not None:
+            self.say(connection, registration(uid, connection.challenge))
+
+    @rule()
+    def connect_silently(self) -> None:
+        connection = self.broker.connect()
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+
+    @has_connections
+    @rule(index=indices, uid=uids, name=uids)
+    def register(self, index: int, uid: str, name: str) -> None:
+        connection = self.any_connection(index)
+        self.say(connection, registration(uid, connection.challenge, identity_of(name)))
+
+    @has_connections
+    @rule(index=indices, uid=uids, other=indices)
+    def register_with_what_another_signed(self, index: int, uid: str, other: int) -> None:
+        message = registration(uid, self.any_connection(other).challenge)
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(
+        index=indices,
+        uid=uids,
+        technique=st.sampled_from(["fast", "classic", "relay", "telepathy"]),
+    )
+    def ask(self, index: int, uid: str, technique: str) -> None:
+        connection = self.any_connection(index)
+        self.say(connection, request(index, uid, technique))
+
+    @has_connections
+    @rule(index=indices, token=st.integers(0, 30), kind=st.sampled_from(answers_to_introductions))
+    def answer(
+        self, index: int, token: int, kind: type[Acknowledge | HolePunched | JoinRelay]
+    ) -> None:
+        self.say(self.any_connection(index), kind(self.token(token) or bytes(ID_BYTES)))
+
+    def token(self, back: int | None) -> bytes | None:
+        known = [token for token in self.broker.tokens if len(token) == ID_BYTES]
+        if back is None or back >= len(known):
+            return None
+        return known[-1 - back]
+
+    @has_connections
+    @rule(index=indices, message=st.sampled_from([KeepAlive(), Kill(), Hello(9)]))
+    def say_simple(self, index: int, message: Message) -> None:
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(index=indices, offer=offers)
+    def update(self, index: int, offer: Offer) -> None:
+        self.say(self.any_connection(index), Update(offer))
+
+    @has_connections
+    @rule(index=indices, uid=uids)
+    def watch(self, index: int, uid: str) -> None:
+        self.say(self.any_connection(index), Watch(uid))
+
+    @invariant()
+    def only_senders_watch(self) -> None:
+        assert all(each.state is State.SENDER for each in self.registry._watches._watched)
+
+    @rule(port=st.integers(0, 3))
+    def probe(self, port: int) -> None:
+        connection = self.broker.connect(f"203.0.113.{port}")
+        connection.deadline += self.now - NOW
+        self.connections.append(connection)
+        for message in (Hello(), Probe(), CallBack()):
+            self.say(connection, message)
+
+    @has_connections
+    @rule(index=indices, outcome=st.none() | st.sampled_from(Outcome))
+    def end_a_call(self, index: int, outcome: Outcome | None) -> None:
+        connection = self.any_connection(index)
+        if connection.state is State.CALLED:  # else the shell does not make one
+            self.take(self.registry.called_back(connection, CalledBack(outcome)))
+
+    @invariant()
+    def calls_are_those_asked_for(self) -> None:
+        assert self.registry.calls == sum(c.state is State.CALLED for c in self.connections)
+
+    @has_connections
+    @rule(index=indices, message=message_strategy())
+    def say_anything(self, index: int, message: Message) -> None:
+        self.say(self.any_connection(index), message)
+
+    @has_connections
+    @rule(index=indices)
+    def say_garbage(self, index: int) -> None:
+        connection = self.any_connection(index)
+        if not connection.is_closed:
+            self.take(self.registry.violated(connection, RemoteProtocolError("got garbage")))
+
+    @has_connections
+    @rule(index=indices)
+    def disconnect(self, index: int) -> None:
+        connection = self.connections.pop(index % len(self.connections))
+        self.take(self.registry.disconnected(connection))
+
+    @rule(seconds=st.floats(0, 70))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for connection in self.connections:
+            if connection.deadline <= self.now and not connection.is_closed:
+                self.take(self.registry.expired(connection))
+                assert connection.is_closed
+
+    @invariant()
+    def each_uid_has_one_holder(self) -> None:
+        holders = [c.uid for c in self.connections if c.state is State.RECEIVER]
+        assert len(set(holders)) == len(holders)
+        assert self.registry.uids == set(holders)
+
+    @invariant()
+    def introductions_are_those_waited_for(self) -> None:
+        waiting = [c for c in self.connections if c.state is State.WAITING]
+        assert self.registry.pending_introductions == len(waiting)
+        assert len({c.introduction for c in waiting}) == len(waiting)
+
+    @precondition(lambda self: bool(self.circuits))
+    @rule()
+    def end_a_circuit(self) -> None:
+        self.registry.circuit_ended(self.circuits.pop())
+
+    @invariant()
+    def circuits_are_those_granted(self) -> None:
+        waiting = [
+            c.introduction.grant
+            for c in self.connections
+            if c.state is State.WAITING and c.introduction is not None
+        ]
+        assert self.registry.circuits == len(self.circuits) + len(waiting) - waiting.count(None)
+
+    @invariant()
+    def every_live_connection_has_a_deadline(self) -> None:
+        assert all(c.deadline <= self.now + SILENCE_TIME for c in self.connections)
+
+    def teardown(self) -> None:
+        while self.connections:
+            self.disconnect(0)
+        while self.circuits:
+            self.end_a_circuit()
+        assert self.registry.uids == frozenset()
+        assert self.registry.pending_introductions == 0
+        assert self.registry.circuits == 0
+        assert self.registry.calls == 0
+        assert self.registry.watches == 0
+
+
+AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_any_clients: Any = AnyClients.TestCase

@@ -1,0 +1,114 @@
+"""The broker as a shell tool: its ports, its limits, and what it says."""
+
+import argparse
+import re
+import signal
+import socket
+
+import pytest
+import trio
+
+from trio_p2p._commands import broker as broker_command
+from trio_p2p._wire.messages import Hello
+
+from ..kit.commands import (
+    BrokerTool,
+    Tool,
+    assert_sentence,
+    command,
+    connect,
+    end_both,
+    listen,
+    open_broker,
+)
+from ..kit.raw_client import RawClient
+
+
+def test_without_a_relay(uid: str) -> None:
+    with open_broker("--no-relay") as broker:
+        with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+            assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+        with listen(broker, uid), connect(broker, uid, "--only=relay") as sender:
+            code, _, errors = sender.end()
+            assert code == 1
+            assert_sentence(errors, "the broker does not relay this: ")
+
+
+def test_limits_of_the_relay(uid: str) -> None:
+    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=2.5"]
+    with (
+        open_broker(*limits) as broker,
+        listen(broker, uid, "--grace=0") as receiver,
+        connect(broker, uid, "--only=relay", "--grace=0") as sender,
+    ):
+        sender.say(bytes(500_000))
+        for tool in (receiver, sender):
+            code, _, errors = tool.end()
+            assert code == 1
+            assert "100000 bytes" in errors
+
+
+def test_port_in_use(broker: BrokerTool) -> None:
+    port = broker.address.rpartition(":")[2]
+    argv = command("trio-p2p-broker", "--host", "127.0.0.1", "--port", port)
+    with Tool(*argv) as second:
+        code, output, errors = second.end()
+    assert (code, output) == (1, b"")
+    assert_sentence(
+        errors,
+        f"cannot listen on port {port} or {int(port) + 1} of 127.0.0.1 (Address already in use): "
+        "choose others",
+        program="trio-p2p-broker",
+    )
+
+
+def test_quiet_broker_on_all_interfaces() -> None:
+    with Tool(*command("trio-p2p-broker", "--port", "0")) as broker:
+        line = broker.errors.readline().decode()
+        assert re.fullmatch(r"trio-p2p-broker: listening on (0\.0\.0\.0|\[::\]):\d+\n", line)
+        # At most one more line, for the other address family; and the same for probes.
+        for _ in range(2):
+            if "answering" not in line:
+                line = broker.errors.readline().decode()
+        assert re.fullmatch(r"trio-p2p-broker: answering probes on \S+:\d+\n", line)
+        code, output, errors = broker.signal(signal.SIGTERM)
+    assert (code, output) == (0, b"")
+    assert re.fullmatch(r"(trio-p2p-broker: answering probes on \S+\n)?", errors)
+
+
+def greeting_of(*options: str) -> Hello:
+    """How a broker with these options greets."""
+
+    async def greet(address: str) -> Hello:
+        host, _, port = address.rpartition(":")
+        async with RawClient(await trio.open_tcp_stream(host, int(port))) as client:
+            await client.send(Hello())
+            return await client.receive(Hello)
+
+    with open_broker(*options) as broker:
+        return trio.run(greet, broker.address)
+
+
+def test_broker_says_where_to_probe() -> None:
+    assert greeting_of().probe_port is not None
+    assert greeting_of("--no-probes").probe_port is None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = [f"--probe-port={port}", "--probe-at=127.0.0.2:4433", "--probe-at=[::1]:4434"]
+    greeting = greeting_of(*options)
+    assert greeting.probe_port == port
+    assert [str(endpoint) for endpoint in greeting.probes] == ["127.0.0.2:4433", "[::1]:4434"]
+
+
+@pytest.mark.parametrize(("port", "expected"), [("0", 0), ("4433", 4434), ("65535", 0)])
+def test_port_for_probes_is_the_next_one(port: str, expected: int) -> None:
+    options = argparse.Namespace(port=int(port), probe_port=None, no_probes=False)
+    assert broker_command._probe_port(options) == expected
+
+
+def test_place_to_probe_that_is_none() -> None:
+    argv = command("trio-p2p-broker", "--port=0", "--host=127.0.0.1", "--probe-at=nowhere")
+    with Tool(*argv) as broker:
+        code, output, errors = broker.end()
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, "'nowhere' is no broker: give HOST:PORT", program="trio-p2p-broker")

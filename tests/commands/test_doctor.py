@@ -1,0 +1,95 @@
+"""The doctor, behind NATs of several kinds: what it prints stands in the documentation."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ..kit.commands import Tool, command
+from ..kit.doctor_pages import FOLDER, NETWORKS, Ended, run_everywhere
+from ..kit.lab import KernelNetwork, Nat as KernelNat, NatKind, UserspaceNetwork, popen
+from ..kit.probed_broker import probed_broker
+from ..kit.surveys import APDM, EIM
+
+
+@pytest.fixture(scope="module")
+def pages(_namespaces: None) -> dict[str, Ended]:
+    return run_everywhere()
+
+
+@pytest.fixture(scope="module")
+def reports(_namespaces: None) -> dict[str, Any]:
+    ended = run_everywhere("--json")
+    assert {(code, errors) for code, _, errors in ended.values()} == {(0, "")}
+    return {name: json.loads(output) for name, (_, output, _) in ended.items()}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_page_is_that_of_the_documentation(pages: dict[str, Ended], name: str) -> None:
+    code, output, errors = pages[name]
+    assert (code, errors) == (0, "")
+    # If it has changed on purpose: python -m tests.kit.doctor_pages
+    assert output == (FOLDER / f"{name}.txt").read_text("utf-8")
+
+
+def test_report(reports: dict[str, Any]) -> None:
+    traits = {
+        name: [report[trait] for trait in ("mapping", "filtering", "allocation", "step", "layers")]
+        for name, report in reports.items()
+    }
+    assert traits == {
+        "public": [EIM, EIM, "port-preserving", 0, 0],
+        "eim-eif": [EIM, EIM, "port-preserving", 0, 1],
+        "masquerade": [EIM, APDM, "port-preserving", 0, 1],
+        "sequential": [APDM, APDM, "sequential", 1, 1],
+        "random": [APDM, APDM, "random", 0, 1],
+        "carrier": [APDM, APDM, "random", 0, 2],
+    }
+    for report in reports.values():
+        assert report["broker"] == "198.51.100.10:4433"
+        assert report["ipv6"]["address"] is None
+        assert [offer["external"] for offer in report["port_mapping"]] == [None] * 3
+        assert [station["station"] for station in report["way"]] == [
+            "this host",
+            *["NAT"] * report["layers"],
+            "internet",
+            "broker",
+        ]
+
+
+def test_firewall_without_a_nat(kernel_network: KernelNetwork) -> None:
+    with probed_broker(kernel_network) as broker:
+        site = kernel_network.add_site(KernelNat(NatKind.PUBLIC))
+        argv = command("trio-p2p", "doctor", "--json", str(broker.endpoint))
+        with popen(site.host, *argv) as process:
+            output, _ = process.communicate(timeout=30)
+    report = json.loads(output)
+    assert report["firewall_without_nat"] is True
+    assert (report["layers"], report["filtering"]) == (0, APDM)
+
+
+def test_nobody_there(userspace_network: UserspaceNetwork) -> None:
+    site = userspace_network.add_host()
+    argv = command("trio-p2p", "doctor", f"{site.host_address}:9")
+    with popen(site.host, *argv) as process:
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (1, "")
+    assert errors.startswith(f"trio-p2p: no broker answers at {site.host_address}:9")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "trio-p2p: which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER"),
+        (["nonsense"], "trio-p2p: 'nonsense' is no broker: give HOST:PORT"),
+    ],
+)
+def test_no_broker_was_named(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["env", "-u", "TRIO_P2P_BROKER", *command("trio-p2p", "doctor", *arguments)]
+    with Tool(*argv) as tool:
+        code, output, errors = tool.end()
+    assert (code, output) == (1, b"")
+    assert errors.startswith(said)

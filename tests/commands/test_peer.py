@@ -1,0 +1,181 @@
+"""``trio-p2p listen`` and ``connect``: who meets whom, and what goes wrong."""
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from trio_p2p._commands import main as main_command
+
+from ..kit.commands import (
+    NOBODY,
+    BrokerTool,
+    Tool,
+    assert_sentence,
+    command,
+    connect,
+    end_both,
+    identity_option,
+    listen,
+    open_broker,
+    open_false_broker,
+    peer_id,
+    run_main,
+)
+from ..kit.loopback import reserved_port
+
+
+def test_one_peer_only(broker: BrokerTool, uid: str) -> None:
+    """The receiver stays registered, so that its peer finds other paths; nobody else gets in."""
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        sender.say(b"x")
+        assert receiver.output.read(1) == b"x"
+        with connect(broker, uid) as late:
+            code, _, errors = late.end(b"z")
+            assert code == 1
+            assert_sentence(errors, "the connection to the peer broke: the receiver does not admit")
+        (code, output, errors), of_sender = end_both(receiver, sender, b"y", b"z")
+    assert (code, output) == (0, b"z")
+    refusal = f"trio-p2p: an introduction to {uid!r} failed: the receiver does not admit p2p"
+    assert all(line.startswith(refusal) for line in errors.splitlines())
+    assert of_sender == (0, b"y", "")
+
+
+def test_raw_receiver_leaves_the_uid_to_others(broker: BrokerTool, uid: str) -> None:
+    with listen(broker, uid, "--raw") as receiver, connect(broker, uid, "--raw") as sender:
+        sender.say(b"x")
+        assert receiver.output.read(1) == b"x"
+        with connect(broker, uid, "--raw") as late:
+            code, _, errors = late.end()
+            assert code == 1
+            assert_sentence(errors, "no receiver is registered under this UID")
+        assert end_both(receiver, sender, b"y", b"z") == [(0, b"z", ""), (0, b"y", "")]
+
+
+def test_broker_by_option(broker: BrokerTool, uid: str) -> None:
+    elsewhere = "127.0.0.1:1"
+    option = ["--broker", broker.address]
+    with broker.expecting_registration(uid):
+        receiver = Tool(*command("trio-p2p", "listen", uid, *option), broker=elsewhere)
+    sender = Tool(*command("trio-p2p", "connect", uid, *option), broker=elsewhere)
+    with receiver, sender:
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+
+
+@pytest.mark.parametrize("raw_one", ["listen", "connect"])
+def test_only_one_of_them_raw(broker: BrokerTool, uid: str, raw_one: str) -> None:
+    options = {"listen": [], "connect": [], raw_one: ["--raw"]}
+    with (
+        listen(broker, uid, *options["listen"]),
+        connect(broker, uid, *options["connect"]) as sender,
+    ):
+        code, output, errors = sender.end(b"secret")
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, "the sender wants a")
+
+
+def test_unknown_uid(broker: BrokerTool, uid: str) -> None:
+    with connect(broker, uid) as sender:
+        code, output, errors = sender.end()
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, "no receiver is registered under this UID: check its spelling")
+
+
+def test_taken_uid(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    other = identity_option(tmp_path)
+    with listen(broker, uid), listen(broker, uid, other) as second:
+        code, output, errors = second.end()
+    assert (code, output) == (1, b"")
+    assert_sentence(errors, "another receiver is registered under this UID: choose another")
+
+
+def test_uid_taken_over_by_the_same_identity(broker: BrokerTool, uid: str) -> None:
+    with listen(broker, uid) as first, listen(broker, uid) as second:
+        code, output, errors = first.end()
+        assert (code, output) == (1, b"")
+        assert errors.splitlines()[-1].endswith("registered again by the same identity elsewhere)")
+        with connect(broker, uid) as sender:
+            assert end_both(second, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize("subcommand", ["listen", "connect"])
+def test_broker_lost(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_false_broker(hangs_up=True) as (address, _):
+        code, errors = run_main(main_command.main, [subcommand, "u", "--broker", address], capsys)
+    assert code == 1
+    assert_sentence(errors, f"the connection to the broker at {address} was lost (")
+
+
+def test_receiver_finds_broker_again(uid: str) -> None:
+    with ExitStack() as stack:
+        reopen = partial(open_broker, "--no-probes", port=str(stack.enter_context(reserved_port())))
+        broker = stack.enter_context(reopen())
+        receiver = stack.enter_context(listen(broker, uid))
+        assert broker.stop() == 0
+        assert receiver.errors.readline().startswith(f"trio-p2p: {uid!r} is not".encode())
+        with reopen() as successor:
+            successor.wait_for(f"Register(uid={uid!r})")
+            with connect(successor, uid) as sender:
+                (code, output, errors), of_sender = end_both(receiver, sender, b"x", b"y")
+    assert (code, output) == (0, b"y")
+    assert of_sender == (0, b"x", "")
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("options", [["--raw"], ["--grace=0.1"]])
+def test_killed_peer(broker: BrokerTool, uid: str, options: list[str]) -> None:
+    of_receiver = [option for option in options if option == "--raw"]
+    with (
+        Path("/dev/zero").open("rb") as endless,
+        listen(broker, uid, *of_receiver) as receiver,
+        connect(broker, uid, *options, stdin=endless) as sender,
+    ):
+        assert receiver.output.read(1) == b"\0"
+        receiver.process.kill()
+        code, _, errors = sender.end()
+    assert code == 1
+    assert_sentence(errors, "the connection to the peer broke: ")
+
+
+def test_expected_peer(broker: BrokerTool, uid: str, configuration: Path) -> None:
+    with (
+        listen(broker, uid) as receiver,
+        connect(broker, uid, "--expect", peer_id()) as sender,
+    ):
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    # It was for this run only.
+    assert not (configuration / "known_peers").exists()
+
+
+def test_unexpected_peer(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    expected = peer_id(identity_option(tmp_path))
+    with listen(broker, uid) as receiver:
+        with connect(broker, uid, "--expect", expected) as sender:
+            code, output, errors = sender.end(b"secret")
+        assert (code, output) == (1, b"")
+        assert_sentence(errors, f"{expected} was to be connected to, but the broker gave ")
+        assert peer_id() in errors
+        # It still waits for a peer.
+        with connect(broker, uid) as sender:
+            (code, output, _), of_sender = end_both(receiver, sender, b"x", b"y")
+    assert (code, output) == (0, b"y")
+    assert of_sender == (0, b"x", "")
+
+
+def test_peer_id_as_uid(broker: BrokerTool, configuration: Path) -> None:
+    uid = peer_id()
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+    assert not (configuration / "known_peers").exists()
+
+
+@pytest.mark.usefixtures("started_by_user")
+def test_peer_id_of_somebody_else_as_uid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = peer_id(identity_option(tmp_path))
+    code, errors = run_main(main_command.main, ["listen", other, "--broker", NOBODY], capsys)
+    assert code == 1
+    assert_sentence(errors, f"{other} is the peer id of another identity: ")

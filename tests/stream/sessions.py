@@ -1,0 +1,53 @@
+"""Sessions in the states that tests want, and what they say."""
+
+from collections.abc import Iterable
+
+from hypothesis import strategies as st
+
+from trio_p2p._stream.frames import Hello, Kind, header
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import Role
+
+from ..kit.session_pair import IDENTIFIER, Pair
+from ..kit.sinks import Said, feed, frames_of
+
+NOW = 1000.0
+WINDOW = 1 << 19
+ROLES = st.sampled_from(Role)
+
+
+def connected(window: int = WINDOW) -> Pair:
+    """Both sides, greeted, and nothing on its way."""
+    pair = Pair(window)
+    pair.open()
+    pair.run()
+    return pair
+
+
+def greeted(path: int = 1, received: int = 0) -> Session:
+    """An acceptor that an opener has greeted, which has said nothing yet."""
+    session = Session(Role.ACCEPTOR, IDENTIFIER, WINDOW, NOW)
+    assert session.accept_path(Hello(received, IDENTIFIER, path, is_new=True), NOW)
+    session.pieces_to_send(NOW)
+    return session
+
+
+def said_by(session: Session, now: float = NOW) -> list[Said]:
+    """All that it has to say."""
+    said = b""
+    while pieces := session.pieces_to_send(now):
+        said += b"".join(pieces)
+    return frames_of(said)
+
+
+def kinds(frames: Iterable[Said]) -> list[Kind]:
+    return [frame.kind for frame in frames]
+
+
+def take(session: Session, *frames: bytes, now: float = NOW) -> None:
+    for frame in frames:
+        feed(session.sink(now), frame)
+
+
+def data_frame(offset: int, data: bytes) -> bytes:
+    return header(Kind.DATA, offset, len(data)) + data

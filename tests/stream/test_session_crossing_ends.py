@@ -1,0 +1,64 @@
+"""Sessions that both sides end while they move: whichever event comes last completes them."""
+
+import pytest
+
+from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
+from trio_p2p._stream.session import DEFAULT_WINDOW, Session
+from trio_p2p._stream.states import Role, State
+
+from ..kit.sinks import feed
+
+
+def say(session: Session, now: float) -> bytes:
+    return b"".join(session.pieces_to_send(now))
+
+
+def open_pair() -> tuple[Session, Session]:
+    """An opener and an acceptor that have greeted on their first path."""
+    opener, acceptor = (
+        Session(role, bytes(SESSION_ID_BYTES), DEFAULT_WINDOW, 0.0)
+        for role in (Role.OPENER, Role.ACCEPTOR)
+    )
+    opener.open_path(0.0)
+    reader = HelloReader()
+    rest = feed(reader, say(opener, 0.0))
+    assert reader.hello is not None
+    assert acceptor.accept_path(reader.hello, 0.0)
+    assert not feed(acceptor.sink(0.0), rest)
+    assert not feed(opener.sink(0.0), say(acceptor, 0.0))
+    return opener, acceptor
+
+
+@pytest.mark.parametrize("is_lost_first", [True, False])
+def test_both_close_while_the_next_path_is_lost(*, is_lost_first: bool) -> None:
+    opener, acceptor = open_pair()
+    acceptor.write_eof(0.1)
+    assert not feed(opener.sink(0.1), say(acceptor, 0.1))
+    opener.write_eof(0.2)
+    assert not feed(acceptor.sink(0.2), say(opener, 0.2))
+    last_words = say(acceptor, 0.2)
+    acceptor.close(0.3)
+    last_words += acceptor.farewell()
+    opener.open_path(0.3)
+    assert say(opener, 0.3)  # a hello that nothing is going to answer
+    opener.close(0.4)
+    if is_lost_first:
+        opener.lose_path(0.5)
+    assert not opener.is_over
+    feed(opener.former_sink(0.6), last_words)
+    if not is_lost_first:
+        opener.lose_path(0.7)
+    assert opener.state is State.FINISHED
+
+
+def test_the_side_that_is_left_learns_that_all_is_said() -> None:
+    opener, acceptor = open_pair()
+    opener.open_path(0.1)
+    opener.close(0.2)
+    opener.lose_path(0.3)
+    acceptor.close(0.3)
+    feed(opener.former_sink(0.4), say(acceptor, 0.4))
+    assert opener.state is State.FINISHED
+    assert not acceptor.is_over
+    feed(acceptor.sink(0.5), opener.former_farewell())
+    assert acceptor.state is State.FINISHED

@@ -1,0 +1,52 @@
+"""Addresses: which of them are public, and that IPv6's clothes do not matter."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from trio_p2p import Endpoint
+from trio_p2p._addresses import endpoint_of, is_public
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.1.2.3",
+        "172.16.0.1",
+        "172.31.255.254",
+        "192.168.1.1",
+        "100.64.0.1",
+        "100.127.255.254",
+        "169.254.1.1",
+        "fc00::1",
+        "fdff::1",
+        "fe80::1",
+    ],
+)
+def test_addresses_behind_nats(text: str) -> None:
+    assert not is_public(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8.8.8.8",
+        "172.15.0.1",
+        "172.32.0.1",
+        "192.169.0.1",
+        "100.63.0.1",
+        "100.128.0.1",
+        "203.0.113.1",
+        "198.51.100.1",
+        "2001:db8::1",
+        "2a00::1",
+        "fec0::1",
+    ],
+)
+def test_addresses_of_the_internet(text: str) -> None:
+    assert is_public(ip_address(text))
+
+
+def test_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() -> None:
+    assert endpoint_of(("::ffff:192.0.2.1", 7, 0, 0)) == endpoint_of(("192.0.2.1", 7))
+    assert isinstance(endpoint_of(("192.0.2.1", 7)), Endpoint)

@@ -1,0 +1,46 @@
+"""Keeps what goes wrong with one party away from all others."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+
+class Barrier:
+    """A context manager that logs whatever goes wrong in its block, once, and goes on behind it.
+
+    Every task that serves one connection, circuit, introduction, stream or search has one of its
+    own, in a nursery that serves others, too. Cancellation passes.
+
+    Args:
+        logger: where to log it.
+        what: what the block does: the beginning of the log line.
+    """
+
+    def __init__(self, logger: logging.Logger, what: str) -> None:
+        self._logger = logger
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        failed: BaseException | None = None
+        rest: BaseException | None = None
+        if isinstance(error, BaseExceptionGroup):
+            # Nurseries may wrap an error and a cancellation together.
+            failed, rest = error.split(Exception)
+        elif isinstance(error, Exception):
+            failed = error
+        if failed is not None:
+            self._logger.error("%s failed, and has ended", self._what, exc_info=failed)
+        if failed is not None and rest is not None:
+            raise rest from None
+        return failed is not None
