@@ -40,8 +40,8 @@ async def receive(_host: str, broker: str, *, task_status: trio.TaskStatus[str])
     endpoint = parse_endpoint(broker)
     async with await _connect(endpoint) as registration:
         challenge = await registration.receive_challenge()
-        signature = IDENTITY.sign_registration(challenge, UID)
-        await registration.send(Register(UID, IDENTITY.certificate, signature))
+        signature = IDENTITY.sign_registration(challenge, endpoint, UID)
+        await registration.send(Register(UID, endpoint, IDENTITY.certificate, signature))
         assert isinstance(await registration.receive(), Registered)
         task_status.started(UID)
         while True:

@@ -44,7 +44,8 @@ REGISTERED = bytes(len(encode(Registered(_ENDPOINT))))
 def registration(challenge: bytes, number: int = 0) -> bytes:
     """What a greeted receiver sends to register; the UIDs of all numbers are equally long."""
     uid = f"receiver {number:05}"
-    return encode(Register(uid, _CERTIFICATE, _IDENTITY.sign_registration(challenge, uid)))
+    signature = _IDENTITY.sign_registration(challenge, _ENDPOINT, uid)
+    return encode(Register(uid, _ENDPOINT, _CERTIFICATE, signature))
 
 
 def challenge_in(data: bytes) -> bytes:

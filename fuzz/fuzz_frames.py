@@ -178,7 +178,8 @@ def introductions() -> list[bytes]:
 
     script.say(0, Hello())
     challenge = script.last(Hello).challenge
-    script.say(0, Register("alice", certificate, identity.sign_registration(challenge, "alice")))
+    signature = identity.sign_registration(challenge, ENDPOINT, "alice")
+    script.say(0, Register("alice", ENDPOINT, certificate, signature))
     script.say(0, Update(Offer(port_guessing=False)))
     script.say(3, Hello(), Probe(), CallBack())
     script.say(1, Hello(), request("classic"))

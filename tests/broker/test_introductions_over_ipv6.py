@@ -21,7 +21,7 @@ from trio_p2p._wire.messages import (
 )
 from trio_p2p._wire.offer import NO_OFFER
 
-from ..kit.raw_client import identity_of, registration, request
+from ..kit.raw_client import BROKER, identity_of, registration, request
 from .registries import ALICE, NOW, OFFER, Broker, broker as broker, refusal
 
 IPV6_HOST = "2001:db8::5"
@@ -31,7 +31,7 @@ def found_over_ipv6(broker: Broker, uid: str = "alice", now: float = NOW) -> Con
     """A connection by which a registered receiver has told where it is over IPv6."""
     telling = broker.greeted(host=IPV6_HOST)
     proof = registration(uid, telling.challenge)
-    told = RegisterIPv6(uid, proof.certificate, proof.signature)
+    told = RegisterIPv6(uid, BROKER, proof.certificate, proof.signature)
     assert broker.say(telling, told, now=now) == [(telling, Registered(telling.endpoint))]
     assert telling.is_closed
     return telling
@@ -102,7 +102,7 @@ def test_ipv6_endpoint_ends_with_the_registration(broker: Broker) -> None:
     broker.say(broker.receiver(), Kill())
     telling = broker.greeted(host=IPV6_HOST)
     proof = registration("alice", telling.challenge)
-    told = RegisterIPv6("alice", proof.certificate, proof.signature)
+    told = RegisterIPv6("alice", BROKER, proof.certificate, proof.signature)
     assert refusal(broker.say(telling, told), telling).code is RefusalCode.UNKNOWN_UID
 
 
@@ -115,8 +115,8 @@ def test_nobody_else_tells_where_a_receiver_is(broker: Broker) -> None:
         (ALICE, recorded, RefusalCode.IDENTITY_NOT_PROVEN),
     ):
         telling = broker.greeted(host=IPV6_HOST)
-        signature = identity.sign_registration(challenge or telling.challenge, "alice")
-        told = RegisterIPv6("alice", identity.certificate, signature)
+        signature = identity.sign_registration(challenge or telling.challenge, BROKER, "alice")
+        told = RegisterIPv6("alice", BROKER, identity.certificate, signature)
         assert refusal(broker.say(telling, told), telling).code is code
         assert receiver.ipv6 is None
 
@@ -125,7 +125,7 @@ def test_ipv4_endpoint_is_told_by_the_registration_only(broker: Broker) -> None:
     receiver = broker.receiver()
     telling = broker.greeted()
     proof = registration("alice", telling.challenge)
-    told = RegisterIPv6("alice", proof.certificate, proof.signature)
+    told = RegisterIPv6("alice", BROKER, proof.certificate, proof.signature)
     refused = refusal(broker.say(telling, told), telling)
     assert refused.reason == "this does not come over IPv6"
     assert receiver.ipv6 is None

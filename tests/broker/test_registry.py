@@ -44,7 +44,7 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.raw_client import identity_of, registration, request
+from ..kit.raw_client import BROKER, identity_of, registration, request
 from .registries import (
     ALICE,
     ENDPOINT,
@@ -81,9 +81,9 @@ ALLOWED = {
 }
 EXAMPLES: list[Message] = [
     Hello(),
-    Register("bob", ALICE.certificate, bytes(SIGNATURE_BYTES)),
+    Register("bob", BROKER, ALICE.certificate, bytes(SIGNATURE_BYTES)),
     Registered(ENDPOINT),
-    RegisterIPv6("alice", ALICE.certificate, bytes(SIGNATURE_BYTES)),
+    RegisterIPv6("alice", BROKER, ALICE.certificate, bytes(SIGNATURE_BYTES)),
     KeepAlive(),
     Update(OFFER),
     Probe(),
@@ -284,7 +284,7 @@ def test_kept_certificate_of_another_does_not_help(broker: Broker) -> None:
     """The certificate is public: senders are told it."""
     holder, thief = broker.receiver(), broker.greeted()
     signed = registration("alice", thief.challenge, identity_of("mallory"))
-    stolen = Register("alice", ALICE.certificate, signed.signature)
+    stolen = Register("alice", BROKER, ALICE.certificate, signed.signature)
     refused = refusal(broker.say(thief, stolen), thief)
     assert (refused.code, refused.number) == (RefusalCode.IDENTITY_NOT_PROVEN, None)
     assert thief.is_closed
@@ -306,8 +306,10 @@ def test_replayed_registration_is_refused(broker: Broker) -> None:
 
 def test_signature_for_another_uid_is_refused(broker: Broker) -> None:
     client = broker.greeted()
-    signature = ALICE.sign_registration(client.challenge, "alice")
-    refused = refusal(broker.say(client, Register("bob", ALICE.certificate, signature)), client)
+    signature = ALICE.sign_registration(client.challenge, BROKER, "alice")
+    refused = refusal(
+        broker.say(client, Register("bob", BROKER, ALICE.certificate, signature)), client
+    )
     assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
 
 
@@ -315,7 +317,7 @@ def test_signature_for_another_uid_is_refused(broker: Broker) -> None:
 def test_certificate_that_is_none_is_a_violation(broker: Broker, certificate: bytes) -> None:
     broker.receiver("bob")
     receiver, sender = broker.greeted(), broker.greeted()
-    message = Register("alice", certificate, bytes(SIGNATURE_BYTES))
+    message = Register("alice", BROKER, certificate, bytes(SIGNATURE_BYTES))
     asking = IntroductionRequest(0, "bob", "fast", StreamKind.SESSION, certificate)
     for outgoing, client in (
         (broker.say(receiver, message), receiver),

@@ -17,10 +17,10 @@ from trio_p2p._wire.messages import (
     SenderEndpoint,
 )
 
-from ..kit.raw_client import RawClient, identity_of, open_memory_broker, request
+from ..kit.raw_client import BROKER, RawClient, identity_of, open_memory_broker, request
 from .memory_clients import settle
 
-UNPROVEN = Register("alice", identity_of("alice").certificate, bytes(64))
+UNPROVEN = Register("alice", BROKER, identity_of("alice").certificate, bytes(64))
 
 
 # Farewells.

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 
+import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -11,9 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from hypothesis import given, strategies as st
 
+from trio_p2p._addresses import Endpoint
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._identity.certificate import (
-    is_registration_proven_untrusted,
+    introduction_statement,
+    is_signed_untrusted,
     peer_id_of_untrusted,
     public_key_of_untrusted,
     registration_statement,
@@ -31,7 +35,9 @@ IDENTITY = Identity.generate()
 CERTIFICATE = IDENTITY.certificate
 CHALLENGE = bytes(range(CHALLENGE_BYTES))
 UID = "größe"
-SIGNATURE = IDENTITY.sign_registration(CHALLENGE, UID)
+BROKER = Endpoint(IPv4Address("192.0.2.1"), 4433)
+STATEMENT = registration_statement(CHALLENGE, BROKER, UID)
+SIGNATURE = IDENTITY.sign_registration(CHALLENGE, BROKER, UID)
 
 PrivateKey = (
     ed25519.Ed25519PrivateKey
@@ -42,7 +48,7 @@ PrivateKey = (
 FUNCTIONS: list[Callable[[bytes], object]] = [
     public_key_of_untrusted,
     peer_id_of_untrusted,
-    lambda certificate: is_registration_proven_untrusted(certificate, SIGNATURE, CHALLENGE, UID),
+    lambda certificate: is_signed_untrusted(certificate, SIGNATURE, STATEMENT),
 ]
 
 
@@ -135,43 +141,72 @@ def test_a_changed_certificate_is_refused_or_not_proven(position: int, change: i
         assert_refused(bytes(changed))
     elif in_key:
         assert peer_id_of_untrusted(bytes(changed)) != IDENTITY.peer_id
-        assert not is_registration_proven_untrusted(bytes(changed), SIGNATURE, CHALLENGE, UID)
+        assert not is_signed_untrusted(bytes(changed), SIGNATURE, STATEMENT)
     else:
         assert peer_id_of_untrusted(bytes(changed)) == IDENTITY.peer_id
 
 
 def test_a_registration_is_proven() -> None:
-    assert is_registration_proven_untrusted(CERTIFICATE, SIGNATURE, CHALLENGE, UID)
+    assert is_signed_untrusted(CERTIFICATE, SIGNATURE, STATEMENT)
 
 
 def test_a_replayed_proof_is_refused() -> None:
     other_challenge = bytes(CHALLENGE_BYTES)
-    assert not is_registration_proven_untrusted(CERTIFICATE, SIGNATURE, other_challenge, UID)
+    assert not is_signed_untrusted(
+        CERTIFICATE, SIGNATURE, registration_statement(other_challenge, BROKER, UID)
+    )
+
+
+def test_a_proof_for_another_broker_is_refused() -> None:
+    elsewhere = attrs.evolve(BROKER, port=BROKER.port + 1)
+    statement = registration_statement(CHALLENGE, elsewhere, UID)
+    assert not is_signed_untrusted(CERTIFICATE, SIGNATURE, statement)
+
+
+def test_a_proof_of_a_registration_is_none_of_an_introduction() -> None:
+    errand = bytes(16)
+    proof = IDENTITY.sign_introduction(errand, UID)
+    assert is_signed_untrusted(CERTIFICATE, proof, introduction_statement(errand, UID))
+    assert not is_signed_untrusted(CERTIFICATE, proof, registration_statement(errand, BROKER, UID))
 
 
 def test_a_proof_for_another_uid_is_refused() -> None:
-    assert not is_registration_proven_untrusted(CERTIFICATE, SIGNATURE, CHALLENGE, "grösse")
+    assert not is_signed_untrusted(
+        CERTIFICATE, SIGNATURE, registration_statement(CHALLENGE, BROKER, "grösse")
+    )
 
 
 def test_a_proof_by_another_key_is_refused() -> None:
     other = Identity.generate()
-    assert not is_registration_proven_untrusted(other.certificate, SIGNATURE, CHALLENGE, UID)
+    assert not is_signed_untrusted(other.certificate, SIGNATURE, STATEMENT)
 
 
 def test_the_signature_of_a_certificate_proves_no_registration() -> None:
     self_signature = CERTIFICATE[-SIGNATURE_BYTES:]
-    assert not is_registration_proven_untrusted(CERTIFICATE, self_signature, CHALLENGE, UID)
+    assert not is_signed_untrusted(CERTIFICATE, self_signature, STATEMENT)
 
 
 @given(st.binary(max_size=2 * SIGNATURE_BYTES))
 def test_random_bytes_prove_no_registration(signature: bytes) -> None:
-    assert not is_registration_proven_untrusted(CERTIFICATE, signature, CHALLENGE, UID)
+    assert not is_signed_untrusted(CERTIFICATE, signature, STATEMENT)
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64))
 def test_a_key_that_is_no_point_of_the_curve_proves_nothing(key: bytes, proof: bytes) -> None:
     certificate = CERTIFICATE[:92] + key + CERTIFICATE[124:]
-    assert not is_registration_proven_untrusted(certificate, proof, CHALLENGE, UID)
+    try:
+        is_proven = is_signed_untrusted(certificate, proof, STATEMENT)
+    except RemoteProtocolError:  # a weak one
+        return
+    assert not is_proven
+
+
+@pytest.mark.parametrize("sign", [0, 0x80])
+def test_a_key_that_anybody_can_sign_for_is_refused(sign: int) -> None:
+    neutral = bytes([1, *bytes(30), sign])
+    certificate = CERTIFICATE[:92] + neutral + CERTIFICATE[124:]
+    with pytest.raises(RemoteProtocolError, match="anybody can sign"):
+        is_signed_untrusted(certificate, neutral + bytes(32), STATEMENT)
 
 
 @given(
@@ -181,10 +216,10 @@ def test_different_registrations_make_different_statements(
     challenge: bytes, uid: str, other_challenge: bytes, other_uid: str
 ) -> None:
     same = (challenge, uid) == (other_challenge, other_uid)
-    statement = registration_statement(challenge, uid)
-    assert (statement == registration_statement(other_challenge, other_uid)) == same
+    statement = registration_statement(challenge, BROKER, uid)
+    assert (statement == registration_statement(other_challenge, BROKER, other_uid)) == same
 
 
 def test_a_statement_is_unambiguous() -> None:
-    assert registration_statement(b"ab", "c") != registration_statement(b"a", "bc")
-    assert registration_statement(CHALLENGE, UID).startswith(b"trio_p2p registration\0")
+    assert registration_statement(b"ab", BROKER, "c") != registration_statement(b"a", BROKER, "bc")
+    assert STATEMENT.startswith(b"trio_p2p registration\0")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trio_p2p._addresses import Endpoint
 from trio_p2p._attempt import Outcome
+from trio_p2p._wire.fields import MAX_IDLE_TIME, MAX_RETRY_AFTER
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ID_BYTES,
@@ -17,6 +18,7 @@ from trio_p2p._wire.messages import (
     MAX_UID_BYTES,
     MESSAGE_TYPES,
     NONCE_BYTES,
+    ORIGIN_BYTES,
     SIGNATURE_BYTES,
     CallSource,
     Message,
@@ -73,6 +75,11 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "certificate": st.binary(min_size=1, max_size=MAX_CERTIFICATE_BYTES),
     "signature": st.binary(min_size=SIGNATURE_BYTES, max_size=SIGNATURE_BYTES),
     "endpoint": endpoints,
+    "broker": endpoints,
+    "proof": st.binary(min_size=SIGNATURE_BYTES, max_size=SIGNATURE_BYTES),
+    "origin": st.binary(min_size=ORIGIN_BYTES, max_size=ORIGIN_BYTES),
+    "retry_after": st.integers(1, MAX_RETRY_AFTER),
+    "idle_time": st.integers(1, MAX_IDLE_TIME),
     "number": _numbers,
     "technique": st.sampled_from(["fast", "classic", "relay"]) | _texts,
     "stream": st.sampled_from(StreamKind),

@@ -25,6 +25,8 @@ from trio_p2p._wire.messages import (
 
 M = TypeVar("M")
 
+BROKER = Endpoint(IPv4Address("127.0.0.1"), 4433)  # where clients say that they have connected to
+
 
 @cache
 def identity_of(name: str) -> Identity:
@@ -32,11 +34,13 @@ def identity_of(name: str) -> Identity:
     return Identity.generate()
 
 
-def registration(uid: str, challenge: bytes, identity: Identity | None = None) -> Register:
+def registration(
+    uid: str, challenge: bytes, identity: Identity | None = None, broker: Endpoint = BROKER
+) -> Register:
     """A valid registration, of the identity that has the UID as its name if none is given."""
     identity = identity or identity_of(uid)
-    signature = identity.sign_registration(challenge, uid)
-    return Register(uid, identity.certificate, signature)
+    signature = identity.sign_registration(challenge, broker, uid)
+    return Register(uid, broker, identity.certificate, signature)
 
 
 def request(

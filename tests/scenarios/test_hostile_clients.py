@@ -54,7 +54,7 @@ from ..kit.hostile import (
     reset,
 )
 from ..kit.loopback import HOST, PATIENCE, echo, open_broker, until
-from ..kit.raw_client import RawClient, open_memory_broker, registration, request
+from ..kit.raw_client import BROKER, RawClient, open_memory_broker, registration, request
 
 MANY = 5000
 RANDOM = random.Random(20240501)  # the same bytes in every run
@@ -155,7 +155,7 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a watcher that registers": lambda challenge: encode_all(
         Watch("honest"), registration("x", challenge)
     ),
-    "no certificate": encode_all(Hello(), Register("x", b"certificate", bytes(64))),
+    "no certificate": encode_all(Hello(), Register("x", BROKER, b"certificate", bytes(64))),
     "a certificate for anything": encode_all(Hello(), UNPROVEN),
     "no hello": encode(UNPROVEN),
     "a keepalive first": encode(KeepAlive()),

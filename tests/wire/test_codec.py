@@ -468,7 +468,7 @@ ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
     "message",
     [
         Hello(challenge=b"S" * 32),
-        Register("alice", b"S" * 200, b"S" * 64),
+        Register("alice", ENDPOINT, b"S" * 200, b"S" * 64),
         IntroductionRequest(0, "alice", "fast", StreamKind.RAW, b"S" * 200),
         ConnectionRequest(b"S" * 16, 4),
         Acknowledge(b"S" * 16),

@@ -7,9 +7,10 @@ from typing import NoReturn
 from .._addresses import Endpoint
 from .._attempt import Technique
 from .._identity.certificate import (
-    is_registration_proven_untrusted,
+    is_signed_untrusted,
     peer_id_of_untrusted,
     public_key_of_untrusted,
+    registration_statement,
 )
 from .._identity.peer_id import looks_like_peer_id
 from .._wire.messages import (
@@ -44,12 +45,11 @@ def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes)
         RefusalError: this one does not.
         RemoteProtocolError: what it calls its certificate is none.
     """
-    if not is_registration_proven_untrusted(
-        message.certificate, message.signature, challenge, message.uid
-    ):
+    statement = registration_statement(challenge, message.broker, message.uid)
+    if not is_signed_untrusted(message.certificate, message.signature, statement):
         refuse(
             RefusalCode.IDENTITY_NOT_PROVEN,
-            "the signature is not that of the certificate's key over the UID and the "
+            "the signature is not that of the certificate's key over the UID, the broker and the "
             "challenge of this connection",
         )
     if looks_like_peer_id(message.uid) and message.uid != str(

@@ -13,13 +13,29 @@ from __future__ import annotations
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from .._addresses import Endpoint
 from .._errors import RemoteProtocolError
 from .peer_id import PeerId
 
 _PUBLIC_KEY_BYTES = 32
+# The points of Ed25519 whose order divides eight, and their other encodings (as in libsodium's
+# ge25519_has_small_order, but for the sign bit): under such a key one signature can fit any text.
+_WEAK_KEYS = frozenset(
+    bytes.fromhex(key)
+    for key in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 _SIGNATURE_BYTES = 64
 _HEADER_BYTES = 3  # a certificate begins with a tag and a length of two bytes
 _REGISTRATION_CONTEXT = b"trio_p2p registration\0"
+_INTRODUCTION_CONTEXT = b"trio_p2p introduction\0"
 
 
 def _der(tag: int, *contents: bytes) -> bytes:
@@ -85,6 +101,8 @@ def public_key_of_untrusted(certificate: bytes) -> bytes:
             "what was sent as the certificate of a peer is not one of this version: both sides "
             "need a trio_p2p that knows the same form"
         )
+    if public_key[:-1] + bytes([public_key[-1] & 0x7F]) in _WEAK_KEYS:
+        raise RemoteProtocolError("got a certificate with a key that anybody can sign for")
     return public_key
 
 
@@ -100,34 +118,48 @@ def peer_id_of_untrusted(certificate: bytes) -> PeerId:
     return PeerId.of_public_key(public_key_of_untrusted(certificate))
 
 
-def registration_statement(challenge: bytes, uid: str) -> bytes:
+def registration_statement(challenge: bytes, broker: Endpoint, uid: str) -> bytes:
     """What a receiver signs to register: no other statement, and nothing in TLS, reads alike.
 
     Args:
         challenge: what the broker sent on this connection.
+        broker: the endpoint that the receiver has connected to. Without it a hostile broker could
+            pass on the challenge of an honest one, and register its client there.
         uid: what the receiver registers under.
     """
-    length = len(challenge).to_bytes(2, "big")
-    return _REGISTRATION_CONTEXT + length + challenge + uid.encode()
+    address = broker.address.packed
+    parts = (challenge, address + broker.port.to_bytes(2, "big"))
+    return _REGISTRATION_CONTEXT + b"".join(map(_counted, parts)) + uid.encode()
 
 
-def is_registration_proven_untrusted(
-    certificate: bytes, signature: bytes, challenge: bytes, uid: str
-) -> bool:
-    """Whether the holder of a certificate's key signed this registration.
+def introduction_statement(errand: bytes, uid: str) -> bytes:
+    """What a sender signs to show the receiver who asks for it.
+
+    Args:
+        errand: what the sender has drawn for this connection, and for no other.
+        uid: the receiver's.
+    """
+    return _INTRODUCTION_CONTEXT + _counted(errand) + uid.encode()
+
+
+def is_signed_untrusted(certificate: bytes, signature: bytes, statement: bytes) -> bool:
+    """Whether the holder of a certificate's key has signed a statement.
 
     Args:
         certificate: what the other side sent, of any length.
         signature: what the other side sent, of any length.
-        challenge: what this side sent.
-        uid: what is to be registered; one that :func:`check_uid` lets pass.
+        statement: from one of the functions above.
 
     Raises:
         RemoteProtocolError: the certificate has not the form of an identity's certificate.
     """
     public_key = Ed25519PublicKey.from_public_bytes(public_key_of_untrusted(certificate))
     try:
-        public_key.verify(signature, registration_statement(challenge, uid))
+        public_key.verify(signature, statement)
     except InvalidSignature:
         return False
     return True
+
+
+def _counted(part: bytes) -> bytes:
+    return len(part).to_bytes(2, "big") + part

@@ -20,8 +20,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from .._addresses import Endpoint
 from .._errors import IdentityError
-from .certificate import certificate_body, registration_statement, signed_certificate
+from .certificate import (
+    certificate_body,
+    introduction_statement,
+    registration_statement,
+    signed_certificate,
+)
 from .peer_id import PeerId
 
 _MAX_FILE_BYTES = 16_384  # an identity has 119; of a file chosen by mistake no more is read
@@ -103,14 +109,24 @@ class Identity:
             os.fsync(file.fileno())
             os.link(file.name, path)  # unlike a renaming, it leaves a file that is there alone
 
-    def sign_registration(self, challenge: bytes, uid: str) -> bytes:
+    def sign_registration(self, challenge: bytes, broker: Endpoint, uid: str) -> bytes:
         """The proof to a broker that this identity registers.
 
         Args:
             challenge: what the broker sent on this connection.
+            broker: the endpoint that this side has connected to.
             uid: what to register under.
         """
-        return self._private_key.sign(registration_statement(challenge, uid))
+        return self._private_key.sign(registration_statement(challenge, broker, uid))
+
+    def sign_introduction(self, errand: bytes, uid: str) -> bytes:
+        """The proof to a receiver that this identity asks for it.
+
+        Args:
+            errand: what this side has drawn for the connection.
+            uid: the receiver's.
+        """
+        return self._private_key.sign(introduction_statement(errand, uid))
 
     @property
     def private_key(self) -> Ed25519PrivateKey:

@@ -72,9 +72,9 @@ class IPv6Registration:
             async with await find_broker(broker, (), ip_version=6) as connection:
                 challenge = await connection.receive_challenge()
                 await self._local_network.learn_hops(connection)
-                signature = self._identity.sign_registration(challenge, self._uid)
-                certificate = self._identity.certificate
-                await connection.send(RegisterIPv6(self._uid, certificate, signature))
+                at, me = connection.remote, self._identity
+                signature = me.sign_registration(challenge, at, self._uid)
+                await connection.send(RegisterIPv6(self._uid, at, me.certificate, signature))
                 reply = await connection.receive()
                 if not isinstance(reply, Registered):
                     raise unexpected(reply)

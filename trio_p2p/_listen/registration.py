@@ -113,8 +113,9 @@ class Registration:
             # At once: the first introduction may come as soon as we are registered.
             background.start_soon(self._local_network.learn_hops, connection)
             challenge = await connection.receive_challenge()
-            signature = self._identity.sign_registration(challenge, self.uid)
-            await connection.send(Register(self.uid, self._identity.certificate, signature))
+            broker, me = connection.remote, self._identity
+            signature = me.sign_registration(challenge, broker, self.uid)
+            await connection.send(Register(self.uid, broker, me.certificate, signature))
             reply = await connection.receive()
             if not isinstance(reply, Registered):
                 raise unexpected(reply)

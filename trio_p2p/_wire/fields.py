@@ -28,6 +28,9 @@ MAX_CERTIFICATE_BYTES = 1024
 MAX_REASON_BYTES = 512
 MAX_ROUND_TRIP = 60_000_000  # microseconds
 MAX_COUNT = 2**63 - 1
+ORIGIN_BYTES = 8
+MAX_RETRY_AFTER = 3_600_000  # milliseconds
+MAX_IDLE_TIME = 86_400_000  # milliseconds
 MAX_WATCHED = 256  # UIDs that one connection may watch at a time
 MAX_PROBES = 4  # two more addresses, each in both families
 
@@ -46,6 +49,7 @@ class RefusalCode(enum.StrEnum):
     IDENTITY_NOT_PROVEN = "identity-not-proven"
     RELAY_REFUSED = "relay-refused"
     OTHER_IP_VERSION = "other-ip-version"
+    BUSY = "busy"
 
 
 class StreamKind(enum.StrEnum):
@@ -108,6 +112,9 @@ check_signature = check_bytes(SIGNATURE_BYTES)
 check_number = check_integer(0, 2**32 - 1)
 check_round_trip = check_integer(0, MAX_ROUND_TRIP)
 check_count = check_integer(1, MAX_COUNT)
+check_origin = check_bytes(ORIGIN_BYTES)
+check_retry_after = check_integer(1, MAX_RETRY_AFTER)
+check_idle_time = check_integer(1, MAX_IDLE_TIME)
 check_port = check_integer(1, 65535)
 check_probes = check_endpoints(MAX_PROBES)
 check_stream_kind = check_member(StreamKind, "a kind of stream")

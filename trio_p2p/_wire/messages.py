@@ -23,6 +23,7 @@ from .fields import (
     MAX_UID_BYTES as MAX_UID_BYTES,
     MAX_WATCHED as MAX_WATCHED,
     NONCE_BYTES as NONCE_BYTES,
+    ORIGIN_BYTES as ORIGIN_BYTES,
     SIGNATURE_BYTES as SIGNATURE_BYTES,
     RefusalCode as RefusalCode,
     StreamKind as StreamKind,
@@ -31,13 +32,16 @@ from .fields import (
     check_challenge,
     check_count,
     check_id,
+    check_idle_time,
     check_ip_version,
     check_nonce,
     check_number,
+    check_origin,
     check_port,
     check_probes,
     check_reason,
     check_refusal_code,
+    check_retry_after,
     check_round_trip,
     check_signature,
     check_stream_kind,
@@ -78,11 +82,12 @@ class Hello:
 
 @attrs.frozen
 class Register:
-    """The receiver asks for its UID, and signs the challenge with its certificate's key."""
+    """The receiver asks for its UID at the broker that it has connected to; signed with its key."""
 
     type: ClassVar = "register"
     step: ClassVar = "initiation 1"
     uid: str = field(check_uid)
+    broker: Endpoint = field(check_endpoint)
     certificate: bytes = field(check_certificate)
     signature: bytes = field(check_signature)
 
@@ -106,6 +111,7 @@ class RegisterIPv6:
     type: ClassVar = "register_ipv6"
     step: ClassVar = "IPv6"
     uid: str = field(check_uid)
+    broker: Endpoint = field(check_endpoint)
     certificate: bytes = field(check_certificate)
     signature: bytes = field(check_signature)
 
@@ -148,6 +154,7 @@ class IntroductionRequest:
     certificate: bytes = field(check_certificate)
     offer: Offer = field(check_offer, NO_OFFER)
     errand: bytes | None = field(check_id, None)
+    proof: bytes | None = field(check_signature, None)
 
 
 @attrs.frozen
@@ -158,6 +165,7 @@ class ConnectionRequest:
     step: ClassVar = "step 2"
     introduction: bytes = field(check_id)
     ip_version: int = field(check_ip_version)
+    origin: bytes | None = field(check_origin, None)
 
 
 @attrs.frozen
@@ -182,6 +190,18 @@ class SenderEndpoint:
     round_trip: int = field(check_round_trip, 0)
     offer: Offer = field(check_offer, NO_OFFER)
     errand: bytes | None = field(check_id, None)
+    proof: bytes | None = field(check_signature, None)
+
+
+@attrs.frozen
+class Decline:
+    """The receiver has no room for an introduction now; the sender is refused with ``busy``."""
+
+    type: ClassVar = "decline"
+    step: ClassVar = "declining"
+    introduction: bytes | None = field(check_id, None)
+    nonce: bytes | None = field(check_nonce, None)
+    retry_after: int | None = field(check_retry_after, None)
 
 
 @attrs.frozen
@@ -233,6 +253,7 @@ class RelayRequest:
     step: ClassVar = "relay 2"
     introduction: bytes = field(check_id)
     certificate: bytes = field(check_certificate)
+    origin: bytes | None = field(check_origin, None)
 
 
 @attrs.frozen
@@ -257,6 +278,7 @@ class Relayed:
     certificate: bytes | None = field(check_certificate, None)
     bytes_per_second: int | None = field(check_count, None)
     max_bytes: int | None = field(check_count, None)
+    idle_time: int | None = field(check_idle_time, None)
 
 
 @attrs.frozen
@@ -268,6 +290,7 @@ class Refused:
     code: RefusalCode = field(check_refusal_code)
     reason: str = field(check_reason)
     number: int | None = field(check_number, None)
+    retry_after: int | None = field(check_retry_after, None)
 
 
 Message: TypeAlias = (
@@ -287,6 +310,7 @@ Message: TypeAlias = (
     | ConnectionRequest
     | Acknowledge
     | SenderEndpoint
+    | Decline
     | HolePunched
     | ReceiverEndpoint
     | Watch
