@@ -18,35 +18,6 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 FUZZ_SECONDS = 60
 # Most tests wait for a network most of the time.
 AT_ONCE = ("--numprocesses=4", "--dist=worksteal")
-# What is slow, and about Trio, the network or processes and not the interpreter.
-ONCE = [
-    "tests/commands/test_behind_nats.py",
-    "tests/commands/test_bridge.py",
-    "tests/commands/test_broker.py",
-    "tests/commands/test_demo.py",
-    "tests/commands/test_doctor.py",
-    "tests/commands/test_main.py",
-    "tests/commands/test_peer.py",
-    "tests/commands/test_report.py",
-    "tests/commands/test_run.py",
-    "tests/commands/test_standard_streams.py",
-    "tests/lab_itself/test_lab.py",
-    "tests/lab_itself/test_userspace_nats.py",
-    "tests/lab_itself/test_userspace_networks.py",
-    "tests/nat/test_classification.py",
-    "tests/scenarios/test_cancellation.py",
-    "tests/scenarios/test_cancellation_of_mappings.py",
-    "tests/scenarios/test_every_nat.py",
-    "tests/scenarios/test_hostile_candidates.py",
-    "tests/scenarios/test_ipv6.py",
-    "tests/scenarios/test_many_peers.py",
-    "tests/scenarios/test_moving_peers.py",
-    "tests/scenarios/test_nat_delay.py",
-    "tests/scenarios/test_nat_pairs.py",
-    "tests/scenarios/test_nat_streams.py",
-    "tests/scenarios/test_openings.py",
-    "tests/scenarios/test_real_routers.py",
-]
 FIND_MARKER = """
 from importlib.resources import files
 marker = files("trio_p2p") / "py.typed"
@@ -103,7 +74,7 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     if session.python != INTERPRETERS[0]:
-        session.run("pytest", *AT_ONCE, *(f"--ignore={path}" for path in ONCE))
+        session.run("pytest", *AT_ONCE, "-m", "not once")
         return
     env = {"COVERAGE_FILE": str(Path(f".coverage.{session.python}").absolute())}
     session.run("coverage", "erase", env=env)
@@ -178,25 +149,14 @@ def bench(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Send 256 MiB each way while the path is killed 30 times: takes some minutes."""
     install_groups(session, "test")
-    session.run(
-        *(
-            "pytest",
-            "-o",
-            "faulthandler_timeout=3600",
-            "tests/scenarios/test_nat_streams.py",
-            "tests/scenarios/test_openings.py",
-            "-k",
-            "killed_again",
-        ),
-        env={"TRIO_P2P_SOAK": "1"},
-    )
+    session.run("pytest", "-m", "soak", "-k", "killed_again", "-o", "faulthandler_timeout=3600")
 
 
 @nox.session
 def nats(session: nox.Session) -> None:
     """Connect from behind every kind of NAT to every other one, five times: some minutes."""
     install_groups(session, "test")
-    session.run("pytest", "tests/scenarios/test_every_nat.py", env={"TRIO_P2P_SOAK": "1"})
+    session.run("pytest", "-m", "soak", "tests/scenarios/test_every_nat.py")
 
 
 @nox.session

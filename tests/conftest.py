@@ -11,4 +11,4 @@ _reachability.PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
 
 # Where helpers assert something: what was expected and what came is shown, as in tests.
 pytest.register_assert_rewrite("tests.kit", "tests.broker", "tests.commands")
-pytest_plugins = ["pytester", "tests.kit.no_skips", "tests.kit.lab.fixtures"]
+pytest_plugins = ["pytester", "tests.kit.lab.fixtures", "tests.kit.no_skips", "tests.kit.soak"]

@@ -364,6 +364,7 @@ async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way
 # Streams
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("technique", DIRECT_TECHNIQUES)
 async def test_raw_streams_are_half_closeable(technique: Technique) -> None:
     async with open_raw_peers("receiver", technique) as (_, listener, sender):

@@ -102,6 +102,7 @@ async def test_reset_of_one_end_ends_both(end: str) -> None:
         await until_over(broker)
 
 
+@pytest.mark.slow
 async def test_reset_is_noticed_though_the_other_direction_has_ended() -> None:
     async with open_relay() as (broker, _, ends):
         await ends.receiver.send_eof()

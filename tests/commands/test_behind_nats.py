@@ -10,6 +10,8 @@ from ..kit.commands import MEBIBYTE, SECONDS, command
 from ..kit.lab import Answer, KernelNetwork, Nat, popen
 from .reports import read_report
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("answer", [Answer.DROP, Answer.RST])
 def test_behind_nats(

@@ -8,6 +8,8 @@ import pytest
 
 from ..kit.commands import MEBIBYTE, SECONDS, BrokerTool, connect, end_both, listen
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def two_files(tmp_path: Path) -> tuple[Path, Path]:

@@ -23,6 +23,8 @@ from ..kit.commands import (
 )
 from ..kit.raw_client import RawClient
 
+pytestmark = pytest.mark.once
+
 
 def test_without_a_relay(uid: str) -> None:
     with open_broker("--no-relay") as broker:

@@ -16,6 +16,8 @@ from trio_p2p._lab import namespaces
 from ..kit.commands import Tool, command
 from ..kit.lab import KernelNetwork
 
+pytestmark = pytest.mark.once
+
 FALLBACK = "trio-p2p: no NATs can be made here, so the demo does without. "
 WITHOUT_NATS = "Three programs on this host, no NATs."
 WITH_NATS = (

@@ -11,6 +11,8 @@ from ..kit.lab import KernelNetwork, Nat as KernelNat, NatKind, UserspaceNetwork
 from ..kit.probed_broker import probed_broker
 from ..kit.surveys import APDM, EIM
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def pages(_namespaces: None) -> dict[str, Ended]:

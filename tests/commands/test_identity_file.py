@@ -25,6 +25,7 @@ from .files import mode_of, run_at_once
 # What ``trio-p2p id`` prints
 
 
+@pytest.mark.once
 def test_id(configuration: Path, tmp_path: Path) -> None:
     mine = peer_id()
     assert str(PeerId.parse(mine)) == mine
@@ -34,6 +35,7 @@ def test_id(configuration: Path, tmp_path: Path) -> None:
     assert peer_id(other) == peer_id(other) != mine
 
 
+@pytest.mark.once
 def test_id_of_a_new_file(tmp_path: Path) -> None:
     file = tmp_path / "new.pem"
     with Tool(*command("trio-p2p", "id", "--identity", str(file))) as tool:
@@ -43,6 +45,7 @@ def test_id_of_a_new_file(tmp_path: Path) -> None:
     assert peer_id("--identity", str(file)) == output.decode().strip()
 
 
+@pytest.mark.once
 @pytest.mark.usefixtures("started_by_user")
 @pytest.mark.parametrize("arguments", [["id"], ["listen", "u"], ["connect", "u"]])
 def test_identity_that_others_can_read(

@@ -27,6 +27,8 @@ from .files import PROCESSES, mode_of, run_at_once
 from .reports import read_report
 
 
+@pytest.mark.once
+@pytest.mark.slow
 def test_peer_is_remembered(
     broker: BrokerTool, uid: str, configuration: Path, tmp_path: Path
 ) -> None:
@@ -51,6 +53,7 @@ def test_peer_is_remembered(
     assert read_report(report)["path"] is None
 
 
+@pytest.mark.once
 def test_corrupt_known_peers(broker: BrokerTool, uid: str, configuration: Path) -> None:
     configuration.mkdir()
     (configuration / "known_peers").write_text("nonsense\n")

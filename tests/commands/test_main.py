@@ -8,6 +8,8 @@ from trio_p2p._commands import broker as broker_command, main as main_command
 
 from ..kit.commands import NOBODY, assert_sentence, run_main
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.usefixtures("started_by_user")
 @pytest.mark.parametrize("subcommand", ["listen", "connect"])

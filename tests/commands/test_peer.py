@@ -25,6 +25,8 @@ from ..kit.commands import (
 )
 from ..kit.loopback import reserved_port
 
+pytestmark = pytest.mark.once
+
 
 def test_one_peer_only(broker: BrokerTool, uid: str) -> None:
     """The receiver stays registered, so that its peer finds other paths; nobody else gets in."""

@@ -20,6 +20,8 @@ from ..kit.commands import (
 )
 from .reports import ENDS, NOTHING, read_report
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize(
     ("options", "technique"),

@@ -25,6 +25,8 @@ from ..kit.commands import (
 )
 from .reports import read_report
 
+pytestmark = pytest.mark.once
+
 STOPPING = [signal.SIGINT, signal.SIGTERM]
 
 

@@ -18,6 +18,8 @@ from ..kit.commands import (
     peer_id,
 )
 
+pytestmark = pytest.mark.once
+
 
 def test_in_a_terminal(broker: BrokerTool, uid: str) -> None:
     ours, terminal = os.openpty()

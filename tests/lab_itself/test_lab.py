@@ -42,6 +42,8 @@ from ..kit.lab.sockets import (
     wait_connected,
 )
 
+pytestmark = pytest.mark.once
+
 REPOSITORY = Path(__file__).parents[2]
 SILENCE_SECONDS = 0.3
 RETRANSMITTED_SECONDS = 1.5  # the first time after 1 s
@@ -399,6 +401,7 @@ with UserspaceNetwork() as network:
         assert process.stdout.read() == b""
 
 
+@pytest.mark.nat
 def test_lab_needs_no_privileges() -> None:
     script = """
 import socket

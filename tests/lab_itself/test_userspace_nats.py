@@ -30,6 +30,8 @@ from ..kit.lab.sockets import (
 )
 from .punched_hosts import PunchedHost, connected, ends_with
 
+pytestmark = pytest.mark.once
+
 OUTCOMES = {
     Refusal.DROP: errno.ETIMEDOUT,
     Refusal.RST: errno.ECONNREFUSED,

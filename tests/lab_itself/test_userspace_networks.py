@@ -42,6 +42,8 @@ from ..kit.lab.sockets import (
 )
 from .punched_hosts import SILENCE_SECONDS, PunchedHost, connected, ends_with
 
+pytestmark = pytest.mark.once
+
 DELAYED_ACK_SECONDS = 0.040
 NATS = {name: nat for name, nat in KINDS.items() if nat is not None}
 OPEN = UserspaceNat(filtering=Dependence.ENDPOINT_INDEPENDENT)

@@ -39,6 +39,8 @@ from ..kit.lab import (
 )
 from ..kit.probed_broker import ProbedBroker, probed_broker
 
+pytestmark = pytest.mark.once
+
 HOST, OUTSIDE = IPv4Address("192.168.1.2"), IPv4Address("203.0.113.1")
 BROKER, OTHER = IPv4Address("198.51.100.10"), IPv4Address("198.51.100.11")
 ONE_ADDRESS = [Endpoint(BROKER, 4433), Endpoint(BROKER, 4434)]
@@ -326,6 +328,7 @@ def test_step_of_a_nat(lab: tuple[UserspaceNetwork, ProbedBroker], step: int) ->
     assert (nat.allocation, nat.step) == (SEQUENTIAL, step)
 
 
+@pytest.mark.slow
 def test_two_nats_look_like_the_worse_one(lab: tuple[UserspaceNetwork, ProbedBroker]) -> None:
     network, broker = lab
     for inner, outer in ((RANDOM_NAT, UserspaceNat()), (UserspaceNat(), RANDOM_NAT)):

@@ -12,6 +12,7 @@ from ..kit.loopback import HOST, held, nobody_listening, open_broker, until
 from ..kit.probed_broker import probed_broker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filtering", Dependence)
 @pytest.mark.parametrize("hairpins", [False, True])
 def test_behind_a_nat(
@@ -22,6 +23,7 @@ def test_behind_a_nat(
         assert run(site.host, is_hairpinning, broker.endpoint) is hairpins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hairpins", [False, True])
 def test_behind_two_nats(userspace_network: UserspaceNetwork, *, hairpins: bool) -> None:
     with probed_broker(userspace_network) as broker:

@@ -36,6 +36,8 @@ from ..kit.loopback import (
     until,
 )
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 GRACE = 0.2  # seconds that a session waits, if who was cancelled could not say farewell
 
 SWITCHING = attrs.evolve(ANY_WAY, grace=GRACE)

@@ -17,7 +17,7 @@ from ..kit.loopback import until
 PCP, NAT_PMP, _ = MappingProtocol
 SHORT = 1
 
-pytestmark = pytest.mark.usefixtures("hurried")
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.usefixtures("hurried")]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 Thirteen kinds are programs of the lab, and there are those that the kernel can be.
 """
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -38,17 +37,14 @@ from ..kit.lab import (
     running,
 )
 from ..kit.lab.kinds import KINDS
+from ..kit.soak import LITTLE_OR_MUCH
+
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 GREETING = b"hello from behind a NAT"
-# With TRIO_P2P_SOAK=1 all pairs, five times, and 100 guesses each way; else of those that have to
-# look at their NATs, and may have to guess, one of each sort.
-IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))
-RUNS = 5 if IS_SOAK else 1
-# Of which one has to do with a single introduction: other tests run beside this one, and a round
-# does not wait for a machine that is busy.
-TRIES = 1 if IS_SOAK else 3
-BIRTHDAYS = 100 if IS_SOAK else 4
+# Of those that have to look at their NATs, and may have to guess, one of each sort: the others are
+# for soaks.
 TYPICAL = {
     "public",
     "eim-eif",
@@ -123,8 +119,9 @@ def open_lab(
 
 
 def is_tried(sender: str, receiver: str) -> bool:
+    """Whether a pair is tried in every run."""
     both = {sender, receiver}
-    return IS_SOAK or not both & SYMMETRIC or both <= TYPICAL
+    return not both & SYMMETRIC or both <= TYPICAL
 
 
 def is_hopeless(sender: str, receiver: str) -> bool:
@@ -132,18 +129,26 @@ def is_hopeless(sender: str, receiver: str) -> bool:
     return both <= SYMMETRIC and bool(both & AT_RANDOM)
 
 
+@LITTLE_OR_MUCH
 @pytest.mark.parametrize("sender", KINDS)
-def test_every_pair_connects(userspace_lab: Lab, sender: str) -> None:
-    connect_to_each_receiver(userspace_lab, sender)
+def test_every_pair_connects(userspace_lab: Lab, sender: str, is_soak: bool) -> None:
+    connect_to_each_receiver(userspace_lab, sender, is_soak=is_soak)
 
 
+@LITTLE_OR_MUCH
 @pytest.mark.parametrize("sender", KERNEL_KINDS)
-def test_every_pair_of_the_kernels_nats_connects(kernel_lab: Lab, sender: str) -> None:
-    connect_to_each_receiver(kernel_lab, sender)
+def test_every_pair_of_the_kernels_nats_connects(
+    kernel_lab: Lab, sender: str, is_soak: bool
+) -> None:
+    connect_to_each_receiver(kernel_lab, sender, is_soak=is_soak)
 
 
-def connect_to_each_receiver(lab: Lab, sender: str) -> None:
-    for receiver in [kind for kind in lab.receivers if is_tried(sender, kind)] * RUNS:
+def connect_to_each_receiver(lab: Lab, sender: str, *, is_soak: bool) -> None:
+    runs = 5 if is_soak else 1
+    # Of which one has to do with a single introduction: other tests run beside this one unless it
+    # is a soak, and a round does not wait for a machine that is busy.
+    tries = 1 if is_soak else 3
+    for receiver in [kind for kind in lab.receivers if is_soak or is_tried(sender, kind)] * runs:
         listener = lab.receivers[receiver]
         if is_hopeless(sender, receiver):
             assert lab.connect(sender, receiver, "any") is PathKind.RELAY
@@ -157,20 +162,23 @@ def connect_to_each_receiver(lab: Lab, sender: str) -> None:
             assert lab.connect(sender, receiver, "direct") is PathKind.DIRECT
             return listener.statistics().introductions == before + 1
 
-        assert any(is_first_plan_enough(receiver, listener) for _ in range(TRIES)), receiver
+        assert any(is_first_plan_enough(receiver, listener) for _ in range(tries)), receiver
 
 
+@LITTLE_OR_MUCH
 @pytest.mark.parametrize(
     ("sender", "receiver"), [("eim-apdf", "random"), ("random-rst", "eim-apdf-rst")]
 )
-def test_ports_at_random_are_guessed(userspace_lab: Lab, sender: str, receiver: str) -> None:
-    missed = 0
-    for _ in range(BIRTHDAYS):
+def test_ports_at_random_are_guessed(
+    userspace_lab: Lab, sender: str, receiver: str, is_soak: bool
+) -> None:
+    missed, runs = 0, 100 if is_soak else 4
+    for _ in range(runs):
         try:
             assert userspace_lab.connect(sender, receiver, "direct") is PathKind.DIRECT
         except IntroductionError:
             missed += 1
-    assert missed <= 0.05 * BIRTHDAYS
+    assert missed <= 0.05 * runs
 
 
 async def _connect(uid: str, broker: Broker, path: str) -> PathKind:

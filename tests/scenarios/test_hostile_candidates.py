@@ -37,6 +37,8 @@ from ..kit.lab import (
 )
 from ..kit.raw_client import RawClient, registration, request
 
+pytestmark = pytest.mark.once
+
 PATIENCE = 20.0  # seconds until something that hangs fails its test
 PORT = 5000
 APDF = Behaviour.ADDRESS_AND_PORT_DEPENDENT
@@ -317,6 +319,7 @@ def test_few_ports_are_predicted_whatever_a_hostile_sender_says(
     assert dialled(packets) == {broker} | asking.result() | predicted
 
 
+@pytest.mark.slow
 def test_ports_are_guessed_where_the_broker_sees_the_peer_and_nowhere_else(
     userspace_network: UserspaceNetwork,
 ) -> None:

@@ -38,6 +38,8 @@ from ..kit.lab.dual_stack import DualStackNetwork, FirewallAnswer, remove_ipv4, 
 from ..kit.loopback import DIRECT_TECHNIQUES, echo, exchange
 from ..kit.raw_client import RawClient, request
 
+pytestmark = pytest.mark.once
+
 PORT = 4433  # the broker's, in both families; its host has all ports for itself
 NAME = "broker.example"
 SENDERS_DATA = random.Random("sender").randbytes(65536)

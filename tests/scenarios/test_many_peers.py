@@ -39,6 +39,8 @@ from ..kit.loopback import (
 )
 from ..kit.raw_client import RawClient
 
+pytestmark = pytest.mark.once
+
 SENDERS = 20
 CYCLES = 200
 SESSION_CYCLES = 50  # each costs more, and leaves as little

@@ -25,6 +25,8 @@ from trio_p2p._lab.networks import LinkEnd, connect
 from ..kit.lab import KernelNetwork, Nat, Network, Site, run, running
 from ..kit.loopback import echo, until
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 PATIENCE = 30.0  # seconds until something that hangs fails its test
 LIMIT = 2.0  # seconds from when the new address can be used
 AWAY_TIME = 0.5  # without any network

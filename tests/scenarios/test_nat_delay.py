@@ -22,6 +22,8 @@ from trio_p2p import (
 from ..kit.lab import Answer, Host, Nat, NatKind, Site, UserspaceNetwork, run, running
 from ..kit.loopback import DIRECT_TECHNIQUES
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 PATIENCE = 20.0  # seconds until a connection that hangs fails its test
 TRIES = 10
 RETRANSMISSION_TIME = 1.0  # seconds until the kernel sends a SYN again (RFC 6298)

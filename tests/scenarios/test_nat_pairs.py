@@ -15,6 +15,8 @@ from trio_p2p import Technique, open_p2p_stream, serve_broker, serve_p2p
 from ..kit.lab import Answer, KernelNetwork, Nat, NatKind, Site, run, running
 from ..kit.loopback import DIRECT_TECHNIQUES, exchange
 
+pytestmark = pytest.mark.once
+
 SENDERS_DATA = random.Random("sender").randbytes(65536)
 RECEIVERS_DATA = random.Random("receiver").randbytes(65536)
 PATIENCE = 20.0  # seconds until a connection that hangs fails its test

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -18,15 +17,13 @@ from trio_p2p import P2PStream, PathKind, StreamPath, open_p2p_stream, serve_bro
 from trio_p2p._stream import leg
 
 from ..kit.lab import KernelNetwork, Nat, Network, UserspaceNetwork, run, running, start
+from ..kit.soak import LITTLE_OR_MUCH
 from ..kit.streams import Content, exchange_content
+
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 PATIENCE = 60.0  # seconds until something that hangs fails its test
 TRIES = 5
-
-# Everything once, or for hours: with TRIO_P2P_SOAK=1 as much as the documentation speaks of.
-IS_SOAK = bool(os.environ.get("TRIO_P2P_SOAK"))
-KILLS = 30 if IS_SOAK else 5
-BYTES_EACH_WAY = 2**28 if IS_SOAK else 2**24
 
 
 class Lab:
@@ -232,10 +229,13 @@ def _move_there_and_back(lab: Lab) -> Pauses:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_impatient(monkeypatch)
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Notice dead paths ten times as fast, so that a test can afford some."""
-    if not IS_SOAK:
-        for name in ("BUSY_HEARTBEAT", "BUSY_SILENCE", "IDLE_HEARTBEAT", "IDLE_SILENCE"):
-            monkeypatch.setattr(leg, f"{name}_TIME", getattr(leg, f"{name}_TIME") / 10)
+    for name in ("BUSY_HEARTBEAT", "BUSY_SILENCE", "IDLE_HEARTBEAT", "IDLE_SILENCE"):
+        monkeypatch.setattr(leg, f"{name}_TIME", getattr(leg, f"{name}_TIME") / 10)
 
 
 def killers(lab: Lab) -> list[Callable[[StreamPath], None]]:
@@ -257,19 +257,23 @@ def killers(lab: Lab) -> list[Callable[[StreamPath], None]]:
     return [reset, silence, forget, restart_broker]
 
 
+@LITTLE_OR_MUCH
 def test_256_mib_each_way_arrive_although_the_path_is_killed_again_and_again(
-    kernel_network: KernelNetwork, impatient: None
+    kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch, is_soak: bool
 ) -> None:
-    senders, receivers = Content(1, BYTES_EACH_WAY), Content(2, BYTES_EACH_WAY)
+    if not is_soak:
+        be_impatient(monkeypatch)
+    kills, bytes_each_way = (30, 2**28) if is_soak else (5, 2**24)
+    senders, receivers = Content(1, bytes_each_way), Content(2, bytes_each_way)
     source = random.Random(3)
-    shares = sorted(source.random() for _ in range(KILLS))
+    shares = sorted(source.random() for _ in range(kills))
     current: list[P2PStream] = []
 
     async def receive(stream: P2PStream) -> None:
         await exchange_content(stream, receivers, senders)
 
     async def send() -> None:
-        with trio.fail_after(PATIENCE * KILLS):
+        with trio.fail_after(PATIENCE * kills):
             async with open_p2p_stream("receiver", lab.broker) as stream:
                 current.append(stream)
                 await exchange_content(stream, senders, receivers)

@@ -25,6 +25,8 @@ from ..kit import mapping_program
 from ..kit.lab import Host, popen
 from ..kit.miniupnpd import EXTERNAL, OTHER_EXTERNAL, PATIENCE, MappingNetwork
 
+pytestmark = [pytest.mark.once, pytest.mark.slow]
+
 PROGRAM = Path(mapping_program.__file__)
 
 PCP, NAT_PMP, UPNP = MappingProtocol

@@ -42,6 +42,7 @@ async def clog(stream: trio.abc.SendStream) -> None:
         is_clogged = scope.cancelled_caught
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 async def test_is_a_good_trio_stream(path: str) -> None:
     async with open_peers() as peers:
@@ -337,6 +338,7 @@ async def kill_now_and_then(stream: P2PStream, source: random.Random) -> None:
             reset(stream.path)
 
 
+@pytest.mark.slow
 async def test_every_run_is_byte_exact_although_its_path_is_killed_again_and_again() -> None:
     limiter, opening = trio.CapacityLimiter(AT_ONCE), trio.Lock()
 

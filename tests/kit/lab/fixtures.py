@@ -1,4 +1,4 @@
-"""Networks for tests, which are skipped where the machine cannot make them."""
+"""Networks for tests, which are marked with ``nat``, and skipped where there can be none."""
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -27,6 +27,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["no_namespaces"] = node.config.stash[_REASON]
+
+
+@pytest.hookimpl(tryfirst=True)  # before what ``-m`` does not ask for is sorted out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and _namespaces.__name__ in item.fixturenames:
+            item.add_marker("nat")
 
 
 def _why_unavailable() -> str:
