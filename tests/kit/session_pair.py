@@ -74,10 +74,16 @@ class End:
 class Pair:
     """Both sides, the connections that were ever made between them, and the time."""
 
-    def __init__(self, window: int = 1 << 19, socket_bytes: int = SOCKET_BYTES) -> None:
+    def __init__(
+        self,
+        window: int = 1 << 19,
+        socket_bytes: int = SOCKET_BYTES,
+        acceptors_window: int | None = None,
+    ) -> None:
         self.now = 1000.0
         self.socket_bytes = socket_bytes
-        self.ends = {role: End(role, window) for role in Role}
+        windows = {Role.OPENER: window, Role.ACCEPTOR: acceptors_window or window}
+        self.ends = {role: End(role, windows[role]) for role in Role}
         self.opener, self.acceptor = self.ends.values()
         self.wires: list[Wire] = []
         self.is_begun = False  # whether the acceptor has heard of the session

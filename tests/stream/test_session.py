@@ -7,6 +7,7 @@ from trio_p2p._errors import PathLostError, RemoteProtocolError
 from trio_p2p._stream.frames import (
     MAX_CONTROL_BYTES,
     MAX_PAYLOAD_BYTES,
+    MIN_PIECE_BYTES,
     SESSION_ID_BYTES,
     Hello,
     Kind,
@@ -168,7 +169,7 @@ def test_every_transition_leads_on_and_none_leads_out_of_the_end() -> None:
 
 def test_bytes_may_be_sent_up_to_the_limit_and_it_grows_as_they_are_read() -> None:
     pair = connected()
-    assert pair.write(pair.opener, MOST) == FIRST_WINDOW
+    assert pair.write(pair.opener, FIRST_WINDOW) == FIRST_WINDOW
     pair.pump(pair.opener)
     pair.deliver(pair.wires[-1], Role.ACCEPTOR)
     pair.pump(pair.acceptor)
@@ -180,6 +181,22 @@ def test_bytes_may_be_sent_up_to_the_limit_and_it_grows_as_they_are_read() -> No
     pair.pump(pair.acceptor)
     pair.deliver(pair.wires[-1], Role.OPENER)
     assert pair.opener.session.room == ENOUGH
+
+
+def test_a_sender_that_waits_is_answered_as_soon_as_there_is_room_for_a_piece() -> None:
+    pair = connected()
+    pair.write(pair.opener, MOST)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.pump(pair.acceptor)
+    pair.deliver(pair.wires[-1], Role.OPENER)
+    assert pair.opener.session.room == 0
+    pair.read(pair.acceptor, MIN_PIECE_BYTES - 1)
+    assert not pair.pump(pair.acceptor)
+    pair.read(pair.acceptor, 1)
+    pair.pump(pair.acceptor)
+    pair.deliver(pair.wires[-1], Role.OPENER)
+    assert pair.opener.session.room == MIN_PIECE_BYTES
 
 
 def test_the_window_grows_for_whoever_is_blocked_as_long_as_everything_is_read() -> None:

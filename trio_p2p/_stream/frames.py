@@ -14,6 +14,9 @@ import attrs
 from .._errors import RemoteProtocolError
 
 MAX_PAYLOAD_BYTES = 262_144  # sixteen full TLS records
+# Of what is larger no smaller piece is sent, as each is a packet with a cost. A window is several
+# times as large, so that there is always going to be room for one.
+MIN_PIECE_BYTES = 65_536
 MAX_CONTROL_BYTES = 512
 SESSION_ID_BYTES = 16
 
@@ -38,7 +41,7 @@ class Kind(enum.IntEnum):
     LIMIT = 4
     """Bytes up to this offset may be sent."""
     BLOCKED = 5
-    """There is more to send than up to this limit."""
+    """The sender waits: it has more than up to this limit; 0 if it waits for acknowledgements."""
     CLOSE = 6
     """The stream ends at this offset, and nothing of the other direction is read any more."""
     ABORT = 7

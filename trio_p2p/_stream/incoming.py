@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .._errors import RemoteProtocolError
 from .byte_queue import ByteQueue, Piece
-from .frames import Kind, header
+from .frames import MIN_PIECE_BYTES, Kind, header
 
 # Of its window, what has been received or read until the other side is told. To tell more often
 # would cost both more, for each time is a packet. But on a long path each one that comes late
@@ -46,6 +46,8 @@ class Incoming:
         self._given_at = 0.0
         self._given_at_growth = 0
         self._gives_again = False
+        self._is_asked_for_limit = False  # by a sender that waits for one
+        self._is_asked_for_ack = False
 
     @property
     def has_input(self) -> bool:
@@ -88,17 +90,20 @@ class Incoming:
         limit = self.received - self._held + self.window
         more = limit - self._given
         is_later = now >= self._given_at + TOLD_TIME
+        is_piece = limit >= self.received + MIN_PIECE_BYTES or not self._held
         if gives := (
             self._gives_again
             or more >= enough
+            or (self._is_asked_for_limit and more > 0 and is_piece)
             or (is_later and more >= self.window * LATER_TOLD_SHARE)
         ):
-            self._gives_again = False
+            self._gives_again = self._is_asked_for_limit = False
             self._given = max(self._given, limit)
             self._given_at = now
             pieces.append(header(Kind.LIMIT, self._given))
         behind = self.to_acknowledge - self._acknowledged
-        has_news = behind > 0 and (gives or self.has_ended)
+        has_news = behind > 0 and (gives or self.has_ended or self._is_asked_for_ack)
+        self._is_asked_for_ack = False
         # Mostly together with a limit, but not only if nobody reads.
         if has_news or behind >= 2 * enough:
             self.add_acknowledgement(pieces)
@@ -184,14 +189,15 @@ class Incoming:
         self.to_acknowledge = offset + 2
 
     def blocked(self, limit: int, capacity: int) -> None:
-        """The other side has more to send than up to a limit that it was told.
+        """The other side waits, and is answered as soon as there is something to say.
 
         Args:
-            limit: the limit.
+            limit: the limit that it has used up; 0 if it does not wait for another one.
             capacity: how large the window may become.
         """
+        self._is_asked_for_limit = self._is_asked_for_ack = True
         # The window is too small for the path, if not the application is too slow. Grow once for
         # each time that the other side has used up what it was given since the last growth.
-        if limit >= self._given_at_growth and self._held < self.window // 4:
+        if limit and limit >= self._given_at_growth and self._held < self.window // 4:
             self._given_at_growth = self._given + 1
             self.window = max(self.window, min(2 * self.window, capacity))

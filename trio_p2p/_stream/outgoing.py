@@ -39,7 +39,7 @@ class Outgoing:
         self._unacked = ByteQueue()
         self._acked = 0  # offset of the first byte in _unacked
         self._limit = self._window = limit
-        self._blocked_at = -1  # the limit that the other side was told of to be too low
+        self._blocked_at: tuple[int, int] | None = None  # limit and acknowledged, when it was said
         self._ending_is_sent = False
         self._is_wanted = True
 
@@ -103,7 +103,7 @@ class Outgoing:
         """A path begins, and nobody knows what was said on the last one and did not arrive."""
         if self.unacked_since != math.inf:
             self.unacked_since = now
-        self._blocked_at = -1
+        self._blocked_at = None
 
     def send_again_from(self, received: int) -> None:
         """All up to an offset is received; whatever was sent beyond it has to be sent again."""
@@ -116,13 +116,15 @@ class Outgoing:
             self.unacked_since = math.inf
 
     def add_blocked(self, pieces: list[Piece]) -> None:
-        """Say that there is more to send than up to the limit, once for each limit.
+        """Say that the application waits for room, once until something has changed.
 
-        Unless the other side gives as much as may be held here anyway.
+        The other side then answers at once, and not when it finds that worth a packet.
         """
-        if self._window < self.capacity and self._blocked_at != self._limit:
-            self._blocked_at = self._limit
-            pieces.append(header(Kind.BLOCKED, self._limit))
+        standing = self._limit, self._acked
+        if not self._unsent and self._blocked_at != standing:
+            self._blocked_at = standing
+            # More than may be held here is of no use.
+            pieces.append(header(Kind.BLOCKED, self._limit if self._window < self.capacity else 0))
 
     def add_data(self, pieces: list[Piece]) -> None:
         """Send what comes next."""

@@ -9,13 +9,10 @@ import trio
 from .._identity.peer_id import PeerId
 from .byte_queue import Piece
 from .carrier import Carrier
-from .frames import MAX_PAYLOAD_BYTES
+from .frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
 from .session import State
 from .stream_path import StreamPath
 
-# Of what is larger no smaller piece is sent, as each is a packet with a cost. A window is several
-# times as large, so that there is always going to be room for one.
-MIN_PIECE_BYTES = 65_536
 RECEIVE_BYTES = 2**20
 
 

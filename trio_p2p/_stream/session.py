@@ -192,10 +192,10 @@ class Session:
         pieces: list[Piece] = [leg.take_greeting()] if leg.greeting else []
         if self.state is State.ATTACHED:
             incoming.add_news(pieces, now)
-            if self.is_blocked:
-                outgoing.add_blocked(pieces)
         if self._is_flowing:
             outgoing.add_data(pieces)
+        if self.state is State.ATTACHED and self.is_blocked:
+            outgoing.add_blocked(pieces)
         if not pieces and now >= self.heartbeat_at():
             incoming.add_acknowledgement(pieces)
         if pieces:
