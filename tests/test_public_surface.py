@@ -33,6 +33,7 @@ NAMES = {
     "RelayLimits",
     "RemoteProtocolError",
     "Route",
+    "SessionLostError",
     "StreamAbortedError",
     "StreamPath",
     "Technique",

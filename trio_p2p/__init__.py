@@ -24,6 +24,7 @@ from ._errors import (
     ProtocolError as ProtocolError,
     RelayError as RelayError,
     RemoteProtocolError as RemoteProtocolError,
+    SessionLostError as SessionLostError,
     StreamAbortedError as StreamAbortedError,
     UIDTakenError as UIDTakenError,
     UnknownUIDError as UnknownUIDError,

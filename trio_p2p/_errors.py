@@ -37,6 +37,10 @@ class WrongPeerError(P2PError):
     """Whoever answered is not the peer that was to be connected to."""
 
 
+class SessionLostError(P2PError):
+    """The peer does not know the stream any more: its program was started again, say."""
+
+
 class StreamAbortedError(P2PError):
     """The other side gave the stream up."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -18,8 +19,10 @@ from ._options import ALL_TECHNIQUES, BrokerAddress, SenderOptions
 from ._peer import P2PSender, open_sender_nursery
 from ._peer_connection import OnAttempt
 from ._stream.carrier import DEFAULT_GRACE
-from ._stream.p2p_stream import P2PStream, close_at_once
+from ._stream.p2p_stream import P2PStream, reason_of
 from ._stream.session import DEFAULT_WINDOW
+
+logger = logging.getLogger("trio_p2p.receiver")
 
 
 @overload
@@ -121,15 +124,8 @@ async def open_p2p_stream(
         sender = P2PSender(options, nursery, open_in_round)
         open_stream: Any = sender.open_stream  # whose overloads tell what we were asked for apart
         stream = await open_stream(uid, expect=expect, raw=raw, path=path, on_attempt=on_attempt)
-        try:
+        async with stream:
             yield stream
-        except BaseException:
-            if isinstance(stream, P2PStream):
-                close_at_once(stream)  # no clean end: the other side shall know
-            else:
-                await trio.aclose_forcefully(stream)
-            raise
-        await stream.aclose()
 
 
 @overload
@@ -180,10 +176,15 @@ async def serve_p2p(
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[P2PListener[Any]]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Register a UID with a broker, and serve whoever asks for it, until cancelled.
+    """Register a UID with a broker, and serve the senders that ask for it, until cancelled.
 
     Like :func:`trio.serve_tcp`: each stream gets a task that runs ``handler``, and is closed
-    when that returns.
+    when that returns. If the handler fails or is cancelled, the stream is aborted, and the sender's
+    end raises :exc:`trio.BrokenResourceError`. A handler that fails because its sender has gone is
+    logged and counted, and ends nothing else; other errors of a handler end the call.
+
+    When cancelled, all streams end at once. To let running handlers finish, open a listener and
+    close it instead; see :meth:`P2PListener.aclose`.
 
     Args:
         handler: called with each stream.
@@ -225,6 +226,32 @@ async def serve_p2p(
             port_guessing=port_guessing,
         )
     async with listening as listener:
+        handle = partial(_handle, handler, listener)
         await trio.serve_listeners(
-            handler, [listener], handler_nursery=handler_nursery, task_status=task_status
+            handle, [listener], handler_nursery=handler_nursery, task_status=task_status
         )
+
+
+async def _handle(
+    handler: Callable[[Any], Awaitable[object]],
+    listener: P2PListener[Any],
+    stream: P2PStream | trio.SocketStream,
+) -> None:
+    """Run a handler; the end of one sender ends nothing else."""
+    try:
+        await handler(stream)
+    except BaseException as error:
+        if isinstance(stream, P2PStream):
+            stream.abort(reason_of(error))
+        if not _is_lost_peer(error, stream):
+            raise
+        logger.info("a sender of %r has gone while it was served: %s", listener.uid, error)
+        listener.note_lost_peer()
+
+
+def _is_lost_peer(error: BaseException, stream: P2PStream | trio.SocketStream) -> bool:
+    """Whether a handler has failed only because its stream broke."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_lost_peer(each, stream) for each in error.exceptions)
+    is_broken = isinstance(error, trio.BrokenResourceError)
+    return is_broken and (not isinstance(stream, P2PStream) or stream.has_lost_peer)

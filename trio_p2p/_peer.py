@@ -37,11 +37,16 @@ class P2PSender:
     ) -> None:
         self._options = options
         self._connector = Connector(options, nursery, open_in_round)
+        self._is_left = False
 
     @property
     def peer_id(self) -> PeerId:
         """Who this sender is to receivers."""
         return self._options.identity.peer_id
+
+    def leave(self) -> None:
+        """The context that this was opened in is being left."""
+        self._is_left = True
 
     @overload
     async def open_stream(
@@ -75,6 +80,9 @@ class P2PSender:
         may call this at the same time. Raw streams outlive the sender; all others end with it,
         because the tasks that keep them alive are the sender's.
         """
+        if self._is_left:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise trio.ClosedResourceError("the context of this sender was left: open another one")
         checked_uid = parse_uid(uid)
         expected = parse_expected(checked_uid, expect)
         if not raw:
@@ -121,7 +129,11 @@ async def open_p2p_sender(
     )
     async with open_sender_nursery() as nursery:
         links = LinkPool(options.broker, options.techniques, nursery)
-        yield P2PSender(options, nursery, links.open_in_round)
+        sender = P2PSender(options, nursery, links.open_in_round)
+        try:
+            yield sender
+        finally:
+            sender.leave()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from trio_p2p._stream.frames import AbortCode, Hello, Kind
 from ..kit.sinks import FrameSink, Said
 from ..kit.streams import Peers, open_path, open_peers, reset
 
-OVER = b"this stream is over"
+OVER = b"this stream is not known here any more: the program was started again, or ended it"
 
 
 async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
@@ -46,7 +46,7 @@ async def test_peer_is_told_the_last_words_again(is_broken: bool) -> None:
         session = opened._session.identifier
         said = await answer_to(peers, identity, Hello(0, session, 9, is_new=False))
     if is_broken:
-        assert said == [Said(Kind.ABORT, AbortCode.NOT_ADMITTED, OVER)]
+        assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
     else:
         greeting, farewell = said
         assert (greeting.kind, greeting.number) == (Kind.HELLO, len(b"hello"))
@@ -60,4 +60,4 @@ async def test_others_are_not(is_known: bool) -> None:
         await say_all(opened, accepted)
         session = opened._session.identifier if is_known else bytes(16)
         said = await answer_to(peers, Identity.generate(), Hello(0, session, 9, is_new=False))
-    assert said == [Said(Kind.ABORT, AbortCode.NOT_ADMITTED, OVER)]
+    assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]

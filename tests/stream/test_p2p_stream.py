@@ -18,6 +18,7 @@ from trio_p2p import (
     PathKind,
     PathLostError,
     RelayLimits,
+    SessionLostError,
     WrongPeerError,
     open_p2p_listener,
     open_p2p_sender,
@@ -172,9 +173,11 @@ async def test_streams_end_with_the_context_that_owns_them(side: str) -> None:
         opened = await sender.open_stream("receiver")
         accepted = await listener.accept()
         scopes[side].cancel()
-        for stream in (opened, accepted):
-            with pytest.raises(trio.BrokenResourceError):
-                await stream.receive_some()
+        ours, theirs = (opened, accepted) if side == "sender" else (accepted, opened)
+        with pytest.raises(trio.BrokenResourceError):
+            await theirs.receive_some()
+        with pytest.raises(trio.ClosedResourceError, match="was left"):
+            await ours.receive_some()
         nursery.cancel_scope.cancel()
 
 
@@ -222,8 +225,9 @@ async def test_receiver_that_has_started_anew_knows_nothing_of_its_old_streams()
             await opened.wait_path_changed(opened.path)
         await broker.start()
         async with open_p2p_listener("receiver", broker.address, identity=identity):
-            with pytest.raises(trio.BrokenResourceError, match="this stream is over"):
+            with pytest.raises(trio.BrokenResourceError, match="not known here") as caught:
                 await opened.receive_some()
+            assert isinstance(caught.value.__cause__, SessionLostError)
 
 
 # Paths

@@ -295,7 +295,7 @@ def test_hostile_frames_raise_one_exception_and_cost_no_memory(
         outgoing = session._outgoing
         assert session._incoming._held <= session._incoming.window
         assert outgoing.held + session._incoming.window <= WINDOW
-        assert outgoing._acked <= outgoing.sent
+        assert outgoing.acked <= outgoing.sent
 
 
 def treat(session: Session, what: bytes | str, paths: int) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 import trio
 
-from .._errors import NotAdmittedError, P2PError, PathLostError
+from .._errors import NotAdmittedError, P2PError, PathLostError, SessionLostError
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
 from .._peer_connection import PeerConnection
 from .._stream.carrier import Carrier
 from .._stream.frames import AbortCode, Hello, HelloReader, abort
 from .._stream.handshake import secure
-from .._stream.p2p_stream import P2PStream, close_at_once
+from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
 from .._stream.session import Role, Session, State
 from .._stream.stream_path import PathKind
 from .._stream.tls import make_context
+
+logger = logging.getLogger("trio_p2p.receiver")
+
+_NOT_KNOWN = "this stream is not known here any more: the program was started again, or ended it"
 
 MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
 
@@ -73,6 +78,7 @@ class Acceptor:
 
         Raises:
             NotAdmittedError: we do not admit the peer.
+            SessionLostError: the connection is for a stream that is over or not known.
             P2PError: it is not who it claims to be, or does not speak as it should.
 
         If cancelled, the connection is closed.
@@ -92,6 +98,9 @@ class Acceptor:
         except NotAdmittedError as error:
             path.send_at_once(abort(AbortCode.NOT_ADMITTED, str(error)))
             raise
+        except SessionLostError as error:
+            path.send_at_once(abort(AbortCode.UNKNOWN_SESSION, str(error)))
+            raise
         finally:
             if not is_taken:
                 path.close()
@@ -108,15 +117,22 @@ class Acceptor:
                 raise NotAdmittedError("this stream belongs to somebody else")
             return carrier
         if not hello.is_new:
-            raise NotAdmittedError("this stream is over")
-        if self._admit is not None and not self._admit(peer_id):
+            raise SessionLostError(_NOT_KNOWN)
+        if not self._admits(peer_id):
             raise NotAdmittedError(f"the receiver does not admit {peer_id}")
         return None
+
+    def _admits(self, peer_id: PeerId) -> bool:
+        try:
+            return self._admit is None or self._admit(peer_id)
+        except Exception:  # the application's, which concerns this peer only
+            logger.exception("admit= failed for %s, which is refused therefore", peer_id)
+            return False
 
     def _answer_late(self, path: Path, hello: Hello, peer_id: PeerId) -> None:
         owner, session = self._ended[hello.session]
         if owner != peer_id or session is None:
-            raise NotAdmittedError("this stream is over")
+            raise SessionLostError(_NOT_KNOWN)
         path.send_at_once(session.answer_late(hello))
 
     def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
@@ -141,8 +157,8 @@ class Acceptor:
 
     @staticmethod
     def discard(stream: P2PStream) -> None:
-        """Close a stream at once that nobody has accepted."""
-        close_at_once(stream)
+        """Abort a stream that the application has not accepted."""
+        stream.abort("the receiver was closed before it accepted the stream")
 
 
 class RawAcceptor:

@@ -48,6 +48,7 @@ class P2PListenerStatistics:
         connected: how many streams came of them.
         failed: how many introductions led to no connection; those for the relay do not count, nor
             those of a sender that another one has connected.
+        lost: how many handlers of :func:`serve_p2p` have ended because their sender had gone.
         waiting: how many streams wait for ``accept`` now.
         forbidden: how many endpoints senders have named that cannot be theirs, such as services,
             loopback, or somebody else's. Nothing was sent there.
@@ -60,6 +61,7 @@ class P2PListenerStatistics:
     introductions: int
     connected: int
     failed: int
+    lost: int
     waiting: int
     forbidden: int
     wrong_peers: int
@@ -87,6 +89,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         self._peer_id = peer_id
         self._accepted = accepted
         self._acceptor: Any = acceptor
+        self._lost = 0
 
     @property
     def uid(self) -> str:
@@ -119,10 +122,17 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
             raise self._registration.failure from None
 
     async def aclose(self) -> None:
-        """End the registration and close the streams that nobody has accepted.
+        """End the registration, and abort the streams that were not accepted yet.
 
         Streams that were accepted live on, but cannot get another path from the sender any more;
-        the context that the listener was opened in ends them. Works when cancelled, too.
+        the context that the listener was opened in ends them. So a server drains like this::
+
+            async with open_p2p_listener(uid, broker) as listener, trio.open_nursery() as handlers:
+                with trio.CancelScope() as serving:  # cancel it to shut down
+                    await trio.serve_listeners(handler, [listener], handler_nursery=handlers)
+                await listener.aclose()  # running handlers finish
+
+        Works when cancelled, too.
         """
         self._registration.scope.cancel(reason="the listener was closed")
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
@@ -130,6 +140,10 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
                 self._acceptor.discard(self._accepted.receive_nowait())
         self._accepted.close()
         await trio.lowlevel.checkpoint()
+
+    def note_lost_peer(self) -> None:
+        """Count a handler that has ended because its sender had gone."""
+        self._lost += 1
 
     def statistics(self) -> P2PListenerStatistics:
         """What the listener has seen so far."""
@@ -139,6 +153,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
             introductions=counts.introduced,
             connected=self._acceptor.connected,
             failed=counts.failed,
+            lost=self._lost,
             waiting=self._accepted.statistics().current_buffer_used,
             forbidden=counts.forbidden,
             wrong_peers=counts.wrong_peers,

@@ -19,14 +19,14 @@ async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised below
+                # Not through the nursery, which would wrap it, and make another one of a group.
                 body_error = error
-                raise
             finally:
                 nursery.cancel_scope.cancel(reason="the context was left")
     except BaseExceptionGroup as group:
-        failures = group.split(trio.Cancelled)[1]
-        if body_error is None or (failures is not None and failures.exceptions != (body_error,)):
+        if body_error is None or isinstance(body_error, trio.Cancelled):
             raise
+        raise BaseExceptionGroup(group.message, [*group.exceptions, body_error]) from None
     if body_error is not None:
         raise body_error

@@ -18,7 +18,7 @@ from .stream_path import StreamPath
 
 # Seconds.
 DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
-CLOSING_TIME = 60.0  # that the other side has to answer a close, which takes a round trip
+CLOSING_TIME = 60.0  # over a path, in which a close makes no progress: it takes a round trip
 
 _LEFT = "the context that the stream was opened in has been left"
 
@@ -36,6 +36,7 @@ class Carrier:
     Attributes:
         session: the session. Whoever changes it calls :meth:`push`.
         path: what carries it now, if anything does.
+        is_left: whether the owner has gone, and the stream with it.
         is_doubted: whether the path may lead nowhere any more, and nothing has come since.
         loss: why the last path was lost.
         path_changed: where to park until there is another path or none, a doubt more or less, or
@@ -45,6 +46,7 @@ class Carrier:
     def __init__(self, session: Session, grace: float, nursery: trio.Nursery) -> None:
         self.session = session
         self.path: StreamPath | None = None
+        self.is_left: bool = False
         self.is_doubted: bool = False
         self.loss: P2PError | None = None
         self.path_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
@@ -62,7 +64,7 @@ class Carrier:
             while not self.session.is_over:
                 await self._wait_for_change()
         finally:
-            self.end(_LEFT)
+            self._leave()
             logger.info("a stream is over: %s", self.session.error or "all is said")
 
     def attach(
@@ -157,17 +159,24 @@ class Carrier:
             self.session.close(trio.current_time())
             self.push()
             if self._worker is not None:
+                self._worker.release()
                 self._worker.read_alone()
         if self.session.is_over:
             self.end()
         self._wake_waiting()
         self.path_changed.unpark_all()
 
+    def abort(self, reason: str) -> None:
+        """End everything at once, and let the other side know that it was cut short."""
+        self.session.fail(StreamAbortedError(reason))
+        self.end(reason)
+
     def end(self, reason: str = "the stream was closed without waiting") -> None:
         """End everything at once: say farewell, close the path, and wake all who wait."""
         if self._worker is not None:
-            self._worker.path.send_at_once(self.session.farewell())
-            self._leave_path()
+            self._worker.close(self.session.farewell())
+            self._worker = self.path = None
+            self.is_doubted = False
         self._drop_former()
         self.session.fail(StreamAbortedError(reason))
         self._wake_waiting()
@@ -187,6 +196,7 @@ class Carrier:
             self._readable.unpark_all()
             worker.expect_driver()
         if session.is_over or session.peer_is_closed:
+            worker.release()  # what is being sent is not wanted any more
             self.finish()
             self._roomy.unpark_all()
         elif self._roomy and session.room:
@@ -205,7 +215,7 @@ class Carrier:
         logger.info("a stream has lost its path: %s", error)
         self.loss = error
         self._leave_path()
-        if isinstance(error, NotAdmittedError):
+        if isinstance(error, NotAdmittedError) and not self.session.is_confirmed:
             self.session.fail(error)
         self.session.lose_path(trio.current_time())
         self._wake_waiting()
@@ -223,18 +233,26 @@ class Carrier:
                 lot.unpark_all()
 
     async def _wait_for_change(self) -> None:
+        with trio.CancelScope(deadline=min(self._give_up_times())) as patience:
+            await self.path_changed.park()
+        if patience.cancelled_caught:
+            self._give_up(trio.current_time())
+
+    def _give_up_times(self) -> tuple[float, float]:
+        """When to give up for want of a path, and of progress: bytes that move put it off."""
         session = self.session
         waiting_since = math.inf if session.peer_is_closed else session.waiting_since
-        give_up_at = min(waiting_since + self._grace, session.closed_at + CLOSING_TIME)
-        with trio.CancelScope(deadline=give_up_at) as patience:
-            await self.path_changed.park()
-        if patience.cancelled_caught and trio.current_time() >= session.closed_at + CLOSING_TIME:
-            session.fail(PathLostError("the other side did not say that it has got everything"))
-        elif patience.cancelled_caught and session.waiting_since == waiting_since:
+        return waiting_since + self._grace, session.stalled_since + CLOSING_TIME
+
+    def _give_up(self, now: float) -> None:
+        without_path, without_progress = self._give_up_times()
+        if now >= without_path:
             reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
-            session.fail(
-                PathLostError(f"the stream had no path for {self._grace:g} seconds{reason}")
-            )
+            text = f"the stream had no path for {self._grace:g} seconds{reason}"
+            self.session.fail(PathLostError(text))
+        elif now >= without_progress:
+            text = "the other side did not say that it has got everything"
+            self.session.fail(PathLostError(text))
 
     def _drop_former(self) -> None:
         if self._former is not None:
@@ -251,9 +269,14 @@ class Carrier:
             self._worker = self.path = None
             self.is_doubted = False
 
+    def _leave(self) -> None:
+        self.is_left = not self.session.is_over
+        self.end(_LEFT)
+
     async def _carry(self, worker: PathWorker) -> None:
         try:
             await worker.run()
         finally:
             if worker is self._worker:  # the owner was cancelled, and this before run()
-                self.end(_LEFT)
+                self._leave()
+            await worker.part()

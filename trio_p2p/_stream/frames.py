@@ -53,6 +53,7 @@ class AbortCode(enum.IntEnum):
 
     GIVEN_UP = 0
     NOT_ADMITTED = 1
+    UNKNOWN_SESSION = 2
 
 
 @attrs.frozen

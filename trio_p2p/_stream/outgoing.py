@@ -26,6 +26,7 @@ class Outgoing:
         ending: what they end with, EOF or CLOSE; None if there may be more.
         ending_is_acked: whether the other side has got that.
         unacked_since: since when something has not been acknowledged; infinite if all has.
+        acked: the offset up to which the other side has said that it has received everything.
         furthest: the offset up to which everything has been sent at least once, over any path.
     """
 
@@ -37,7 +38,7 @@ class Outgoing:
         self.capacity = capacity
         self._unsent = ByteQueue()
         self._unacked = ByteQueue()
-        self._acked = 0  # offset of the first byte in _unacked
+        self.acked = 0  # the first byte in _unacked
         self._limit = self._window = limit
         self._blocked_at: tuple[int, int] | None = None  # limit and acknowledged, when it was said
         self._ending_is_sent = False
@@ -46,7 +47,7 @@ class Outgoing:
     @property
     def sent(self) -> int:
         """The offset up to which everything is received or on the way."""
-        return self._acked + len(self._unacked)
+        return self.acked + len(self._unacked)
 
     @property
     def held(self) -> int:
@@ -61,7 +62,7 @@ class Outgoing:
     @property
     def room(self) -> int:
         """How many bytes :meth:`write` would take now."""
-        return max(0, min(self.capacity, self._limit - self._acked) - self.held)
+        return max(0, min(self.capacity, self._limit - self.acked) - self.held)
 
     @property
     def _is_waiting(self) -> bool:
@@ -120,7 +121,7 @@ class Outgoing:
 
         The other side then answers at once, and not when it finds that worth a packet.
         """
-        standing = self._limit, self._acked
+        standing = self._limit, self.acked
         if not self._unsent and self._blocked_at != standing:
             self._blocked_at = standing
             # More than may be held here is of no use.
@@ -152,7 +153,7 @@ class Outgoing:
         is_end = self.ending is not None and received == taken + _ACKED_AS[self.ending]
         self.ending_is_acked |= is_end
         self._acknowledge(min(received, taken))
-        self._window = max(self._window, self._limit - self._acked)
+        self._window = max(self._window, self._limit - self.acked)
         self.unacked_since = now if self._is_waiting else math.inf
         return is_end
 
@@ -163,15 +164,15 @@ class Outgoing:
     def unwanted(self) -> None:
         """The other side has closed: nobody is going to read it."""
         self._is_wanted = False
-        self._acked = self.sent
+        self.acked = self.sent
         self.forget()
         self._ending_is_sent = self.ending_is_acked = True
         self.unacked_since = math.inf
 
     def _acknowledge(self, received: int) -> None:
-        if received > self._acked:  # else it is older than one on the last path
-            new = received - self._acked
+        if received > self.acked:  # else it is older than one on the last path
+            new = received - self.acked
             sent_again = min(new, len(self._unacked))
             self._unacked.drop(sent_again)
             self._unsent.drop(new - sent_again)  # it came over the last path after all
-            self._acked = received
+            self.acked = received

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from types import TracebackType
 
 import trio
 
@@ -15,6 +16,9 @@ from .stream_path import StreamPath
 
 RECEIVE_BYTES = 2**20
 
+_ENDS = (trio.BrokenResourceError, trio.ClosedResourceError)  # cancellation goes before them
+_PEER_CLOSED = "the peer has closed the stream"
+
 
 class P2PStream(trio.abc.HalfCloseableStream):
     """A stream to a peer: encrypted, authenticated, and not bound to one connection.
@@ -26,6 +30,10 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
     What :meth:`send_all` has taken is kept until the peer's side has it. When no path was found
     for the grace time, the methods raise :exc:`trio.BrokenResourceError`; its cause says why.
+
+    :meth:`aclose` is a clean end: what was taken is delivered. As an async context manager the
+    stream is closed by it if the block ends, and by :meth:`abort` if the block fails or is
+    cancelled. So what was cut short never looks complete to the peer.
 
     Each direction may be used by one task at a time, else :exc:`trio.BusyResourceError`.
     """
@@ -49,6 +57,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
         """What carries the stream now; None while it waits for another path, and at the end."""
         return self._carrier.path
 
+    @property
+    def has_lost_peer(self) -> bool:
+        """Whether the stream is broken, or the peer has closed it."""
+        return self._session.state is State.BROKEN or self._session.peer_is_closed
+
     async def wait_path_changed(self, path: StreamPath | None) -> StreamPath | None:
         """Wait until :attr:`path` is another one.
 
@@ -63,11 +76,15 @@ class P2PStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
         """
         await trio.lowlevel.checkpoint()
-        while self.path == path:
-            self._check()
-            if self._session.peer_is_closed:
-                raise trio.BrokenResourceError("the peer has closed the stream")
-            await self._carrier.path_changed.park()
+        try:
+            while self.path == path:
+                self._check()
+                if self._session.peer_is_closed:
+                    raise trio.BrokenResourceError(_PEER_CLOSED)
+                await self._carrier.path_changed.park()
+        except _ENDS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise
         return self.path
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -78,7 +95,8 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
         Raises:
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
-            trio.ClosedResourceError: the stream is closed, or :meth:`send_eof` was called.
+            trio.ClosedResourceError: the stream is closed, perhaps by another task meanwhile, or
+                :meth:`send_eof` was called, or the stream's context was left.
             trio.BusyResourceError: another task is sending.
 
         If cancelled, some of the bytes may have been taken; the stream is of use nevertheless.
@@ -95,13 +113,16 @@ class P2PStream(trio.abc.HalfCloseableStream):
                         if room < min(rest, MIN_PIECE_BYTES):
                             has_waited = True
                             await self._wait_for_room()
-                            self._check_sending()
                         else:
                             count = min(rest, room, MAX_PAYLOAD_BYTES)
                             piece = _piece(data, view, position, count)
                             self._session.write(piece, trio.current_time())
                             has_waited |= await self._carrier.send()
                             position += count
+                        self._check_sending()
+            except _ENDS:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                raise
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -110,10 +131,14 @@ class P2PStream(trio.abc.HalfCloseableStream):
         """Wait until there is room to send; like :meth:`send_all`."""
         with self._sending:
             await trio.lowlevel.checkpoint()
-            self._check_sending()
-            while not self._session.room:
-                await self._wait_for_room()
+            try:
                 self._check_sending()
+                while not self._session.room:
+                    await self._wait_for_room()
+                    self._check_sending()
+            except _ENDS:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                raise
 
     async def send_eof(self) -> None:
         """End this direction; the other one goes on. Once is enough, more do no harm.
@@ -157,10 +182,13 @@ class P2PStream(trio.abc.HalfCloseableStream):
             try:
                 while (data := self._read(limit)) is None:
                     has_waited |= await self._carrier.wait_readable()
-                return data
+            except _ENDS:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                raise
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
+            return data
 
     def _read(self, max_bytes: int) -> Piece | None:
         self._check_open()
@@ -174,10 +202,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
     async def aclose(self) -> None:
         """Close the stream, and wait until the peer's side has got all that was sent.
 
-        That takes a round trip, or none if both directions have ended already. It waits for
-        another path if need be, as long as the grace time allows. If cancelled, the stream is
-        closed all the same; what is left to do is done by the context that owns the stream, for
-        as long as that lasts, much as an operating system does it for sockets.
+        That takes a round trip, or none if both directions have ended already. It waits as long
+        as bytes make progress, and for another path if need be, as long as the grace time allows.
+        If cancelled, the stream is closed all the same; what is left to do is done by the context
+        that owns the stream, for as long as that lasts, much as an operating system does it for
+        sockets.
 
         Raises:
             trio.BrokenResourceError: the stream broke while this waited; the peer may lack some.
@@ -191,11 +220,41 @@ class P2PStream(trio.abc.HalfCloseableStream):
             await self._carrier.path_changed.park()
         self._carrier.end()
         if not was_over and self._session.state is State.BROKEN:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._raise_broken()
+
+    def abort(self, reason: str = "it aborted the stream") -> None:
+        """End the stream at once, and let the peer know that it was cut short.
+
+        What was sent and has not arrived is dropped. The peer's methods raise
+        :exc:`trio.BrokenResourceError`, whose cause is a :exc:`StreamAbortedError` with the
+        reason. Does nothing if the stream is closed already.
+
+        Args:
+            reason: text for the peer, of up to some 400 bytes.
+        """
+        if not self._is_closed:
+            self._is_closed = True
+            self._carrier.abort(reason)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream; abort it if the block has failed or was cancelled."""
+        if exc_value is None:
+            await self.aclose()
+        else:
+            self.abort(reason_of(exc_value))
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this stream is closed")
+        if self._carrier.is_left:
+            raise trio.ClosedResourceError("the context that the stream was opened in was left")
 
     def _check(self) -> None:
         self._check_open()
@@ -205,7 +264,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
     def _check_sending(self) -> None:
         self._check()
         if self._session.peer_is_closed:
-            raise trio.BrokenResourceError("the peer has closed the stream")
+            raise trio.BrokenResourceError(_PEER_CLOSED)
         if self._eof_is_sent:
             raise trio.ClosedResourceError("send_eof() was called on this stream")
 
@@ -222,9 +281,10 @@ class P2PStream(trio.abc.HalfCloseableStream):
             self._session.is_blocked = False
 
 
-def close_at_once(stream: P2PStream) -> None:
-    """Close a stream without waiting, like :meth:`P2PStream.aclose` if that is cancelled."""
-    stream._carrier.end()  # pyright: ignore[reportPrivateUsage]
+def reason_of(error: BaseException) -> str:
+    """What to tell the peer of an error that has ended the use of a stream: no details."""
+    is_cancelled = isinstance(error, trio.Cancelled)
+    return f"what used the stream {'was cancelled' if is_cancelled else 'failed'}"
 
 
 def _piece(data: bytes | bytearray | memoryview, view: memoryview, start: int, count: int) -> bytes:

@@ -197,7 +197,7 @@ class Path:
 
         Nothing can be sent any more.
         """
-        if self.is_sending or self._has_sent_last:
+        if not data or self.is_sending or self._has_sent_last:
             return  # it would get into the midst of something
         self._has_sent_last = True
         with suppress(P2PError):  # before the handshake, or after TLS broke

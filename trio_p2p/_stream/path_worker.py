@@ -16,6 +16,7 @@ from .path import Path
 from .session import Session
 from .stream_path import StreamPath
 
+PARTING_TIME = 1.0  # seconds until the last words have left, cancelled or not
 HAND_OVER_TIME = 0.02  # seconds without anybody who waits, until the reader reads by itself
 
 logger = logging.getLogger("trio_p2p.stream")
@@ -62,7 +63,8 @@ class PathWorker:
         self._is_current = True
         self._writer = trio.lowlevel.ParkingLot()
         self._writer_wakes_at = math.inf
-        self._is_flushed = False  # by somebody in _finish_sending()
+        self._flushing: trio.CancelScope | None = None  # of the task in _finish_sending()
+        self._last_words = b""
         self._reader = trio.lowlevel.ParkingLot()
         self._reader_wakes_at = math.inf
         self._reader_reads = True
@@ -70,13 +72,23 @@ class PathWorker:
         self._hand_over_at = -math.inf
 
     async def run(self) -> None:
-        """Read and write until the path is gone."""
+        """Read and write until the path is gone; then :meth:`part` has to follow."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._lose_when_stranded)
+                await self._read()
+
+    async def part(self) -> None:
+        """Say the last words that :meth:`close` could not say at once, and close the path."""
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write)
-                    nursery.start_soon(self._lose_when_stranded)
-                    await self._read()
+            if self._last_words:
+                with trio.move_on_after(PARTING_TIME, shield=True):
+                    while self._flushing is not None:  # until the task that sends has let go
+                        await trio.lowlevel.checkpoint()
+                    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                        await self.path.finish_sending()
+                        self.path.send_at_once(self._last_words)
         finally:
             self.path.close()
 
@@ -94,7 +106,7 @@ class PathWorker:
             Whether this has waited.
         """
         has_waited = False
-        while self._send_at_once() and not self._is_flushed:
+        while self._send_at_once() and self._flushing is None and self._is_wanted:
             has_waited = True
             try:
                 await self._finish_sending()
@@ -102,6 +114,11 @@ class PathWorker:
                 if self.path.is_sending:
                     self._writer.unpark_all()
         return has_waited
+
+    def release(self) -> None:
+        """Let the task go that waits in :meth:`send`; the writer does the rest."""
+        if self._flushing is not None:
+            self._flushing.cancel(reason="what was being sent is not waited for any more")
 
     async def drive(self, lot: trio.lowlevel.ParkingLot) -> bool:
         """Receive something for the session, or wait until somebody has.
@@ -144,10 +161,19 @@ class PathWorker:
         self._reader.unpark_all()
         self._writer.unpark_all()
 
-    def close(self) -> None:
-        """Close the path, and end the tasks."""
+    def close(self, last_words: bytes = b"") -> None:
+        """Close the path, and end the tasks.
+
+        Args:
+            last_words: what to say before: at once, or if something is being sent, behind it.
+        """
         self._is_current = False
-        self.path.close()
+        self.release()
+        if last_words and self.path.is_sending:
+            self._last_words = last_words
+        else:
+            self.path.send_at_once(last_words)
+            self.path.close()
         self._scope.cancel(reason="the path is left")
 
     def _send_at_once(self) -> bool:
@@ -174,14 +200,20 @@ class PathWorker:
             self._writer.unpark_all()
         return path.is_sending
 
+    @property
+    def _is_wanted(self) -> bool:
+        """Whether the other side still takes what this one sends."""
+        return not (self._session.is_over or self._session.peer_is_closed)
+
     async def _finish_sending(self) -> None:
-        self._is_flushed = True
+        self._flushing = trio.CancelScope()
         try:
-            await self.path.finish_sending()
+            with self._flushing:
+                await self.path.finish_sending()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._lose(_loss_of(error))
         finally:
-            self._is_flushed = False
+            self._flushing = None
 
     async def _lose_when_stranded(self) -> None:
         await wait_stranded(self._described.local.address, self._described.remote)
@@ -195,7 +227,7 @@ class PathWorker:
             self.push()
             self._writer_wakes_at = self._due_at()
             with trio.CancelScope(deadline=self._writer_wakes_at):
-                if self.path.is_sending and not self._is_flushed:
+                if self.path.is_sending and self._flushing is None:
                     await self._finish_sending()
                 else:
                     await self._writer.park()

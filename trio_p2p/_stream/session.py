@@ -15,7 +15,13 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from .._errors import NotAdmittedError, P2PError, RemoteProtocolError, StreamAbortedError
+from .._errors import (
+    NotAdmittedError,
+    P2PError,
+    RemoteProtocolError,
+    SessionLostError,
+    StreamAbortedError,
+)
 from .byte_queue import Piece
 from .frames import AbortCode, Frame, Hello, Kind, abort, header
 from .incoming import Incoming
@@ -23,6 +29,11 @@ from .leg import Leg
 from .outgoing import Outgoing
 from .sinks import SessionSink
 from .states import Event as Event, Role as Role, State as State
+
+_ABORTED_AS: dict[int, type[P2PError]] = {
+    AbortCode.NOT_ADMITTED: NotAdmittedError,
+    AbortCode.UNKNOWN_SESSION: SessionLostError,
+}
 
 MIN_WINDOW = 512 * 1024  # bytes: what each side may send before it has heard of the other
 
@@ -47,7 +58,6 @@ class Session:
         error: why it is broken.
         is_blocked: set it while somebody waits for room.
         waiting_since: since when the last path is lost; infinite if there is one, or was none.
-        closed_at: when it was closed on this side; infinite if it was not.
     """
 
     def __init__(self, role: Role, identifier: bytes, window: int, now: float) -> None:
@@ -58,7 +68,8 @@ class Session:
         self.error: P2PError | None = None
         self.is_blocked = False
         self.waiting_since: float = math.inf
-        self.closed_at: float = math.inf
+        self._is_closed = False
+        self._progress_at = now  # when the other side acknowledged something new, or a path began
         self._window = window
         self._incoming = Incoming(FIRST_WINDOW)
         self._outgoing = Outgoing(self._outgoing_capacity, FIRST_WINDOW)
@@ -73,6 +84,11 @@ class Session:
     def peer_is_closed(self) -> bool:
         """Whether the other side has closed the stream, and no path is of any use any more."""
         return self._incoming.is_closed
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether both sides have heard of each other in this session."""
+        return self._is_confirmed and self._leg.number > 0
 
     @property
     def has_input(self) -> bool:
@@ -98,7 +114,9 @@ class Session:
             is_all_said = self._leg.has_told or self.state is State.DETACHED
         else:
             is_all_said = self._incoming.has_ended and self._outgoing.ending_is_acked
-        self.closed_at = min(self.closed_at, now)
+        if not self._is_closed:
+            self._is_closed = True
+            self._progress_at = now
         self._outgoing.end(Kind.CLOSE, now)
         self._incoming.close()
         if is_all_said:
@@ -129,7 +147,7 @@ class Session:
         self._begin_path(hello.path, now)
         self._leg.is_greeted = True
         self._happen(Event.PATH_ACCEPTED)
-        self.waiting_since = math.inf
+        self._attached(now)
         self._outgoing.send_again_from(hello.received)
         return True
 
@@ -231,6 +249,12 @@ class Session:
         self._leg.greeting = self._hello(hello.path)
         return self.farewell()
 
+    @property
+    def stalled_since(self) -> float:
+        """Since when a close makes no progress over the path; infinite if nothing is closed."""
+        is_stalled = self._is_closed and self.state is State.ATTACHED
+        return self._progress_at if is_stalled else math.inf
+
     def heartbeat_at(self) -> float:
         """When to call :meth:`pieces_to_send` even if nothing happens."""
         if self.state is not State.ATTACHED:
@@ -262,6 +286,10 @@ class Session:
         self.state = self.TRANSITIONS[self.state, event]
         self.is_over = self.state in (State.FINISHED, State.BROKEN)
 
+    def _attached(self, now: float) -> None:
+        self.waiting_since = math.inf
+        self._progress_at = now
+
     def _complete_without_path(self) -> None:
         """If both sides have closed, there is not going to be another path."""
         is_done = self.peer_is_closed and self._outgoing.ending is Kind.CLOSE
@@ -283,7 +311,7 @@ class Session:
 
     # Frames: one method for each kind.
 
-    def _on_hello(self, frame: Frame, _now: float) -> None:
+    def _on_hello(self, frame: Frame, now: float) -> None:
         hello = Hello.decode_untrusted(frame.number, frame.payload)
         if hello.path != self._heard.number:
             raise RemoteProtocolError("got the hello of another path")
@@ -292,7 +320,7 @@ class Session:
         self._heard.is_greeted = True
         if self._heard is self._leg:
             self._happen(Event.GREETED)
-            self.waiting_since = math.inf
+            self._attached(now)
             if hello.path > 1:
                 self._outgoing.send_again_from(hello.received)
 
@@ -308,7 +336,10 @@ class Session:
         self._complete_without_path()  # it may have come over the former path, the last one
 
     def _on_ack(self, frame: Frame, now: float) -> None:
+        before = self._outgoing.acked
         is_end = self._outgoing.acknowledged(frame.number, now)
+        if is_end or self._outgoing.acked > before:
+            self._progress_at = now
         if is_end and self._outgoing.ending is Kind.CLOSE:
             self._happen(Event.COMPLETED)
 
@@ -323,8 +354,7 @@ class Session:
     def _on_abort(self, frame: Frame, _now: float) -> None:
         text = frame.payload.decode(errors="replace")
         reason = "".join(character if character.isprintable() else "?" for character in text)
-        refused = frame.number == AbortCode.NOT_ADMITTED
-        self.fail(NotAdmittedError(reason) if refused else StreamAbortedError(reason))
+        self.fail(_ABORTED_AS.get(frame.number, StreamAbortedError)(reason))
 
     TRANSITIONS: ClassVar[dict[tuple[State, Event], State]] = {
         (State.DETACHED, Event.PATH_OPENED): State.GREETING,
