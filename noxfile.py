@@ -1,10 +1,14 @@
 """Everything that is checked before a change goes in: ``nox`` runs the default sessions."""
 
+import atexit
+import functools
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nox
@@ -23,6 +27,36 @@ from importlib.resources import files
 marker = files("trio_p2p") / "py.typed"
 assert marker.is_file(), f"{marker} is missing"
 """
+
+
+SECONDS: dict[str, float] = {}
+"""How long each session took that has ended, by its name."""
+
+
+def timed(run: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
+    """Note how long a session takes, for the table that comes last."""
+
+    @functools.wraps(run)
+    def run_and_note(session: nox.Session) -> None:
+        started_at = time.monotonic()
+        try:
+            run(session)
+        finally:
+            SECONDS[session.name] = time.monotonic() - started_at
+
+    return run_and_note
+
+
+@atexit.register
+def print_times() -> None:
+    """Print how long the sessions took, after all that they and nox have to say."""
+    if len(SECONDS) < 2:
+        return
+    times = {**SECONDS, "all": sum(SECONDS.values())}
+    width = max(map(len, times))
+    print("", f"{'session':{width}}  seconds", sep="\n")
+    for name, seconds in times.items():
+        print(f"{name:{width}}  {seconds:7.1f}")
 
 
 def find_interpreters() -> list[str]:
@@ -67,6 +101,7 @@ def install_groups(session: nox.Session, *groups: str) -> None:
 
 
 @nox.session(python=INTERPRETERS)
+@timed
 def tests(session: nox.Session) -> None:
     """Run the tests, on the first interpreter all and with coverage; arguments go to pytest."""
     install_groups(session, "test")
@@ -83,6 +118,7 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def coverage(session: nox.Session) -> None:
     """Combine what the tests session and its processes covered, and hold it to the limit."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
@@ -91,6 +127,7 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def lint(session: nox.Session) -> None:
     """Run ruff and flake8-async."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
@@ -103,6 +140,7 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def types(session: nox.Session) -> None:
     """Run mypy and pyright, and check that the public types are complete."""
     install_groups(session, "types", "test", "bench")
@@ -113,6 +151,7 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def trio_typing(session: nox.Session) -> None:
     """Show that applications still on trio-typing can use this, in an environment of its own."""
     session.install(".[trio-typing]", *nox.project.dependency_groups(PYPROJECT, "test"))
@@ -120,6 +159,7 @@ def trio_typing(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     install_groups(session, "docs")
@@ -127,6 +167,7 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def package(session: nox.Session) -> None:
     """Build the wheel, install it as a user would, and start both commands."""
     with tempfile.TemporaryDirectory() as folder:
@@ -139,6 +180,7 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after ``--`` go to them."""
     install_groups(session, "bench", "peers")
@@ -146,6 +188,7 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def soak(session: nox.Session) -> None:
     """Send 256 MiB each way while the path is killed 30 times: takes some minutes."""
     install_groups(session, "test")
@@ -153,6 +196,7 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def nats(session: nox.Session) -> None:
     """Connect from behind every kind of NAT to every other one, five times: some minutes."""
     install_groups(session, "test")
@@ -160,6 +204,7 @@ def nats(session: nox.Session) -> None:
 
 
 @nox.session
+@timed
 def fuzz(session: nox.Session) -> None:
     """Feed hostile bytes to the decoder for a minute; arguments after ``--`` go to libFuzzer."""
     install_groups(session, "fuzz")
