@@ -18,7 +18,7 @@ from .._wire.messages import (
     RelayRequest,
     StreamKind,
 )
-from .connection import BrokerConnection, error_of, unexpected
+from .connection import INTRODUCTION_TIME, BrokerConnection, error_of, unexpected
 from .resolve import connect_to_broker, find_broker
 
 logger = logging.getLogger("trio_p2p.relay")
@@ -86,7 +86,7 @@ async def _request_relay(
 ) -> PeerConnection:
     try:
         await connection.send(request)
-        match await connection.receive():
+        match await connection.receive_answer(INTRODUCTION_TIME):
             case Relayed() as relayed:
                 certificate = certificate or relayed.certificate
                 if certificate is None:

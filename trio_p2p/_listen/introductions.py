@@ -173,7 +173,7 @@ class Introductions:
             nat = local_side.local_network.nat
             offer = make_offer(nat, connection.local, port_guessing=self._port_guessing)
             await connection.send(Acknowledge(request.introduction, offer))
-            message = await connection.receive()
+            message = await connection.receive_answer()
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.

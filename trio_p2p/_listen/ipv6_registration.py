@@ -75,7 +75,7 @@ class IPv6Registration:
                 at, me = connection.remote, self._identity
                 signature = me.sign_registration(challenge, at, self._uid)
                 await connection.send(RegisterIPv6(self._uid, at, me.certificate, signature))
-                reply = await connection.receive()
+                reply = await connection.receive_answer()
                 if not isinstance(reply, Registered):
                     raise unexpected(reply)
                 # Before the connection is closed: the port must stay ours.

@@ -116,7 +116,7 @@ class Registration:
             broker, me = connection.remote, self._identity
             signature = me.sign_registration(challenge, broker, self.uid)
             await connection.send(Register(self.uid, broker, me.certificate, signature))
-            reply = await connection.receive()
+            reply = await connection.receive_answer()
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
