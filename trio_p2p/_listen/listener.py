@@ -256,6 +256,7 @@ async def open_p2p_listener(
             capabilities,
             introductions,
             identity=me,
+            is_awaited=acceptor.is_any_path_lost,
             port_guessing=port_guessing,
         )
         listener = P2PListener[Any](registration, introductions, me.peer_id, accepted, acceptor)

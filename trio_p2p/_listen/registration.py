@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -41,6 +41,15 @@ _PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError,
 class Registration:
     """One UID at one broker, for as long as :meth:`run` runs.
 
+    Args:
+        uid: the UID.
+        broker: host and port.
+        capabilities: what to greet the broker with.
+        introductions: what is made of the senders that the broker tells of.
+        identity: ours.
+        is_awaited: whether an accepted stream has no path, so that its sender has to find us again.
+        port_guessing: whether to take part in guessing ports.
+
     Attributes:
         scope: cancel it to end the registration.
         failure: why the broker does not want us any more, or None.
@@ -55,6 +64,7 @@ class Registration:
         introductions: Introductions,
         *,
         identity: Identity,
+        is_awaited: Callable[[], bool],
         port_guessing: bool = True,
     ) -> None:
         self.uid = uid
@@ -67,6 +77,8 @@ class Registration:
         self._introductions = introductions
         self._local_network = LocalNetwork()
         self._port_guessing = port_guessing
+        self._is_awaited = is_awaited
+        self._backoff = Backoff()
         self._reachability: Reachability
         self._ipv6 = IPv6Registration(uid, identity, on_stranger=introductions.note_stranger)
 
@@ -78,9 +90,8 @@ class Registration:
         """
         with self.scope:
             async with open_background_nursery() as nursery:
-                backoff = Backoff()
                 while True:
-                    before, network = self.registered, current_network()
+                    network = current_network()
                     try:
                         await self._register(nursery, task_status)
                     except _PASSING_ERRORS as error:
@@ -93,9 +104,7 @@ class Registration:
                         logger.warning("%r cannot be registered any more: %s", self.uid, error)
                         self.failure = error
                         return
-                    if self.registered > before:
-                        backoff.reset()
-                    await backoff.rest(network)
+                    await self._backoff.rest(network, is_awaited=self._is_awaited)
 
     async def _register(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         """Register once; returns never, but raises when the registration ends.
@@ -130,6 +139,7 @@ class Registration:
                 if connection.remote.address.version == 4 and 6 in ip_versions_of(self._broker[0]):
                     background.start_soon(self._ipv6.run, self._broker)
                 self.registered += 1
+                self._backoff.works()
                 if self.registered == 1:
                     task_status.started()
                 while True:

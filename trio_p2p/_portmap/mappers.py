@@ -18,7 +18,7 @@ from .attempts import Grant, MappingFailedError, MappingOutcome, MappingProtocol
 from .timers import Epoch, nat_pmp_waits, pcp_waits
 from .udp_exchange import ask_router, tell_router
 
-_JITTER = random.Random()  # noqa: S311 - it keeps hosts apart, not secrets
+_JITTER = random.SystemRandom()  # without a state: processes that fork are not in step
 
 
 class Mapper(Protocol):
