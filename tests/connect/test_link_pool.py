@@ -53,13 +53,14 @@ async def test_what_was_asked_ends_when_the_link_is_closed() -> None:
         errors.append(caught.value)
 
     async with open_fake_broker(greets_only) as address:
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + PATIENCE
+            async with open_broker_link(address, (), 4) as link:
+                nursery.start_soon(ask_in_vain, link)
+                nursery.start_soon(ask_in_vain, link)
+                await until(lambda: len(link._answers) == 2)
+        assert len(errors) == 2
         with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                async with open_broker_link(address, (), 4) as link:
-                    nursery.start_soon(ask_in_vain, link)
-                    nursery.start_soon(ask_in_vain, link)
-                    await until(lambda: len(link._answers) == 2)
-            assert len(errors) == 2
             with pytest.raises(BrokerLostError):
                 await ask(link)
 

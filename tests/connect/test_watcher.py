@@ -271,7 +271,8 @@ async def test_news_in_quick_succession_are_told_in_growing_intervals(
 
 
 async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
-    told = 0
+    told = watches = 0
+    flooded = trio.Event()
 
     def tell() -> None:
         nonlocal told
@@ -289,7 +290,6 @@ async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
         flooded.set()
         await client.wait_closed()
 
-    watches, flooded = 0, trio.Event()
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
         watcher = Watcher(listeners[0].socket.getsockname(), nursery)

@@ -20,6 +20,7 @@ from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
 from .._net.nursery import open_background_nursery
+from .._net.os_errors import explain
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
 from .._traversal.shared_port import SharedPort, start_shared_port
@@ -183,12 +184,17 @@ async def open_broker_link(
 
     Raises:
         BrokerUnreachableError: no broker answers there.
+        P2PError: this host has no descriptor left, or another program has the port.
     """
     async with (
         await find_broker(broker, techniques, ip_version) as connection,
         open_background_nursery() as nursery,
     ):
-        link = BrokerLink(connection, start_shared_port(nursery, connection.local, asks=True))
+        try:
+            shared_port = start_shared_port(nursery, connection.local, asks=True)
+        except OSError as error:
+            raise P2PError(f"this host cannot accept connections: {explain(error)}") from error
+        link = BrokerLink(connection, shared_port)
         nursery.start_soon(link.receive_answers)
         nursery.start_soon(connection.keep_alive)
         yield link
