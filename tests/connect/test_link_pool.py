@@ -140,8 +140,7 @@ async def test_many_streams_at_once_all_return(path: str) -> None:
                 for _ in range(MANY):
                     nursery.start_soon(open_one)
             assert len(streams) + len(errors) == MANY
-            kinds = {type(error).__name__ for error in errors}
-            assert kinds <= ({"RelayError", "BusyError"} if path == "relay" else {"BusyError"})
+            assert len(streams) >= (64 if path == "relay" else MANY // 2)
             for stream in streams[:10]:
                 await stream.send_all(b"?")
                 assert await stream.receive_some() == b"?"
