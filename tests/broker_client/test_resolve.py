@@ -8,6 +8,7 @@ import trio
 from trio_p2p._broker_client import resolve as broker_search
 from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._errors import BrokerUnreachableError
+from trio_p2p._net.os_errors import refused_error
 
 from ..kit.lab import KernelNetwork, Nat, Site
 from ..kit.loopback import held, nobody_listening
@@ -18,19 +19,43 @@ async def hear_nothing(_: socket.socket) -> None:
     await trio.sleep_forever()
 
 
-def test_broker_is_not_waited_for_in_another_network(
+def test_broker_is_looked_for_again_from_another_network(
     kernel_network: KernelNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    attempts = 0
+
+    async def hear_nothing_at_first(_: socket.socket) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            await trio.sleep_forever()
+        raise refused_error()
+
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing_at_first)
     site = kernel_network.add_site(Nat())
 
     async def find(_site: Site) -> None:
-        with pytest.raises(BrokerUnreachableError, match="changed networks"):
+        with pytest.raises(BrokerUnreachableError, match="no broker answers"):
             await find_broker((str(REMOTE.address), REMOTE.port), ())
 
     waiting = start_waiting(site, find)
     move(site, last=7)
     waiting.result(PATIENCE)
+    assert attempts > 1
+
+
+async def test_host_that_moves_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def move_at_once(scope: trio.CancelScope, _network: object) -> None:
+        await trio.lowlevel.checkpoint()
+        scope.cancel(reason="the test says so")
+
+    monkeypatch.setattr(broker_search, "cancel_when_network_changes", move_at_once)
+    monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
+    before = held()
+    with nobody_listening() as address, trio.fail_after(PATIENCE):
+        with pytest.raises(BrokerUnreachableError, match="changed networks 5 times"):
+            await find_broker(address, ())
+    assert held() == before
 
 
 async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from .crowd import crowd_of_this_run
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
 CONNECT_TIME = 10.0  # seconds for each of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
+MAX_NETWORKS = 5  # to look for the broker from, one after the other
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -61,16 +62,33 @@ async def find_broker(
 ) -> BrokerConnection:
     """A connection to a broker, as :func:`connect_to_broker`, from the network we are in.
 
+    If that changes meanwhile, the broker is looked for from the next one.
+
     Args:
         broker: its host and port.
         capabilities: what to greet it with.
         ip_version: 4 or 6 if it is to be reached by that only.
 
     Raises:
-        BrokerUnreachableError: it does not answer, or not before we are in another network.
+        BrokerUnreachableError: it does not answer, or this host changes networks all the time.
+        P2PError: what answers is no broker of this version.
     """
+    for _ in range(MAX_NETWORKS):
+        connection = await _find_from_here(broker, capabilities, ip_version)
+        if connection is not None:
+            return connection
+    raise BrokerUnreachableError(
+        f"this host has changed networks {MAX_NETWORKS} times while it connected to {broker[0]}: "
+        "try again when its network is steady"
+    )
+
+
+async def _find_from_here(
+    broker: tuple[str, int], capabilities: Sequence[str], ip_version: int | None
+) -> BrokerConnection | None:
+    """A connection to a broker; None if this host is in another network before there is one."""
     connection = None
-    network = current_network()
+    network = current_network() if ip_version is None else current_network(ip_version)
     try:
         async with open_background_nursery() as nursery:
             with trio.CancelScope() as scope:
@@ -82,10 +100,6 @@ async def find_broker(
         if connection is not None:
             await trio.aclose_forcefully(connection)
         raise
-    if connection is None:
-        raise BrokerUnreachableError(
-            f"this host has changed networks while it connected to {broker[0]}: try again"
-        )
     return connection
 
 

@@ -47,7 +47,7 @@ class IPv6Registration:
         self._uid = uid
         self._identity = identity
         self._on_stranger = on_stranger
-        self._local_network = LocalNetwork()
+        self._local_network = LocalNetwork(6)
 
     async def run(self, broker: tuple[str, int]) -> None:
         """Tell it, and again before it forgets or when the network changes, until cancelled.
@@ -57,7 +57,7 @@ class IPv6Registration:
         """
         async with trio.open_nursery() as nursery:
             while True:
-                pause, network = RENEWAL_TIME, current_network()
+                pause, network = RENEWAL_TIME, current_network(6)
                 try:
                     await nursery.start(self._stay, broker)
                 except (P2PError, OSError) as error:

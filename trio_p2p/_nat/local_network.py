@@ -18,22 +18,26 @@ logger = logging.getLogger("trio_p2p.nat")
 
 
 class LocalNetwork:
-    """The NATs between this host and the internet, as far as somebody has looked.
+    """The NATs between this host and the internet, as far as they have been looked at.
+
+    Args:
+        ip_versions: the versions of IP that it is for; both if none is given.
 
     Attributes:
         nat: what they do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *ip_versions: int) -> None:
         self.nat = Nat()
-        self._network = current_network()
+        self._network = current_network(*ip_versions)
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None
         self._tracing = trio.Lock()
 
     def here(self) -> LocalNetwork:
-        """These; or others, of which nobody knows anything yet, if we are in another network."""
-        return self if self._network == current_network() else LocalNetwork()
+        """Return self, or a fresh instance if the host has changed networks."""
+        versions = self._network.ip_versions
+        return self if self._network == current_network(*versions) else LocalNetwork(*versions)
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
         """Look, unless somebody has already; takes some round trips.
