@@ -12,7 +12,7 @@ from .._net.network_changes import current_network
 from .._wire.offer import Nat
 from .behaviour import DEFAULT_GUARD_HOPS, guard_hops
 from .probe import near_hops
-from .survey_cache import SurveyCache
+from .survey_cache import SurveyCache, is_complete
 
 logger = logging.getLogger("trio_p2p.nat")
 
@@ -34,13 +34,18 @@ class LocalNetwork:
         self._hops_from: IPAddress | None = None
         self._tracing = trio.Lock()
 
+    @property
+    def is_surveyed(self) -> bool:
+        """Whether all that a survey may find out is known, including who is let in."""
+        return is_complete(self.nat, asks_filtering=True)
+
     def here(self) -> LocalNetwork:
         """Return self, or a fresh instance if the host has changed networks."""
         versions = self._network.ip_versions
         return self if self._network == current_network(*versions) else LocalNetwork(*versions)
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
-        """Look, unless somebody has already; takes some round trips.
+        """Look, unless everything is known; takes some round trips.
 
         Args:
             connection: to the broker, which has greeted us.
