@@ -52,9 +52,12 @@ async def test_host_that_moves_all_the_time(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(broker_search, "cancel_when_network_changes", move_at_once)
     monkeypatch.setattr(broker_search, "wait_connected", hear_nothing)
     before = held()
-    with nobody_listening() as address, trio.fail_after(PATIENCE):
-        with pytest.raises(BrokerUnreachableError, match="changed networks 5 times"):
-            await find_broker(address, ())
+    with (
+        nobody_listening() as address,
+        trio.fail_after(PATIENCE),
+        pytest.raises(BrokerUnreachableError, match="changed networks 5 times"),
+    ):
+        await find_broker(address, ())
     assert held() == before
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -102,7 +103,7 @@ async def test_router_that_refused_is_asked_again(
     connection = await find_out(monkeypatch, Network(COMPLETE), router)
     asked_at = router.asked_at
     assert len(asked_at) == 4
-    pauses = [later - earlier for earlier, later in zip(asked_at, asked_at[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
     assert MIN_RETRY_PAUSE / 2 <= pauses[0] < pauses[2] <= 1.5 * MAX_RETRY_PAUSE
     assert [candidate.endpoint for candidate in connection.sent[-1].offer.candidates] != []
 

@@ -2,12 +2,13 @@
 
 import errno
 
+import attrs
 import pytest
 import trio
 
 from trio_p2p import P2PError, UIDTakenError, open_p2p_listener
 from trio_p2p._net.backoff import Backoff
-from trio_p2p._net.network_changes import Network
+from trio_p2p._net.network_changes import Network, current_network
 from trio_p2p._net.system import system_in_use
 from trio_p2p._wire.messages import Hello, RefusalCode, Refused, Register, Registered
 
@@ -132,8 +133,8 @@ async def test_move_during_the_first_registration_is_not_the_caller_s_business(
         await client.receive(Register)
         await client.send(Registered(THERE))
 
-    def network_now() -> object:
-        return ("where we were", "where we are")[moves]
+    def network_now() -> Network:
+        return attrs.evolve(current_network(), sleeps=moves)
 
     monkeypatch.setattr("trio_p2p._listen.registration.current_network", network_now)
     async with (

@@ -5,8 +5,8 @@ something has changed, and once a second where it does not tell. An address that
 and leads to the same router is as good as before, even if the kernel prefers another one by now:
 hosts get a new IPv6 address each day (RFC 8981).
 
-Of a sleep the kernel does not tell, and every address may be the same afterwards; but NATs and peers
-have forgotten the connections. So two clocks are compared every few seconds.
+Of a sleep the kernel does not tell, and every address may be the same afterwards, although NATs and
+peers have forgotten the connections. So two clocks are compared every few seconds.
 """
 
 from __future__ import annotations

@@ -99,9 +99,9 @@ class System:
         return [sockaddr for *_, sockaddr in found]
 
     def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> Route:
-        """The route to an endpoint that would be taken now, from an address or any. Nothing is sent.
+        """The route to an endpoint that would be taken now, if need be from a given address.
 
-        It is an error if the address is not assigned any more.
+        Nothing is sent. An address that is not assigned any more is an error.
         """
         with self.open_socket(remote.family, socket.SOCK_DGRAM) as sock:
             if source is not None:
