@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,10 +23,13 @@ from .._errors import (
     UnknownUIDError,
     UnsupportedVersionError,
 )
+from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.network_changes import wait_stranded
 from .._net.sockets import adopt, detect_dead_peer, local_endpoint, round_trip
 from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
+
+logger = logging.getLogger("trio_p2p.broker_client")
 
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
@@ -198,13 +202,14 @@ class BrokerConnection(trio.abc.AsyncResource):
 
         When this host has moved, so that nothing more would come over it, it is lost at once.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._lose_when_stranded)
-            with suppress(BrokerLostError):  # whoever receives is told
-                while True:
-                    await trio.sleep(KEEPALIVE_TIME)
-                    await self.send(KeepAlive())
-            nursery.cancel_scope.cancel(reason="the connection to the broker is lost")
+        with Barrier(logger, "keeping a connection to the broker alive"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._lose_when_stranded)
+                with suppress(BrokerLostError):  # the task that receives is told
+                    while True:
+                        await trio.sleep(KEEPALIVE_TIME)
+                        await self.send(KeepAlive())
+                nursery.cancel_scope.cancel(reason="the connection to the broker is lost")
 
     async def _lose_when_stranded(self) -> None:
         await wait_stranded(self.local.address, self.remote)

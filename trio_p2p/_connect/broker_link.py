@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,7 @@ from .._broker_client.connection import (
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
+from .._net.barrier import Barrier
 from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain
 from .._traversal.candidates import make_offer
@@ -27,6 +29,8 @@ from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
 from .._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused, StreamKind
 from .._wire.offer import Nat, Opening
+
+logger = logging.getLogger("trio_p2p.sender")
 
 
 class BrokerLink:
@@ -140,19 +144,20 @@ class BrokerLink:
 
         However this ends, the link is lost, and everything that was asked has ended.
         """
-        try:
-            while True:
-                match await self._connection.receive():
-                    case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
-                        # Nobody waits for it any more if that was cancelled.
-                        if number in self._answers:
-                            self._answers.pop(number).send_nowait(answer)
-                    case message:
-                        raise unexpected(message)
-        except P2PError as error:
-            self.lose(error)
-        finally:
-            self.lose(BrokerLostError("the connection to the broker was closed: try again"))
+        with Barrier(logger, "receiving the broker's answers"):
+            try:
+                while True:
+                    match await self._connection.receive():
+                        case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
+                            # Nobody waits for it any more if that was cancelled.
+                            if number in self._answers:
+                                self._answers.pop(number).send_nowait(answer)
+                        case message:
+                            raise unexpected(message)
+            except P2PError as error:
+                self.lose(error)
+            finally:
+                self.lose(BrokerLostError("the connection to the broker was closed: try again"))
 
     def lose(self, error: P2PError) -> P2PError:
         """End everything that was asked, and ask nothing more.

@@ -8,6 +8,7 @@ import trio
 
 from .._attempt import Technique
 from .._errors import BrokerLostError, P2PError, UnknownUIDError
+from .._net.barrier import Barrier
 from .._peer_connection import PeerConnection
 from .broker_link import BrokerLink, open_broker_link
 from .rounds import Round, open_over_link, open_over_new_link
@@ -80,15 +81,16 @@ class LinkPool:
             self._nursery.start_soon(self._keep_spare_link, round_.ip_version)
 
     async def _keep_spare_link(self, ip_version: int) -> None:
-        try:
-            async with open_broker_link(self._broker, self._techniques, ip_version) as link:
-                await link.greet()
+        with Barrier(logger, "keeping a spare connection to the broker"):
+            try:
+                async with open_broker_link(self._broker, self._techniques, ip_version) as link:
+                    await link.greet()
+                    self._coming.discard(ip_version)
+                    await self._keep(link)
+            except (P2PError, OSError) as error:
+                logger.info("no spare connection to the broker: %s", error)
+            finally:
                 self._coming.discard(ip_version)
-                await self._keep(link)
-        except (P2PError, OSError) as error:
-            logger.info("no spare connection to the broker: %s", error)
-        finally:
-            self._coming.discard(ip_version)
 
     async def _keep(
         self,

@@ -22,6 +22,7 @@ from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._net.backoff import Backoff
+from .._net.barrier import Barrier
 from .._net.network_changes import current_network
 from .._net.nursery import open_background_nursery
 from .._wire.messages import MAX_WATCHED, RegisteredAgain, Watch
@@ -131,10 +132,11 @@ class _Line:
             async with open_background_nursery() as nursery:
                 while True:
                     network = current_network()
-                    try:
-                        await self._watch(backoff, nursery)
-                    except (P2PError, OSError) as error:
-                        logger.info("the broker does not tell whether receivers move: %s", error)
+                    with Barrier(logger, "watching receivers"):
+                        try:
+                            await self._watch(backoff, nursery)
+                        except (P2PError, OSError) as error:
+                            logger.info("no broker tells whether receivers move: %s", error)
                     await backoff.rest(network)
 
     async def _watch(self, backoff: Backoff, nursery: trio.Nursery) -> None:

@@ -8,6 +8,7 @@ import trio
 
 from .._addresses import IPAddress
 from .._broker_client.connection import BrokerConnection
+from .._net.barrier import Barrier
 from .._net.network_changes import current_network
 from .._wire.offer import Nat
 from .behaviour import DEFAULT_GUARD_HOPS, guard_hops
@@ -68,7 +69,8 @@ class LocalNetwork:
         async with self._tracing:
             if self._hops_from == connection.local.address:
                 return
-            self._hops = await near_hops(connection.remote)
+            with Barrier(logger, "finding out which routers are near"):
+                self._hops = await near_hops(connection.remote)
             self._hops_from = connection.local.address
         logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
 
