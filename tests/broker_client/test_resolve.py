@@ -1,5 +1,6 @@
 """The broker is looked for: in time, and not from a network that the host has left."""
 
+import errno
 import socket
 
 import pytest
@@ -9,9 +10,11 @@ from trio_p2p._broker_client import resolve as broker_search
 from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net.os_errors import refused_error
+from trio_p2p._net.system import system_in_use
 
+from ..kit.faulty_system import Fault, FaultySystem
 from ..kit.lab import KernelNetwork, Nat, Site
-from ..kit.loopback import held, nobody_listening
+from ..kit.loopback import held, nobody_listening, open_broker
 from ..kit.moving_site import PATIENCE, REMOTE, move, start_waiting
 
 
@@ -68,4 +71,32 @@ async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPat
     unreachable = pytest.raises(BrokerUnreachableError, match="timed out")
     with nobody_listening() as address, unreachable:
         await find_broker(address, ())
+    assert held() == before
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("open_socket", errno.EMFILE),
+        ("bind", errno.EADDRINUSE),
+        ("start_connecting", errno.EADDRNOTAVAIL),
+        ("getsockname", errno.ENOBUFS),
+    ],
+)
+async def test_shortage_that_passes(call: str, number: int) -> None:
+    async with open_broker() as broker:
+        with system_in_use(FaultySystem(Fault(call, 0, number), Fault(call, 1, number))):
+            await trio.aclose_forcefully(await find_broker(broker.address, ()))
+
+
+async def test_shortage_is_not_blamed_on_the_broker() -> None:
+    before = held()
+    system = FaultySystem(Fault("bind", None, errno.EADDRINUSE))
+    with (
+        system_in_use(system),
+        nobody_listening() as address,
+        pytest.raises(BrokerUnreachableError, match="this host cannot connect") as caught,
+    ):
+        await find_broker(address, ())
+    assert "no local port is free" in str(caught.value)
     assert held() == before

@@ -20,6 +20,7 @@ from .crowd import crowd_of_this_run
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
 CONNECT_TIME = 10.0  # seconds for each of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
+SHORTAGE_PAUSES = (0.1, 0.4)  # seconds until a descriptor or a port may be free
 MAX_NETWORKS = 5  # to look for the broker from, one after the other
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
@@ -127,7 +128,7 @@ async def connect_to_broker(
     async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
         nonlocal winner
         try:
-            connection = await _connect(endpoint, capabilities, greets=greets)
+            connection = await _connect_in_spite_of_shortages(endpoint, capabilities, greets=greets)
         except (OSError, P2PError) as error:
             errors[endpoint] = error
             failed.set()
@@ -152,6 +153,20 @@ async def connect_to_broker(
     if winner is None:
         raise _failure(errors)
     return winner
+
+
+async def _connect_in_spite_of_shortages(
+    endpoint: Endpoint, capabilities: Sequence[str], *, greets: bool
+) -> BrokerConnection:
+    """Like :func:`_connect`; tried again for a moment if this host lacks something for it."""
+    for pause in SHORTAGE_PAUSES:
+        try:
+            return await _connect(endpoint, capabilities, greets=greets)
+        except OSError as error:
+            if not is_of_this_host(error):
+                raise
+        await trio.sleep(pause)
+    return await _connect(endpoint, capabilities, greets=greets)
 
 
 async def _connect(

@@ -148,7 +148,9 @@ class BrokerLink:
             try:
                 while True:
                     match await self._connection.receive():
-                        case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
+                        case (
+                            ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer
+                        ):
                             # Nobody waits for it any more if that was cancelled.
                             if number in self._answers:
                                 self._answers.pop(number).send_nowait(answer)
