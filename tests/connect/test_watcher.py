@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
 from trio_p2p._broker.connection import Connection, State
@@ -13,7 +14,7 @@ from trio_p2p._broker.registry import Registry
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect.connector import Connector
 from trio_p2p._connect.path_finder import WATCHING_DELAY
-from trio_p2p._connect.watcher import Watcher
+from trio_p2p._connect.watcher import Watcher, _Watched
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._wire.messages import Hello, Message, RefusalCode, Refused, RegisteredAgain, Watch
 
@@ -249,4 +250,51 @@ async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
         watcher = Watcher(listeners[0].socket.getsockname(), nursery)
         nursery.start_soon(watcher.watch, "alice", lambda: None)
         await until(lambda: greetings == 3)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_news_in_quick_succession_are_told_in_growing_intervals(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    watched, told_at = _Watched(), list[float]()
+    watched.tells.append(lambda: told_at.append(trio.current_time()))
+    async with trio.open_nursery() as nursery:
+        for _ in range(1200):  # 120 a second
+            nursery.start_soon(watched.note_registration)
+            await trio.sleep(1 / 120)
+    assert 4 <= len(told_at) <= 10
+    assert told_at[-1] - told_at[-2] > 1.0
+    await trio.sleep(60)
+    now = trio.current_time()
+    await watched.note_registration()
+    assert told_at[-1] == now
+
+
+async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
+    told = watches = 0
+    flooded = trio.Event()
+
+    def tell() -> None:
+        nonlocal told
+        told += 1
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal watches
+        client = RawClient(stream)
+        await client.receive(Hello)
+        await client.send(Hello())
+        while watches < 200:
+            await client.receive(Watch)
+            watches += 1
+            await client.send(RegisteredAgain("alice"))
+        flooded.set()
+        await client.wait_closed()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
+        watcher = Watcher(listeners[0].socket.getsockname(), nursery)
+        nursery.start_soon(watcher.watch, "alice", tell)
+        with trio.fail_after(PATIENCE):
+            await flooded.wait()
+        assert 1 <= told < 20
         nursery.cancel_scope.cancel(reason="the test is over")

@@ -34,6 +34,7 @@ class FakeRouter:
         speaks: in which protocols it answers.
         answer: replaces the way in which it answers, if set.
         losses: how many requests get lost.
+        needs_suggestion: whether it refuses to choose the external port.
         sends_from: another socket that it answers from.
         requests: what it was sent, but for what got lost.
         mappings: nonce (empty in NAT-PMP) and external port, by internal port.
@@ -47,6 +48,7 @@ class FakeRouter:
     speaks: tuple[MappingProtocol, ...] = UDP_PROTOCOLS
     answer: Answer | None = None
     losses: int = 0
+    needs_suggestion: bool = False
     sends_from: trio.socket.SocketType | None = None
     requests: list[bytes] = attrs.Factory(list)
     mappings: dict[int, tuple[bytes, int]] = attrs.Factory(dict)
@@ -76,7 +78,7 @@ class FakeRouter:
         assert PCP_ADDRESS.unpack(client) == (0xFFFF, IPv4Address(HOST).packed)
         lifetime, result = min(wanted, self.max_lifetime), 0
         known_nonce, known_external = self.mappings.get(internal, (nonce, external or internal))
-        if known_nonce != nonce:
+        if known_nonce != nonce or (self.needs_suggestion and lifetime and not external):
             result = 2
         elif lifetime:
             self.mappings[internal] = nonce, known_external
@@ -94,6 +96,8 @@ class FakeRouter:
             return struct.pack("!BBHI4s", 0, 0x80, 0, self.epoch, self.external.packed)
         internal, external, wanted = struct.unpack_from("!HHI", request, 4)
         lifetime = min(wanted, self.max_lifetime)
+        if self.needs_suggestion and lifetime and not external:
+            return struct.pack("!BBHIHHI", 0, 0x82, 4, self.epoch, internal, 0, 0)
         if lifetime:
             external = self.mappings.setdefault(internal, (b"", external or internal))[1]
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import trio
 
-from trio_p2p._addresses import Endpoint
+from trio_p2p._addresses import Endpoint, IPAddress
 from trio_p2p._net.routes import Route, RouteNews
 from trio_p2p._net.system import AnySocket, System
 
@@ -142,11 +142,11 @@ class FaultySystem(System):
         self.called("resolve")
         return await super().resolve(host, port, family)
 
-    def find_route(self, remote: Endpoint) -> Route:
+    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> Route:
         self.called("find_route")
         if self._looks_into_routes:
-            return super().find_route(remote)
-        return System().find_route(remote)
+            return super().find_route(remote, source)
+        return System().find_route(remote, source)
 
     def open_route_news(self) -> RouteNews | None:
         self.called("open_route_news")

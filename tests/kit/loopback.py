@@ -25,6 +25,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._broker.server import Broker
+from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._net.system import current_system
 from trio_p2p._options import ALL_TECHNIQUES
 from trio_p2p._stream.carrier import DEFAULT_GRACE
@@ -124,7 +125,7 @@ class LoopbackBroker:
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._scope, self._ended = trio.CancelScope(), trio.Event()
         with self._scope:
-            listeners = await current_system().open_listeners(self.port, HOST, 128)
+            listeners = await current_system().open_listeners(self.port, HOST, LISTEN_BACKLOG)
             task_status.started()
             await self.broker.serve_listeners(listeners)
         self._ended.set()

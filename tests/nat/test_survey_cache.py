@@ -10,7 +10,7 @@ from trio_p2p import Endpoint
 from trio_p2p._addresses import endpoint_of
 from trio_p2p._nat import survey_cache
 from trio_p2p._nat.survey_cache import SurveyCache
-from trio_p2p._wire.offer import Behaviour, Nat
+from trio_p2p._wire.offer import Allocation, Behaviour, Nat
 
 from ..kit.loopback import HOST, nobody_listening
 from ..kit.loopback_probes import ANOTHER_ADDRESS, open_probed_broker
@@ -24,12 +24,13 @@ class Counted:
 
     def __init__(self) -> None:
         self.count = 0
+        self.allocation: Allocation | None = Allocation.PRESERVING
 
     async def survey_nat(self, *_arguments: object, asks_filtering: bool) -> Nat:
         await trio.sleep(1)
         self.count += 1
         filtering = Behaviour.ADDRESS_DEPENDENT if asks_filtering else None
-        return Nat(Behaviour.ADDRESS_DEPENDENT, filtering, step=self.count)
+        return Nat(Behaviour.ADDRESS_DEPENDENT, filtering, self.allocation, step=self.count)
 
 
 @pytest.fixture
@@ -111,3 +112,16 @@ async def test_nothing_found_is_not_remembered(monkeypatch: pytest.MonkeyPatch) 
     async with open_probed_broker(ANOTHER_ADDRESS) as broker:
         nat = await cache.nat(broker.endpoint, broker.probes, local=HERE, reflexive=HERE)
         assert nat == NO_NAT
+
+
+async def test_part_is_remembered_for_a_short_time_only(
+    counted: Counted, autojump_clock: MockClock
+) -> None:
+    cache = SurveyCache()
+    counted.allocation = None
+    assert [await ask(cache) for _ in range(2)] == [1, 1]
+    await trio.sleep(survey_cache.PARTIAL_LIFETIME)
+    counted.allocation = Allocation.PRESERVING
+    assert await ask(cache) == 2
+    await trio.sleep(survey_cache.PARTIAL_LIFETIME)
+    assert await ask(cache) == 2

@@ -2,13 +2,14 @@
 
 import errno
 import socket
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 import trio
 import trio.testing
 
 from trio_p2p import open_p2p_sender
-from trio_p2p._addresses import Endpoint
+from trio_p2p._addresses import Endpoint, IPAddress
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net import network_changes
 from trio_p2p._net.gateway import find_route
@@ -20,6 +21,7 @@ from trio_p2p._net.network_changes import (
     wait_stranded,
 )
 from trio_p2p._net.routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from trio_p2p._net.sleeps import Sleeps
 from trio_p2p._net.system import System, system_in_use
 
 from ..kit.faulty_system import Fault, FaultySystem
@@ -193,7 +195,7 @@ def test_without_descriptors_no_connection_is_given_up(
 ) -> None:
     site = kernel_network.add_site(Nat())
 
-    def fail(_: Endpoint) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.EMFILE, "too many open files")
 
     async def main() -> None:
@@ -224,9 +226,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
     """Where routes were asked for, each time."""
     asked: list[Endpoint] = []
 
-    def note(remote: Endpoint) -> Route:
+    def note(remote: Endpoint, source: IPAddress | None = None) -> Route:
         asked.append(remote)
-        return find_route(remote)
+        return find_route(remote, source)
 
     monkeypatch.setattr(network_changes, "find_route", note)
     return asked
@@ -303,7 +305,7 @@ def test_network_when_news_were_lost_for_want_of_room(
             first = current_network()
             overwhelm(site)
             second = current_network()
-            assert second not in (first, (None, None))
+            assert second.routes not in (first.routes, (None, None))
             assert current_network() == second
         assert system.heard == 1
 
@@ -317,3 +319,151 @@ async def test_sandbox_without_netlink(failing: str) -> None:
     system = FaultySystem(Fault(failing, error=errno.EPERM), looks_into_routes=True)
     assert system.open_route_news() is None
     assert held() == before
+
+
+# What is as good as before
+
+
+def test_address_that_is_not_preferred_any_more_is_kept(
+    kernel_network: KernelNetwork, mechanism: None
+) -> None:
+    site = kernel_network.add_site(Nat())
+    site.host.ip(
+        "address add 2001:db8::7/64 dev lan nodad", "route add default via 2001:db8::1 dev lan"
+    )
+    remote = Endpoint(IPv6Address("2001:db8:ffff::1"), 443)
+    router, old = site.host_address - 1, site.host_address
+
+    async def main() -> bool:
+        with network_remembered():
+            before = current_network()
+            with trio.move_on_after(2 * QUIET_TIME) as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(wait_network_changed, before)
+                    nursery.start_soon(wait_stranded, IPv6Address("2001:db8::7"), remote)
+                    nursery.start_soon(wait_stranded, old, REMOTE)
+                    await trio.testing.wait_all_tasks_blocked()
+                    site.host.ip(
+                        "address change 2001:db8::7/64 dev lan preferred_lft 0",
+                        "address add 2001:db8::8/64 dev lan nodad",
+                        f"address add {old + 6}/24 dev lan",
+                        f"route replace default via {router} dev lan src {old + 6}",
+                    )
+                    await trio.sleep(QUIET_TIME)
+                    assert find_route(remote).source == IPv6Address("2001:db8::8")
+                    assert find_route(REMOTE).source == old + 6
+        return scope.cancelled_caught
+
+    assert run(site.host, main)
+
+
+def test_address_that_is_gone_is_noticed_though_another_one_is_there(
+    kernel_network: KernelNetwork, mechanism: None
+) -> None:
+    site = kernel_network.add_site(Nat())
+    router, old = site.host_address - 1, site.host_address
+    site.host.ip(
+        f"address add {old + 6}/24 dev lan", f"route replace default via {router} dev lan src {old}"
+    )
+    waiting = start_waiting(site, wait_for_another_network, wait_for_stranding)
+    site.host.ip(
+        f"route replace default via {router} dev lan src {old + 6}",
+        f"address del {old}/24 dev lan",
+        f"address add {old + 6}/24 dev lan",
+        f"route replace default via {router} dev lan",
+    )
+    waiting.result(PATIENCE)
+
+
+def test_versions_of_ip_are_looked_at_one_by_one(kernel_network: KernelNetwork) -> None:
+    site = kernel_network.add_site(Nat())
+
+    def add_ipv6() -> tuple[bool, bool, bool]:
+        before = [current_network(*versions) for versions in ((4,), (6,), ())]
+        site.host.ip(
+            "address add 2001:db8::7/64 dev lan nodad", "route add default via 2001:db8::1 dev lan"
+        )
+        after = [current_network(*versions) for versions in ((4,), (6,), ())]
+        one, two, three = (a == b for a, b in zip(before, after, strict=True))
+        return one, two, three
+
+    async def main() -> None:
+        assert add_ipv6() == (True, False, False)
+
+    run(site.host, main)
+
+
+def test_no_descriptor_is_no_other_network() -> None:
+    system = FaultySystem(looks_into_routes=False)
+
+    async def main() -> None:
+        with system_in_use(system):
+            before = current_network()
+            system._faults = (Fault("find_route", None, errno.EMFILE),)
+            assert current_network() == before
+
+    trio.run(main)
+
+
+# Sleep
+
+
+class SleepySystem(System):
+    """A system whose host sleeps when told to.
+
+    Attributes:
+        slept: for how many seconds it has.
+    """
+
+    def __init__(self) -> None:
+        self.slept = 0.0
+
+    def time_since_boot(self) -> float:
+        return trio.current_time() + self.slept
+
+
+@pytest.mark.parametrize("has_news", [True, False])
+async def test_end_of_a_sleep_is_noticed(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, has_news: bool
+) -> None:
+    if not has_news:
+        monkeypatch.setattr(System, "open_route_news", lambda _: None)
+    system, woken = SleepySystem(), list[str]()
+    loopback = Endpoint(IPv4Address("127.0.0.1"), 9)
+    with system_in_use(system), trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_a_change() -> None:
+                await wait_network_changed(current_network())
+                woken.append("network")
+
+            async def wait_for_the_end() -> None:
+                await wait_stranded(IPv4Address("127.0.0.1"), loopback)
+                woken.append("connection")
+
+            nursery.start_soon(wait_for_a_change)
+            nursery.start_soon(wait_for_the_end)
+            await trio.sleep(20)
+            system.slept += 3  # too short to matter
+            await trio.sleep(20)
+            assert not woken
+            system.slept += 3600
+            began_at = trio.current_time()
+        assert trio.current_time() <= began_at + network_changes.CLOCKS_TIME
+    assert sorted(woken) == ["connection", "network"]
+
+
+async def test_clocks_are_not_looked_at_all_the_time(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, look = 0, Sleeps.look
+
+    def count(sleeps: Sleeps, time_since_boot: float, now: float) -> bool:
+        nonlocal looked
+        looked += 1
+        return look(sleeps, time_since_boot, now)
+
+    monkeypatch.setattr(Sleeps, "look", count)
+    with trio.move_on_after(300), system_in_use(SleepySystem()):
+        await wait_network_changed(current_network())
+    assert 90 <= looked <= 120

@@ -57,6 +57,16 @@ async def test_mapping_is_made_at_once_and_deleted(
         assert router.mappings == {}
 
 
+@EACH
+async def test_router_that_does_not_choose_a_port_is_suggested_one(
+    router: FakeRouter, protocol: MappingProtocol
+) -> None:
+    router.needs_suggestion = True
+    with trio.fail_after(NAT_PMP_INITIAL_TIME):
+        async with open_port_mapping(PORT, protocols=[protocol]) as mapping:
+            assert mapping.external == ENDPOINT
+
+
 async def test_router_that_only_knows_nat_pmp_is_asked_in_that(router: FakeRouter) -> None:
     router.speaks = (NAT_PMP,)
     with trio.fail_after(NAT_PMP_INITIAL_TIME):

@@ -107,9 +107,9 @@ def test_each_call_fails_once(usual_calls: Counter[str]) -> None:
     strange = {
         str(fault): ending.errors
         for fault, ending in endings.items()
-        if not all(
-            isinstance(error, (P2PError, trio.BrokenResourceError, OSError))
-            for error in ending.errors
+        if fault.call != "open_listeners"  # which the test makes itself, for the broker
+        and not all(
+            isinstance(error, (P2PError, trio.BrokenResourceError)) for error in ending.errors
         )
     }
     assert not strange

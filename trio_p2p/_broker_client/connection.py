@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ import trio
 from .._addresses import Endpoint
 from .._errors import (
     BrokerLostError,
+    BrokerUnreachableError,
     IdentityError,
     IntroductionError,
     LocalProtocolError,
@@ -21,13 +23,23 @@ from .._errors import (
     UnknownUIDError,
     UnsupportedVersionError,
 )
+from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.network_changes import wait_stranded
 from .._net.sockets import adopt, detect_dead_peer, local_endpoint, round_trip
 from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
 
+logger = logging.getLogger("trio_p2p.broker_client")
+
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
+# Seconds that the broker may take. A SYN-ACK proves no broker: a captive portal, a proxy or the
+# kernel of a host whose broker has stopped sends one, too.
+GREETING_TIME = 10.0
+ANSWER_TIME = 10.0
+INTRODUCTION_TIME = 15.0  # for an answer that the receiver has 10 seconds for
+
+CHECK_BROKER = "check its address, and that trio-p2p-broker runs there"
 
 _NOT_INTRODUCED = "the broker could not introduce us: {}"
 
@@ -58,16 +70,24 @@ class BrokerConnection(trio.abc.AsyncResource):
         """The round trip to the broker in seconds; 0 if the system does not say."""
         return round_trip(self._channel.stream) / 1_000_000
 
-    async def receive_challenge(self) -> bytes:
-        """Greet the broker, and wait for the challenge that its greeting brings.
+    async def greet(self) -> None:
+        """Greet the broker unless that has been done, and wait for its greeting.
 
         Raises:
+            BrokerUnreachableError: it did not greet in time.
             BrokerLostError: the connection broke.
             P2PError: as :meth:`receive`.
         """
         await self.send()
-        while not self._is_greeted:
-            self._take_greeting(await self._receive_message())
+        await self._wait_greeted()
+
+    async def receive_challenge(self) -> bytes:
+        """Greet the broker, and wait for the challenge that its greeting brings.
+
+        Raises:
+            P2PError: as :meth:`greet`.
+        """
+        await self.greet()
         if self._challenge is None:
             raise RemoteProtocolError("got a greeting without a challenge from the broker")
         return self._challenge
@@ -91,16 +111,62 @@ class BrokerConnection(trio.abc.AsyncResource):
             raise self._lost(error) from error
 
     async def receive(self) -> Message:
-        """Wait for the next message after the broker's greeting.
+        """Wait for the next message after the broker's greeting, however long that takes.
 
         Raises:
+            BrokerUnreachableError: the broker did not greet in time.
             BrokerLostError: the connection broke.
             RemoteProtocolError: what came is not a message.
             P2PError: the broker refuses everything; see :func:`error_of`.
         """
-        while not self._is_greeted:
-            self._take_greeting(await self._receive_message())
+        await self._wait_greeted()
         return await self._receive_message()
+
+    async def receive_answer(self, seconds: float | None = None) -> Message:
+        """Wait for the next message, which the broker owes us.
+
+        Args:
+            seconds: how long it may take after the greeting; :data:`ANSWER_TIME` if None.
+
+        Raises:
+            BrokerLostError: it did not come in time, or the connection broke.
+            P2PError: as :meth:`receive`.
+        """
+        await self._wait_greeted()
+        seconds = ANSWER_TIME if seconds is None else seconds
+        with trio.move_on_after(seconds):
+            return await self._receive_message()
+        raise self.silent(seconds)
+
+    def silent(self, seconds: float) -> P2PError:
+        """The error to raise if the broker has owed its greeting, or an answer, for some seconds.
+
+        Args:
+            seconds: for how many.
+        """
+        if not self._is_greeted:
+            return BrokerUnreachableError(
+                f"no trio-p2p broker answers at {self.remote}: it accepted a connection, and did "
+                f"not greet for {seconds:g} seconds: {CHECK_BROKER}"
+            )
+        return BrokerLostError(
+            f"the broker at {self.remote} has not answered for {seconds:g} seconds: try again, "
+            "and if that does not help, see whether it is overloaded"
+        )
+
+    async def _wait_greeted(self) -> None:
+        if self._is_greeted:
+            return
+        with trio.move_on_after(GREETING_TIME):
+            try:
+                self._take_greeting(await self._receive_message())
+            except RemoteProtocolError as error:
+                raise RemoteProtocolError(
+                    f"no trio-p2p broker answers at {self.remote}, but something else ({error}): "
+                    f"{CHECK_BROKER}"
+                ) from error
+            return
+        raise self.silent(GREETING_TIME)
 
     async def _receive_message(self) -> Message:
         try:
@@ -136,13 +202,14 @@ class BrokerConnection(trio.abc.AsyncResource):
 
         When this host has moved, so that nothing more would come over it, it is lost at once.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._lose_when_stranded)
-            with suppress(BrokerLostError):  # whoever receives is told
-                while True:
-                    await trio.sleep(KEEPALIVE_TIME)
-                    await self.send(KeepAlive())
-            nursery.cancel_scope.cancel(reason="the connection to the broker is lost")
+        with Barrier(logger, "keeping a connection to the broker alive"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._lose_when_stranded)
+                with suppress(BrokerLostError):  # the task that receives is told
+                    while True:
+                        await trio.sleep(KEEPALIVE_TIME)
+                        await self.send(KeepAlive())
+                nursery.cancel_scope.cancel(reason="the connection to the broker is lost")
 
     async def _lose_when_stranded(self) -> None:
         await wait_stranded(self.local.address, self.remote)

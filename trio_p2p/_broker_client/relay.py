@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import trio
 
 from .._addresses import Endpoint
 from .._attempt import Attempt, Outcome, Technique
-from .._errors import IntroductionError, RelayError
+from .._errors import BrokerLostError, IntroductionError, LocalProtocolError, P2PError, RelayError
 from .._peer_connection import OnAttempt, PeerConnection
 from .._wire.messages import (
+    Decline,
     IntroductionRequest,
     JoinRelay,
     Refused,
@@ -18,10 +20,12 @@ from .._wire.messages import (
     RelayRequest,
     StreamKind,
 )
-from .connection import BrokerConnection, error_of, unexpected
+from .connection import INTRODUCTION_TIME, BrokerConnection, error_of, unexpected
 from .resolve import connect_to_broker, find_broker
 
 logger = logging.getLogger("trio_p2p.relay")
+
+RETRY_TIME = 500  # milliseconds after which a sender may ask again whose circuit was not joined
 
 _CAPABILITIES = (Technique.RELAY, StreamKind.SESSION)
 
@@ -63,20 +67,32 @@ async def ask_for_relay(
     return connection
 
 
-async def join_relay(broker: Endpoint, request: RelayRequest) -> PeerConnection:
+async def join_relay(
+    broker: Endpoint, request: RelayRequest, registration: BrokerConnection
+) -> PeerConnection:
     """The receiver's end of a relayed connection to a sender.
+
+    If it does not come about, the sender is told so, which would wait in vain otherwise.
 
     Args:
         broker: where the registration's broker is.
         request: what it sent.
+        registration: what the request came over.
 
     Raises:
         P2PError: the sender does not wait any more, or the broker is lost.
 
     If cancelled, the connection is closed.
     """
-    leg = await connect_to_broker([broker], _CAPABILITIES)
-    return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
+    try:
+        leg = await connect_to_broker([broker], _CAPABILITIES)
+        return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
+    except LocalProtocolError:
+        raise  # there is no such introduction, or no more
+    except P2PError:
+        with suppress(BrokerLostError):
+            await registration.send(Decline(request.introduction, retry_after=RETRY_TIME))
+        raise
 
 
 async def _request_relay(
@@ -86,7 +102,7 @@ async def _request_relay(
 ) -> PeerConnection:
     try:
         await connection.send(request)
-        match await connection.receive():
+        match await connection.receive_answer(INTRODUCTION_TIME):
             case Relayed() as relayed:
                 certificate = certificate or relayed.certificate
                 if certificate is None:

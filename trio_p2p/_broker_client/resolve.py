@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
 from .._addresses import Endpoint, endpoint_of
-from .._errors import BrokerUnreachableError
+from .._errors import BrokerLostError, BrokerUnreachableError, P2PError
 from .._net.network_changes import cancel_when_network_changes, current_network
 from .._net.nursery import open_background_nursery
-from .._net.os_errors import timeout_error
+from .._net.os_errors import explain, is_of_this_host, timeout_error
 from .._net.sockets import start_connecting, wait_connected
 from .._net.system import current_system
-from .connection import BrokerConnection
+from .connection import CHECK_BROKER, BrokerConnection
+from .crowd import crowd_of_this_run
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
-CONNECT_TIME = 10.0  # seconds for all of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
+CONNECT_TIME = 10.0  # seconds for each of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
+SHORTAGE_PAUSES = (0.1, 0.4)  # seconds until a descriptor or a port may be free
+MAX_NETWORKS = 5  # to look for the broker from, one after the other
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -60,82 +63,160 @@ async def find_broker(
 ) -> BrokerConnection:
     """A connection to a broker, as :func:`connect_to_broker`, from the network we are in.
 
+    If that changes meanwhile, the broker is looked for from the next one.
+
     Args:
         broker: its host and port.
         capabilities: what to greet it with.
         ip_version: 4 or 6 if it is to be reached by that only.
 
     Raises:
-        BrokerUnreachableError: it does not answer, or not before we are in another network.
+        BrokerUnreachableError: it does not answer, or this host changes networks all the time.
+        P2PError: what answers is no broker of this version.
     """
+    for _ in range(MAX_NETWORKS):
+        connection = await _find_from_here(broker, capabilities, ip_version)
+        if connection is not None:
+            return connection
+    raise BrokerUnreachableError(
+        f"this host has changed networks {MAX_NETWORKS} times while it connected to {broker[0]}: "
+        "try again when its network is steady"
+    )
+
+
+async def _find_from_here(
+    broker: tuple[str, int], capabilities: Sequence[str], ip_version: int | None
+) -> BrokerConnection | None:
+    """A connection to a broker; None if this host is in another network before there is one."""
     connection = None
-    network = current_network()
+    network = current_network() if ip_version is None else current_network(ip_version)
     try:
         async with open_background_nursery() as nursery:
             with trio.CancelScope() as scope:
                 nursery.start_soon(cancel_when_network_changes, scope, network)
                 endpoints = await resolve_broker(broker, ip_version)
-                connection = await connect_to_broker(endpoints, capabilities)
+                async with crowd_of_this_run().joined() as greets:
+                    connection = await connect_to_broker(endpoints, capabilities, greets=greets)
     except BaseException:
         if connection is not None:
             await trio.aclose_forcefully(connection)
         raise
-    if connection is None:
-        raise BrokerUnreachableError(
-            f"this host has changed networks while it connected to {broker[0]}: try again"
-        )
     return connection
 
 
 async def connect_to_broker(
-    endpoints: Sequence[Endpoint], capabilities: Sequence[str]
+    endpoints: Sequence[Endpoint], capabilities: Sequence[str], *, greets: bool = False
 ) -> BrokerConnection:
     """A connection to the first endpoint that answers, from a fresh port that may be shared.
+
+    If there are several, the first one where a broker greets. With a single one that is left to
+    whoever receives, so that the first request can leave together with our greeting.
 
     Args:
         endpoints: where the broker is.
         capabilities: what to greet it with.
+        greets: whether to wait for its greeting even if there is one endpoint only.
 
     Raises:
         BrokerUnreachableError: none answers in time.
+        P2PError: what answers is no broker of this version.
     """
-    errors: list[OSError] = []
-    winner: tuple[socket.socket, Endpoint] | None = None
+    errors: dict[Endpoint, OSError | P2PError] = {}
+    winner: BrokerConnection | None = None
+    greets |= len(endpoints) > 1
 
     async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
         nonlocal winner
         try:
-            sock = start_connecting(endpoint)
-            try:
-                await wait_connected(sock)
-                if winner is None:
-                    winner = sock, endpoint
-                    nursery.cancel_scope.cancel(reason="another address of the broker answered")
-            finally:
-                if winner is None or winner[0] is not sock:
-                    sock.close()
-        except OSError as error:
-            errors.append(error)
+            connection = await _connect_in_spite_of_shortages(endpoint, capabilities, greets=greets)
+        except (OSError, P2PError) as error:
+            errors[endpoint] = error
             failed.set()
+            return
+        if winner is None:
+            winner = connection
+            nursery.cancel_scope.cancel(reason="another address of the broker answered")
+        else:
+            await trio.aclose_forcefully(connection)
 
     try:
-        with trio.move_on_after(CONNECT_TIME) as patience:
-            async with trio.open_nursery() as nursery:
-                for endpoint in endpoints:
-                    failed = trio.Event()
-                    nursery.start_soon(attempt, endpoint, failed)
-                    with trio.move_on_after(STAGGER_TIME):
-                        await failed.wait()
-        if patience.cancelled_caught:
-            errors.append(timeout_error())
-        if winner is not None:
-            return BrokerConnection(*winner, capabilities)
+        async with trio.open_nursery() as nursery:
+            for endpoint in endpoints:
+                failed = trio.Event()
+                nursery.start_soon(attempt, endpoint, failed)
+                with trio.move_on_after(STAGGER_TIME):
+                    await failed.wait()
     except BaseException:
         if winner is not None:
-            winner[0].close()
+            await trio.aclose_forcefully(winner)
         raise
-    raise BrokerUnreachableError(
-        f"no broker answers at {' or '.join(map(str, endpoints))} "
-        f"({', '.join(str(error.strerror) for error in errors)}): "
-        "check its address, and that trio-p2p-broker runs there"
-    ) from ExceptionGroup("one error for each address", errors)
+    if winner is None:
+        raise _failure(errors)
+    return winner
+
+
+async def _connect_in_spite_of_shortages(
+    endpoint: Endpoint, capabilities: Sequence[str], *, greets: bool
+) -> BrokerConnection:
+    """Like :func:`_connect`; tried again for a moment if this host lacks something for it."""
+    for pause in SHORTAGE_PAUSES:
+        try:
+            return await _connect(endpoint, capabilities, greets=greets)
+        except OSError as error:
+            if not is_of_this_host(error):
+                raise
+        await trio.sleep(pause)
+    return await _connect(endpoint, capabilities, greets=greets)
+
+
+async def _connect(
+    endpoint: Endpoint, capabilities: Sequence[str], *, greets: bool
+) -> BrokerConnection:
+    """A connection to one endpoint.
+
+    Raises:
+        OSError: there is none, or not in time.
+        P2PError: no broker has greeted on it, or not one of this version.
+    """
+    connection = None
+    sock = start_connecting(endpoint)
+    try:
+        with trio.move_on_after(CONNECT_TIME):
+            await wait_connected(sock)
+            connection = BrokerConnection(sock, endpoint, capabilities)
+        if connection is None:
+            raise timeout_error()
+        if greets:
+            await connection.greet()
+    except BaseException:
+        if connection is None:
+            sock.close()
+        else:
+            await trio.aclose_forcefully(connection)
+        raise
+    return connection
+
+
+def _failure(errors: Mapping[Endpoint, OSError | P2PError]) -> P2PError:
+    """What tells most of why no endpoint is a broker's."""
+    for error in errors.values():
+        if isinstance(error, P2PError) and not isinstance(
+            error, (BrokerUnreachableError, BrokerLostError)
+        ):
+            return error
+    for error in errors.values():
+        if isinstance(error, OSError) and is_of_this_host(error):
+            failure: P2PError = BrokerUnreachableError(
+                f"this host cannot connect to the broker: {explain(error)}"
+            )
+            break
+    else:
+        reasons = (
+            f"{endpoint} ({error.strerror if isinstance(error, OSError) else error})"
+            for endpoint, error in errors.items()
+        )
+        failure = BrokerUnreachableError(
+            f"no broker answers at {' or '.join(reasons)}: {CHECK_BROKER}"
+        )
+    failure.__cause__ = ExceptionGroup("one error for each address", list(errors.values()))
+    return failure

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import trio
 
 from .._attempt import Technique
-from .._broker_client.connection import BrokerConnection, error_of, unexpected
+from .._broker_client.connection import (
+    ANSWER_TIME,
+    INTRODUCTION_TIME,
+    BrokerConnection,
+    error_of,
+    unexpected,
+)
 from .._broker_client.resolve import find_broker
-from .._errors import P2PError
+from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
+from .._net.barrier import Barrier
 from .._net.nursery import open_background_nursery
+from .._net.os_errors import explain
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
 from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
 from .._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused, StreamKind
 from .._wire.offer import Nat, Opening
+
+logger = logging.getLogger("trio_p2p.sender")
 
 
 class BrokerLink:
@@ -73,27 +84,34 @@ class BrokerLink:
         Raises:
             UnknownUIDError: nobody is registered under the UID.
             IntroductionError: the broker could not introduce us by this technique.
-            BrokerLostError: the connection broke.
+            BrokerUnreachableError: no broker has greeted.
+            BrokerLostError: the connection broke, or no answer came in time.
             P2PError: the broker refuses everything.
         """
         if self.lost is not None:
             raise self.lost
+        # All but the fast technique wait for the receiver.
+        seconds = ANSWER_TIME if technique is Technique.FAST else INTRODUCTION_TIME
         number = next(self._numbers)
         offer = make_offer(
             nat, self._connection.local, port_guessing=port_guessing, opening=opening
         )
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
+        answer: ReceiverEndpoint | Refused | None = None
         try:
-            await self._connection.send(
-                IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
-            )
-            answer = await got.receive()
+            with trio.move_on_after(seconds):
+                await self._connection.send(
+                    IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
+                )
+                answer = await got.receive()
         except trio.EndOfChannel:
             assert self.lost is not None
             raise self.lost from None
         finally:
             self._answers.pop(number, None)
+        if answer is None:
+            raise self.lose(self._connection.silent(seconds))
         if isinstance(answer, Refused):
             raise error_of(answer)
         own = Side(self._connection.observed or self._connection.local, offer)
@@ -122,21 +140,42 @@ class BrokerLink:
         await self._connection.send(KeepAlive())
 
     async def receive_answers(self) -> None:
-        """Pass the answers on to whoever asked, until the connection is lost."""
-        try:
-            while True:
-                match await self._connection.receive():
-                    case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
-                        # Nobody waits for it any more if that was cancelled.
-                        if number in self._answers:
-                            self._answers.pop(number).send_nowait(answer)
-                    case message:
-                        raise unexpected(message)
-        except P2PError as error:
+        """Pass the answers on to whoever asked, until the connection is lost.
+
+        However this ends, the link is lost, and everything that was asked has ended.
+        """
+        with Barrier(logger, "receiving the broker's answers"):
+            try:
+                while True:
+                    match await self._connection.receive():
+                        case (
+                            ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer
+                        ):
+                            # Nobody waits for it any more if that was cancelled.
+                            if number in self._answers:
+                                self._answers.pop(number).send_nowait(answer)
+                        case message:
+                            raise unexpected(message)
+            except P2PError as error:
+                self.lose(error)
+            finally:
+                self.lose(BrokerLostError("the connection to the broker was closed: try again"))
+
+    def lose(self, error: P2PError) -> P2PError:
+        """End everything that was asked, and ask nothing more.
+
+        Args:
+            error: why.
+
+        Returns:
+            The first error that the link was lost by.
+        """
+        if self.lost is None:
             self.lost = error
-            for answer_channel in self._answers.values():
-                answer_channel.close()
+            for answers in self._answers.values():
+                answers.close()
             self.ended.set()
+        return self.lost
 
 
 @asynccontextmanager
@@ -152,12 +191,17 @@ async def open_broker_link(
 
     Raises:
         BrokerUnreachableError: no broker answers there.
+        P2PError: this host has no descriptor left, or another program has the port.
     """
     async with (
         await find_broker(broker, techniques, ip_version) as connection,
         open_background_nursery() as nursery,
     ):
-        link = BrokerLink(connection, start_shared_port(nursery, connection.local, asks=True))
+        try:
+            shared_port = start_shared_port(nursery, connection.local, asks=True)
+        except OSError as error:
+            raise P2PError(f"this host cannot accept connections: {explain(error)}") from error
+        link = BrokerLink(connection, shared_port)
         nursery.start_soon(link.receive_answers)
         nursery.start_soon(connection.keep_alive)
         yield link

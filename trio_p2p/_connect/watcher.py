@@ -3,11 +3,15 @@
 From the old path alone a sender would learn that by its silence, and late. The broker knows as soon
 as the receiver has reached it from its new network. It is a help and nothing more: while the broker
 is away, or if it does not tell, the silence still does.
+
+A receiver that registers again and again, or a broker that says so, does not make senders look for
+another path each time: the pauses between two such news grow.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -18,11 +22,10 @@ from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._net.backoff import Backoff
+from .._net.barrier import Barrier
 from .._net.network_changes import current_network
 from .._net.nursery import open_background_nursery
 from .._wire.messages import MAX_WATCHED, RegisteredAgain, Watch
-
-LASTING_TIME = 30.0  # seconds that a connection has to last to be no reason for pauses
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -47,8 +50,8 @@ class Watcher:
 
         Args:
             uid: the receiver's.
-            tell: the function. What it makes others do comes too late for no registration: the
-                broker is asked for the next one before.
+            tell: called synchronously, perhaps once for several registrations. The watch is renewed
+                before any task that it wakes runs, so none is missed.
         """
         line = next((each for each in self._lines if each.has_room_for(uid)), None)
         if line is None:
@@ -65,6 +68,29 @@ class Watcher:
                 line.scope.cancel(reason="nobody watches anybody over it")
 
 
+class _Watched:
+    """One receiver, and what to call when it has registered again."""
+
+    def __init__(self) -> None:
+        self.tells: list[Tell] = []
+        self._backoff = Backoff()
+        self._not_before = -math.inf
+        self._is_due = False
+
+    async def note_registration(self) -> None:
+        """Call all the functions: at once, unless that was done just now, or is going to be."""
+        if self._is_due:
+            return
+        self._is_due = True
+        if trio.current_time() < self._not_before:
+            await trio.sleep_until(self._not_before)
+        self._is_due = False
+        self._not_before = trio.current_time() + self._backoff.next_pause()
+        self._backoff.works()
+        for tell in self.tells:
+            tell()
+
+
 class _Line:
     """One connection to the broker, or the next one if it is lost.
 
@@ -75,7 +101,7 @@ class _Line:
     def __init__(self, broker: tuple[str, int]) -> None:
         self.scope = trio.CancelScope()
         self._broker = broker
-        self._wanted: dict[str, list[Tell]] = {}
+        self._wanted: dict[str, _Watched] = {}
         self._asked: set[str] = set()  # what the broker is going to tell, wanted or not any more
         self._more_wanted = trio.lowlevel.ParkingLot()
 
@@ -90,44 +116,51 @@ class _Line:
 
     def add(self, uid: str, tell: Tell) -> None:
         """Call a function from now on."""
-        self._wanted.setdefault(uid, []).append(tell)
+        self._wanted.setdefault(uid, _Watched()).tells.append(tell)
         self._more_wanted.unpark_all()
 
     def remove(self, uid: str, tell: Tell) -> None:
         """Do not call it any more."""
-        self._wanted[uid].remove(tell)
-        if not self._wanted[uid]:
+        self._wanted[uid].tells.remove(tell)
+        if not self._wanted[uid].tells:
             del self._wanted[uid]
 
     async def run(self) -> None:
         """Watch until cancelled."""
         backoff = Backoff()
         with self.scope:
-            while True:
-                began_at, network = trio.current_time(), current_network()
-                try:
-                    await self._watch()
-                except (P2PError, OSError) as error:
-                    logger.info("nobody tells whether receivers move: %s", error)
-                if trio.current_time() >= began_at + LASTING_TIME:
-                    backoff.reset()
-                await backoff.rest(network)
+            async with open_background_nursery() as nursery:
+                while True:
+                    network = current_network()
+                    with Barrier(logger, "watching receivers"):
+                        try:
+                            await self._watch(backoff, nursery)
+                        except (P2PError, OSError) as error:
+                            logger.info("no broker tells whether receivers move: %s", error)
+                    await backoff.rest(network)
 
-    async def _watch(self) -> None:
-        """Watch over one connection; returns never, but raises when it is lost."""
+    async def _watch(self, backoff: Backoff, nursery: trio.Nursery) -> None:
+        """Watch over one connection; returns never, but raises when it is lost.
+
+        Args:
+            backoff: told when the broker has greeted.
+            nursery: for news that have to wait; owned by the caller.
+        """
         async with (
             await find_broker(self._broker, ()) as connection,
-            open_background_nursery() as nursery,
+            open_background_nursery() as background,
         ):
             self._asked.clear()
-            nursery.start_soon(connection.keep_alive)
-            nursery.start_soon(self._keep_asking, connection)
+            background.start_soon(connection.keep_alive)
+            background.start_soon(self._keep_asking, connection)
+            await connection.greet()
+            backoff.works()
             while True:
                 match await connection.receive():
                     case RegisteredAgain(uid=uid) if uid in self._asked:
                         self._asked.remove(uid)
-                        for tell in self._wanted.get(uid, ()):
-                            tell()
+                        if uid in self._wanted:
+                            nursery.start_soon(self._wanted[uid].note_registration)
                         await self._ask(connection)
                     case message:
                         raise unexpected(message)

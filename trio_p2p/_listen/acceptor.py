@@ -68,6 +68,13 @@ class Acceptor:
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
 
+    def is_any_path_lost(self) -> bool:
+        """Whether a stream waits for another path."""
+        return any(
+            carrier.path is None and not carrier.session.is_over
+            for _, carrier in self._carriers.values()
+        )
+
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
 
@@ -174,6 +181,11 @@ class RawAcceptor:
     def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
         self.connected: int = 0
         self._streams = streams
+
+    @staticmethod
+    def is_any_path_lost() -> bool:
+        """Whether a stream waits for another path: there is none for raw streams."""
+        return False
 
     async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
         """Pass a connection on; like :meth:`Acceptor.take`."""

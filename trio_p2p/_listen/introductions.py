@@ -77,14 +77,18 @@ class Introductions:
         self._under_way = 0
 
     def start(
-        self, message: Message, local_side: LocalSide, round_trip: float, nursery: trio.Nursery
+        self,
+        message: Message,
+        local_side: LocalSide,
+        connection: BrokerConnection,
+        nursery: trio.Nursery,
     ) -> None:
         """Begin to connect to a sender.
 
         Args:
             message: what the broker says of it.
             local_side: from where to meet it.
-            round_trip: to the broker, in seconds.
+            connection: the registration that the message came over.
             nursery: where to connect.
 
         Raises:
@@ -93,11 +97,11 @@ class Introductions:
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(self._connect_fast, message, local_side, round_trip)
+                connect = partial(self._connect_fast, message, local_side, connection.round_trip)
             case ConnectionRequest():
                 connect = partial(self._connect_classic, message, local_side)
             case RelayRequest():
-                connect = partial(join_relay, local_side.broker, message)
+                connect = partial(join_relay, local_side.broker, message, connection)
             case _:
                 raise unexpected(message)
         self.introduced += 1
@@ -173,7 +177,7 @@ class Introductions:
             nat = local_side.local_network.nat
             offer = make_offer(nat, connection.local, port_guessing=self._port_guessing)
             await connection.send(Acknowledge(request.introduction, offer))
-            message = await connection.receive()
+            message = await connection.receive_answer()
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.

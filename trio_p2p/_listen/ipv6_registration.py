@@ -16,6 +16,7 @@ from .._broker_client.resolve import find_broker
 from .._errors import P2PError
 from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
+from .._net.barrier import Barrier
 from .._net.network_changes import current_network, wait_network_changed
 from .._net.nursery import open_background_nursery
 from .._traversal.shared_port import start_shared_port
@@ -47,7 +48,7 @@ class IPv6Registration:
         self._uid = uid
         self._identity = identity
         self._on_stranger = on_stranger
-        self._local_network = LocalNetwork()
+        self._local_network = LocalNetwork(6)
 
     async def run(self, broker: tuple[str, int]) -> None:
         """Tell it, and again before it forgets or when the network changes, until cancelled.
@@ -55,16 +56,22 @@ class IPv6Registration:
         Args:
             broker: its host and port.
         """
-        async with trio.open_nursery() as nursery:
-            while True:
-                pause, network = RENEWAL_TIME, current_network()
-                try:
-                    await nursery.start(self._stay, broker)
-                except (P2PError, OSError) as error:
-                    logger.debug("%r is not found over IPv6: %s", self._uid, error)
-                    pause = RETRY_TIME
-                with trio.move_on_after(pause):
-                    await wait_network_changed(network)
+        while True:
+            with Barrier(logger, f"keeping {self._uid!r} found over IPv6"):
+                async with trio.open_nursery() as nursery:
+                    await self._keep(broker, nursery)
+            await trio.sleep(RETRY_TIME)
+
+    async def _keep(self, broker: tuple[str, int], nursery: trio.Nursery) -> None:
+        while True:
+            pause, network = RENEWAL_TIME, current_network(6)
+            try:
+                await nursery.start(self._stay, broker)
+            except (P2PError, OSError) as error:
+                logger.debug("%r is not found over IPv6: %s", self._uid, error)
+                pause = RETRY_TIME
+            with trio.move_on_after(pause):
+                await wait_network_changed(network)
 
     async def _stay(self, broker: tuple[str, int], *, task_status: trio.TaskStatus[None]) -> None:
         """Be found at a fresh port, as long as the broker remembers it."""
@@ -75,7 +82,7 @@ class IPv6Registration:
                 at, me = connection.remote, self._identity
                 signature = me.sign_registration(challenge, at, self._uid)
                 await connection.send(RegisterIPv6(self._uid, at, me.certificate, signature))
-                reply = await connection.receive()
+                reply = await connection.receive_answer()
                 if not isinstance(reply, Registered):
                     raise unexpected(reply)
                 # Before the connection is closed: the port must stay ours.

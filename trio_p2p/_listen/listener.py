@@ -73,7 +73,8 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
     :func:`open_p2p_listener` makes one: of :class:`P2PStream`, or of :class:`trio.SocketStream`
     if they are raw. It works with :func:`trio.serve_listeners`: what goes wrong between one
     sender and us is logged and counted, and never surfaces from :meth:`accept`. While the broker
-    is away, the listener keeps trying to register again; accepted streams are not concerned.
+    is away, or another identity holds the UID when it comes back, the listener keeps trying to
+    register again; accepted streams are not concerned.
     """
 
     def __init__(
@@ -110,8 +111,8 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
         Raises:
             trio.ClosedResourceError: the listener is closed, perhaps by another task meanwhile.
-            UIDTakenError: somebody else is registered now, or this identity elsewhere.
-            P2PError: the broker will not have us any more for another reason.
+            UIDTakenError: the same identity has registered the UID elsewhere.
+            P2PError: the broker rejects the registration for good for another reason.
 
         If cancelled, no stream was taken.
         """
@@ -271,6 +272,7 @@ async def open_p2p_listener(
             capabilities,
             introductions,
             identity=me,
+            is_awaited=acceptor.is_any_path_lost,
             port_guessing=port_guessing,
         )
         listener = P2PListener[Any](registration, introductions, me.peer_id, accepted, acceptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import attrs
 import trio
@@ -11,6 +12,9 @@ from .._addresses import Endpoint, is_public, is_special
 from .._broker_client.connection import BrokerConnection
 from .._errors import BrokerLostError
 from .._nat.local_network import LocalNetwork
+from .._net.backoff import Backoff
+from .._net.barrier import Barrier
+from .._net.network_changes import current_network
 from .._portmap.attempts import PortMappingError
 from .._portmap.port_mapping import open_port_mapping
 from .._portmap.routers import ALL_PROTOCOLS
@@ -21,6 +25,8 @@ from .._wire.messages import Update
 from .._wire.offer import NO_OFFER
 
 PROTOCOLS = ALL_PROTOCOLS
+# Seconds until the router, or what the broker sees of the NATs, is asked for again.
+MIN_RETRY_PAUSE, MAX_RETRY_PAUSE = 60.0, 3600.0
 
 logger = logging.getLogger("trio_p2p.receiver")
 
@@ -77,30 +83,43 @@ class Reachability:
         self._mapped: Endpoint | None = None
 
     async def run(self) -> None:
-        """Find out, and tell the broker whatever has changed, until cancelled or it is lost."""
-        try:
-            with self.scope:
-                async with trio.open_nursery() as nursery:
-                    await self._tell()
-                    nursery.start_soon(self._keep_mapped)
-                    await self._local_network.learn(self._connection, asks_filtering=True)
-                    await self._tell()
-        except* BrokerLostError:
-            pass  # whoever receives is told
+        """Find out, and tell the broker whatever has changed, until cancelled."""
+        with self.scope, Barrier(logger, "finding out how this host can be reached"):
+            async with trio.open_nursery() as nursery:
+                await self._tell()
+                nursery.start_soon(self._keep_mapped)
+                nursery.start_soon(self._keep_surveyed)
+
+    async def _keep_surveyed(self) -> None:
+        """Look at the NATs, and again later if something did not answer."""
+        backoff = Backoff(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE)
+        while True:
+            await self._local_network.learn(self._connection, asks_filtering=True)
+            await self._tell()
+            if self._local_network.is_surveyed or not self._connection.probes:
+                return
+            await trio.sleep(backoff.next_pause())
 
     async def _keep_mapped(self) -> None:
-        """Have the router map the port, if there is one between us and the internet."""
+        """Have the router map the port, if there is one between us and the internet.
+
+        One that refuses is asked again later: it may have been set up otherwise by then.
+        """
         local = self._connection.local
         if is_public(local.address) or is_special(local.address) or local.address.version != 4:
             return
-        try:
-            async with open_port_mapping(local.port, protocols=PROTOCOLS) as mapping:
-                while True:
-                    self._mapped = mapping.external
-                    await self._tell()
-                    await mapping.wait_changed(self._mapped)
-        except PortMappingError as error:
-            logger.debug("the router maps no port: %s", error)
+        backoff = Backoff(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE)
+        while True:
+            network = current_network(local.address.version)
+            try:
+                async with open_port_mapping(local.port, protocols=PROTOCOLS) as mapping:
+                    while True:
+                        self._mapped = mapping.external
+                        await self._tell()
+                        await mapping.wait_changed(self._mapped)
+            except PortMappingError as error:
+                logger.debug("the router maps no port: %s", error)
+            await backoff.rest(network)
 
     async def _tell(self) -> None:
         offer = make_offer(
@@ -111,4 +130,5 @@ class Reachability:
         )
         if offer != self.side.offer:
             self.side = attrs.evolve(self.side, offer=offer)
-            await self._connection.send(Update(offer))
+            with suppress(BrokerLostError):  # the task that receives is told
+                await self._connection.send(Update(offer))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import NoReturn
 
 import trio
 
@@ -15,12 +16,14 @@ from .._errors import (
     BrokerUnreachableError,
     P2PError,
     RemoteProtocolError,
+    UIDTakenError,
 )
 from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._net.backoff import Backoff
-from .._net.network_changes import current_network
+from .._net.network_changes import Network, current_network
 from .._net.nursery import open_background_nursery
+from .._net.os_errors import explain
 from .._traversal.shared_port import SharedPort
 from .._wire.messages import (
     Kill,
@@ -34,12 +37,22 @@ from .reachability import LocalSide, Reachability
 logger = logging.getLogger("trio_p2p.receiver")
 
 
-# These may be over soon; all other errors are for good.
-_PASSING_ERRORS = (BrokerUnreachableError, BrokerLostError, RemoteProtocolError, OSError)
+MAX_SHORTAGES = 3  # attempts at the first registration when this host lacks something for it
+
+_LOST = (BrokerUnreachableError, BrokerLostError)
 
 
 class Registration:
     """One UID at one broker, for as long as :meth:`run` runs.
+
+    Args:
+        uid: the UID.
+        broker: host and port.
+        capabilities: what to greet the broker with.
+        introductions: what is made of the senders that the broker tells of.
+        identity: ours.
+        is_awaited: whether an accepted stream has no path, so that its sender has to find us again.
+        port_guessing: whether to take part in guessing ports.
 
     Attributes:
         scope: cancel it to end the registration.
@@ -55,6 +68,7 @@ class Registration:
         introductions: Introductions,
         *,
         identity: Identity,
+        is_awaited: Callable[[], bool],
         port_guessing: bool = True,
     ) -> None:
         self.uid = uid
@@ -67,43 +81,76 @@ class Registration:
         self._introductions = introductions
         self._local_network = LocalNetwork()
         self._port_guessing = port_guessing
+        self._is_awaited = is_awaited
+        self._backoff = Backoff()
+        self._is_registered = False
+        self._noted: set[type[P2PError]] = set()
+        self._shortages = 0
         self._reachability: Reachability
         self._ipv6 = IPv6Registration(uid, identity, on_stranger=introductions.note_stranger)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stay registered until cancelled, or until the broker does not want us any more.
 
+        Args:
+            task_status: started with the first registration.
+
         Raises:
             P2PError: the first registration failed.
         """
         with self.scope:
             async with open_background_nursery() as nursery:
-                backoff = Backoff()
                 while True:
-                    before, network = self.registered, current_network()
+                    network = current_network()
                     try:
                         await self._register(nursery, task_status)
-                    except _PASSING_ERRORS as error:
-                        if not self.registered:
-                            raise
-                        logger.warning("%r is not registered now: %s", self.uid, error)
+                    except OSError as error:
+                        failure = P2PError(f"{self.uid!r} cannot be registered: {explain(error)}")
+                        failure.__cause__ = error
+                        self._shortages += 1
+                        is_passing = bool(self.registered) or self._shortages < MAX_SHORTAGES
                     except P2PError as error:
-                        if not self.registered:
-                            raise
-                        logger.warning("%r cannot be registered any more: %s", self.uid, error)
-                        self.failure = error
+                        failure, is_passing = error, self._is_passing(error, network)
+                    if not is_passing:
+                        self._fail(failure)
                         return
-                    if self.registered > before:
-                        backoff.reset()
-                    await backoff.rest(network)
+                    self._note(failure)
+                    await self._backoff.rest(network, is_awaited=self._is_awaited)
 
-    async def _register(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+    def _is_passing(self, error: P2PError, network: Network) -> bool:
+        """Whether the registration may succeed soon although it has failed."""
+        if not self.registered:
+            # The caller decides whether to try again, unless all there was to it is a move.
+            return isinstance(error, _LOST) and current_network() != network
+        if isinstance(error, UIDTakenError):
+            # Not for good if it comes in answer to a registration: what holds the name may be a
+            # connection of ours that is dying, or an attacker that will be gone.
+            return not self._is_registered
+        return isinstance(error, (*_LOST, RemoteProtocolError))
+
+    def _fail(self, failure: P2PError) -> None:
+        if not self.registered:
+            raise failure
+        logger.warning("%r cannot be registered any more: %s", self.uid, failure)
+        self.failure = failure
+
+    def _note(self, failure: P2PError) -> None:
+        """Log why the UID is not registered: once for each reason until it is again."""
+        is_news = type(failure) not in self._noted
+        self._noted.add(type(failure))
+        level = logging.WARNING if is_news else logging.DEBUG
+        logger.log(level, "%r is not registered now: %s", self.uid, failure)
+
+    async def _register(
+        self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> NoReturn:
         """Register once; returns never, but raises when the registration ends.
 
         Args:
             nursery: owns what may outlive the registration.
             task_status: started with the first one.
         """
+        self._is_registered = False
         async with (
             await find_broker(self._broker, self._capabilities) as connection,
             open_background_nursery() as background,
@@ -116,9 +163,10 @@ class Registration:
             broker, me = connection.remote, self._identity
             signature = me.sign_registration(challenge, broker, self.uid)
             await connection.send(Register(self.uid, broker, me.certificate, signature))
-            reply = await connection.receive()
+            reply = await connection.receive_answer()
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
+            self._is_registered = True
             logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
             reachability = self._reachability = Reachability(
                 connection, reply.endpoint, self._local_network, port_guessing=self._port_guessing
@@ -129,18 +177,23 @@ class Registration:
                 nursery.start_soon(reachability.run)
                 if connection.remote.address.version == 4 and 6 in ip_versions_of(self._broker[0]):
                     background.start_soon(self._ipv6.run, self._broker)
-                self.registered += 1
+                self._begin()
                 if self.registered == 1:
                     task_status.started()
                 while True:
                     message = await connection.receive()
                     version = ip_version_of(message) or connection.remote.address.version
                     local_side = self._local_side(version, connection, shared_port)
-                    self._introductions.start(message, local_side, connection.round_trip, nursery)
+                    self._introductions.start(message, local_side, connection, nursery)
             finally:
                 reachability.scope.cancel(reason="the registration has ended")
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
                     await connection.send(Kill())
+
+    def _begin(self) -> None:
+        self.registered += 1
+        self._backoff.works()
+        self._noted.clear()
 
     def _local_side(
         self, ip_version: int, connection: BrokerConnection, shared_port: SharedPort

@@ -8,35 +8,45 @@ import trio
 
 from .._addresses import IPAddress
 from .._broker_client.connection import BrokerConnection
+from .._net.barrier import Barrier
 from .._net.network_changes import current_network
 from .._wire.offer import Nat
 from .behaviour import DEFAULT_GUARD_HOPS, guard_hops
 from .probe import near_hops
-from .survey_cache import SurveyCache
+from .survey_cache import SurveyCache, is_complete
 
 logger = logging.getLogger("trio_p2p.nat")
 
 
 class LocalNetwork:
-    """The NATs between this host and the internet, as far as somebody has looked.
+    """The NATs between this host and the internet, as far as they have been looked at.
+
+    Args:
+        ip_versions: the versions of IP that it is for; both if none is given.
 
     Attributes:
         nat: what they do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *ip_versions: int) -> None:
         self.nat = Nat()
-        self._network = current_network()
+        self._network = current_network(*ip_versions)
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None
         self._tracing = trio.Lock()
 
+    @property
+    def is_surveyed(self) -> bool:
+        """Whether all that a survey may find out is known, including who is let in."""
+        return is_complete(self.nat, asks_filtering=True)
+
     def here(self) -> LocalNetwork:
-        """These; or others, of which nobody knows anything yet, if we are in another network."""
-        return self if self._network == current_network() else LocalNetwork()
+        """Return self, or a fresh instance if the host has changed networks."""
+        versions = self._network.ip_versions
+        return self if self._network == current_network(*versions) else LocalNetwork(*versions)
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
-        """Look, unless somebody has already; takes some round trips.
+        """Look, unless everything is known; takes some round trips.
 
         Args:
             connection: to the broker, which has greeted us.
@@ -59,7 +69,8 @@ class LocalNetwork:
         async with self._tracing:
             if self._hops_from == connection.local.address:
                 return
-            self._hops = await near_hops(connection.remote)
+            with Barrier(logger, "finding out which routers are near"):
+                self._hops = await near_hops(connection.remote)
             self._hops_from = connection.local.address
         logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
 

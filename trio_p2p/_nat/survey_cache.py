@@ -13,9 +13,22 @@ from .._wire.offer import Nat
 from .survey import survey_nat
 
 MAX_NETWORKS = 8  # remembered at a time
-LIFETIME = 3600.0  # seconds: a router may be replaced, or set up otherwise
+# Seconds.
+LIFETIME = 3600.0  # a router may be replaced, or set up otherwise
+PARTIAL_LIFETIME = 30.0  # if something did not answer: it may do so the next time
 
 _Network: TypeAlias = tuple[object, ...]
+
+
+def is_complete(nat: Nat, *, asks_filtering: bool) -> bool:
+    """Whether a survey has found out everything.
+
+    Args:
+        nat: what it has found out.
+        asks_filtering: whether it was to find out who is let in, too.
+    """
+    filtering = (nat.filtering,) if asks_filtering else ()
+    return None not in (nat.mapping, nat.allocation, *filtering)
 
 
 class SurveyCache:
@@ -41,7 +54,7 @@ class SurveyCache:
         """What the NATs do; as :func:`survey_nat`, but at once if it is known.
 
         Whoever asks while it is being found out waits for that. What was not found out at all is
-        not remembered.
+        not remembered, and a part only for a short time.
 
         Args:
             broker: as for :func:`survey_nat`.
@@ -58,8 +71,13 @@ class SurveyCache:
                 return nat
             nat = await survey_nat(broker, probes, asks_filtering=asks_filtering)
             self._known.pop(network, None)
-            if nat != Nat():
-                self._known[network] = nat, trio.current_time() + LIFETIME
+            if nat.is_known:
+                lifetime = (
+                    LIFETIME
+                    if is_complete(nat, asks_filtering=asks_filtering)
+                    else PARTIAL_LIFETIME
+                )
+                self._known[network] = nat, trio.current_time() + lifetime
             if len(self._known) > MAX_NETWORKS:
                 del self._known[next(iter(self._known))]
         return nat

@@ -12,13 +12,17 @@ from .routes import SOMEWHERE, Route
 from .system import current_system
 
 
-def find_route(remote: Endpoint) -> Route:
+def find_route(remote: Endpoint, source: IPAddress | None = None) -> Route:
     """The route to an endpoint that the system would take now.
 
+    Args:
+        remote: the endpoint.
+        source: the address that packets are sent from; as the system sees fit if None.
+
     Raises:
-        OSError: there is none, or no descriptor is free.
+        OSError: there is none, the address is not assigned, or no descriptor is free.
     """
-    return current_system().find_route(remote)
+    return current_system().find_route(remote, source)
 
 
 def find_default_gateway() -> IPv4Address | None:

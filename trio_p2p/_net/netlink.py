@@ -23,7 +23,7 @@ _NETLINK_ROUTE = 0
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links, addresses and routes, of IPv4 and IPv6
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 _NLM_F_REQUEST = 1
-_RTA_DESTINATION, _RTA_GATEWAY = 1, 5
+_RTA_DESTINATION, _RTA_SOURCE, _RTA_GATEWAY = 1, 2, 5
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence number, port
 _ROUTE = struct.Struct("=8BI")  # rtmsg
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
@@ -33,29 +33,36 @@ _NEWS_BYTES = 65_536
 OpenSocket = Callable[[int, int, int], socket.socket]
 
 
-def find_gateway(open_socket: OpenSocket, destination: IPAddress) -> IPAddress | None:
+def find_gateway(
+    open_socket: OpenSocket, destination: IPAddress, source: IPAddress | None = None
+) -> IPAddress | None:
     """The first router on the way, as far as there is one, and the system tells.
 
     Args:
         open_socket: opens a socket of a family, a kind and a protocol.
         destination: where packets go.
+        source: the address that they are sent from; as the system sees fit if None.
 
     Raises:
         OSError: no descriptor is free.
     """
-    answer = _ask_for_route(open_socket, destination)
+    answer = _ask_for_route(open_socket, destination, source)
     if len(answer) < _HEADER.size or _HEADER.unpack_from(answer)[1] != _RTM_NEWROUTE:
         return None
     return _gateway_of(answer)
 
 
-def _ask_for_route(open_socket: OpenSocket, destination: IPAddress) -> bytes:
+def _ask_for_route(
+    open_socket: OpenSocket, destination: IPAddress, source: IPAddress | None
+) -> bytes:
     family = socket.AF_INET if destination.version == 4 else socket.AF_INET6
-    packed = destination.packed
-    attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DESTINATION) + packed
-    route = _ROUTE.pack(family, destination.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    length = _HEADER.size + len(route) + len(attribute)
-    request = _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + route + attribute
+    bits = destination.max_prefixlen
+    attributes = _attribute(_RTA_DESTINATION, destination.packed)
+    if source is not None:
+        attributes += _attribute(_RTA_SOURCE, source.packed)
+    route = _ROUTE.pack(family, bits, bits if source is not None else 0, 0, 0, 0, 0, 0, 0)
+    length = _HEADER.size + len(route) + len(attributes)
+    request = _HEADER.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + route + attributes
     try:
         with open_socket(_AF_NETLINK, socket.SOCK_RAW, _NETLINK_ROUTE) as sock:
             sock.send(request)
@@ -64,6 +71,10 @@ def _ask_for_route(open_socket: OpenSocket, destination: IPAddress) -> bytes:
         if is_out_of_resources(error):
             raise
         return b""  # not Linux, or a sandbox
+
+
+def _attribute(kind: int, data: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(data), kind) + data
 
 
 def _gateway_of(answer: bytes) -> IPAddress | None:

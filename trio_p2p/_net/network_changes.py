@@ -1,33 +1,60 @@
 """Notices that this host is in another network: a cable, another router, the end of a sleep.
 
-What counts is what the kernel would do with packets now. It is asked whenever it tells
-that something has changed, and once a second where it does not tell.
+What counts is what the kernel would do with packets now. It is asked whenever it tells that
+something has changed, and once a second where it does not tell. An address that is still assigned
+and leads to the same router is as good as before, even if the kernel prefers another one by now:
+hosts get a new IPv6 address each day (RFC 8981).
+
+Of a sleep the kernel does not tell, and every address may be the same afterwards, although NATs and
+peers have forgotten the connections. So two clocks are compared every few seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeAlias
 
+import attrs
 import trio
 
 from .._addresses import Endpoint, IPAddress
 from .gateway import find_route
 from .os_errors import is_out_of_resources
 from .routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from .sleeps import Sleeps
 from .system import current_system
-
-Network: TypeAlias = tuple[Route | None, Route | None]
 
 # Seconds.
 SETTLING_TIME = 0.05  # from the first of several changes, which come together
 POLLING_TIME = 1.0
+CLOCKS_TIME = 3.0  # between two looks at the clocks
+
+_SOMEWHERE = {4: SOMEWHERE, 6: SOMEWHERE_IPV6}
+_BOTH = (4, 6)
 
 
-def current_network() -> Network:
-    """What tells the network that this host is in from others: its routes to the internet."""
-    return _news_of_this_run().network()
+@attrs.frozen
+class Network:
+    """What tells the network that this host is in from others.
+
+    Attributes:
+        ip_versions: the versions of IP that matter.
+        routes: the route to the internet by each of them; None where there is none.
+        sleeps: how often the host was asleep before.
+    """
+
+    ip_versions: tuple[int, ...]
+    routes: tuple[Route | None, ...]
+    sleeps: int
+
+
+def current_network(*ip_versions: int) -> Network:
+    """The network that this host is in.
+
+    Args:
+        ip_versions: which versions of IP matter; both if none is given.
+    """
+    return _news_of_this_run().network(ip_versions or _BOTH)
 
 
 @contextmanager
@@ -39,8 +66,8 @@ def network_remembered() -> Generator[None]:
 
 async def wait_network_changed(known: Network) -> Network:
     """Wait until this host is in another network than a known one, or in none; which it is."""
-    await _wait_until(lambda: current_network() != known)
-    return current_network()
+    await _wait_until(lambda: current_network(*known.ip_versions) != known)
+    return current_network(*known.ip_versions)
 
 
 async def cancel_when_network_changes(scope: trio.CancelScope, known: Network) -> None:
@@ -50,24 +77,29 @@ async def cancel_when_network_changes(scope: trio.CancelScope, known: Network) -
 
 
 async def wait_stranded(local: IPAddress, remote: Endpoint) -> None:
-    """Wait until a connection is of no use any more, as this host has moved.
+    """Wait until a connection is of no use any more, as this host has moved, or was asleep.
 
-    Its packets would leave from another address now, or to another router, or not at all.
+    Its local address is not assigned any more, or its packets would go to another router now, or
+    nowhere.
 
     Args:
         local: the address that they leave from.
         remote: where they go.
     """
+    news = _news_of_this_run()
     first: Route | None = None
+    sleeps = news.sleeps()
 
     def is_stranded() -> bool:
         nonlocal first
+        if news.sleeps() != sleeps:
+            return True
         try:
-            route = find_route(remote)
+            route = find_route(remote, local)
         except OSError as error:
-            return not is_out_of_resources(error)  # else nobody knows
+            return not is_out_of_resources(error)  # else it cannot be told now
         first = first or route
-        return route.source != local or route != first
+        return route != first
 
     await _wait_until(is_stranded)
 
@@ -89,7 +121,9 @@ class _News:
     def __init__(self) -> None:
         self._told: RouteNews | None = None
         self._subscribers = 0
-        self._network: Network | None = None  # as long as there is no news
+        self._routes: dict[int, Route | None] = {}  # the last ones that were found
+        self._unchanged: set[int] = set()  # the versions of IP of which there is no news since
+        self._sleeps = Sleeps(current_system().time_since_boot(), trio.current_time())
         self._waiting = trio.lowlevel.ParkingLot()
         self._somebody_reads = False
 
@@ -105,16 +139,29 @@ class _News:
             self._subscribers -= 1
             if not self._subscribers and self._told is not None:
                 self._told.close()
-                self._told = self._network = None
+                self._told = None
+                self._unchanged.clear()
 
-    def network(self) -> Network:
+    def network(self, ip_versions: tuple[int, ...]) -> Network:
         """The network that this host is in now."""
         if self._is_pending():
-            self._network = None
-            return _look()
-        if self._network is None:
-            self._network = _look()
-        return self._network
+            self._unchanged.clear()
+        for ip_version in ip_versions:
+            if ip_version not in self._unchanged:
+                known = self._routes.get(ip_version)
+                self._routes[ip_version] = _look(_SOMEWHERE[ip_version], known)
+                if self._told is not None and not self._is_pending():
+                    self._unchanged.add(ip_version)
+        routes = tuple(self._routes[ip_version] for ip_version in ip_versions)
+        return Network(ip_versions, routes, self.sleeps())
+
+    def sleeps(self) -> int:
+        """How often the host was asleep."""
+        self._look_at_clocks()
+        return self._sleeps.count
+
+    def _look_at_clocks(self) -> bool:
+        return self._sleeps.look(current_system().time_since_boot(), trio.current_time())
 
     def _is_pending(self) -> bool:
         """Whether something may have changed that nobody has read of yet."""
@@ -140,21 +187,29 @@ class _News:
         if self._told is None:
             await trio.sleep(POLLING_TIME)
             return
-        await self._told.wait()
+        before = self._sleeps.count
+        while not self._told.is_pending():
+            with trio.move_on_after(CLOCKS_TIME):
+                await self._told.wait()
+            if self.sleeps() != before:
+                return
         await trio.sleep(SETTLING_TIME)
         self._told.drain()
-        self._network = None
+        self._unchanged.clear()
 
 
-def _look() -> Network:
-    return _route_if_any(SOMEWHERE), _route_if_any(SOMEWHERE_IPV6)
-
-
-def _route_if_any(remote: Endpoint) -> Route | None:
+def _look(remote: Endpoint, known: Route | None) -> Route | None:
+    """The route to an endpoint: the known one if that still holds; None if there is none."""
+    try:
+        if known is not None and find_route(remote, known.source) == known:
+            return known
+    except OSError as error:
+        if is_out_of_resources(error):
+            return known  # it cannot be told now
     try:
         return find_route(remote)
-    except OSError:
-        return None
+    except OSError as error:
+        return known if is_out_of_resources(error) else None
 
 
 def _news_of_this_run() -> _News:

@@ -36,6 +36,31 @@ def is_out_of_resources(error: OSError) -> bool:
     return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+_ON_THIS_HOST = {
+    errno.EMFILE: "close streams, or raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close programs, or raise the system's limit of open files (fs.file-max)",
+    errno.ENOBUFS: "the system has no memory left for sockets; close connections",
+    errno.ENOMEM: "the system has no memory left for sockets; close connections",
+    errno.EADDRINUSE: "no local port is free; close connections, or allow for more ports "
+    "(net.ipv4.ip_local_port_range)",
+    errno.EADDRNOTAVAIL: "no local port is free, or this host has lost the address; close "
+    "connections, or see its network",
+    errno.EACCES: "see this host's firewall, or the sandbox that the program runs in",
+    errno.EPERM: "see this host's firewall, or the sandbox that the program runs in",
+}
+
+
+def is_of_this_host(error: OSError) -> bool:
+    """Whether a socket could not be opened or connected for lack of something on this host."""
+    return error.errno in _ON_THIS_HOST
+
+
+def explain(error: OSError) -> str:
+    """What an error of this host's sockets says to its user, and what to do."""
+    advice = _ON_THIS_HOST.get(error.errno or 0, "see this host's network")
+    return f"{error.strerror or error}: {advice}"
+
+
 def is_under_way(number: int) -> bool:
     """Whether a connect that has returned this errno has succeeded, or still may."""
     return number in (0, errno.EINPROGRESS)

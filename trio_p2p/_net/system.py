@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from .._addresses import Endpoint, endpoint_of
+from .._addresses import Endpoint, IPAddress, endpoint_of
 from . import netlink
 from .os_errors import error_from, is_under_way
 from .routes import Route, RouteNews
@@ -98,12 +98,18 @@ class System:
         found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         return [sockaddr for *_, sockaddr in found]
 
-    def find_route(self, remote: Endpoint) -> Route:
-        """The route to an endpoint that would be taken now. Nothing is sent."""
+    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> Route:
+        """The route to an endpoint that would be taken now, if need be from a given address.
+
+        Nothing is sent. An address that is not assigned any more is an error.
+        """
         with self.open_socket(remote.family, socket.SOCK_DGRAM) as sock:
+            if source is not None:
+                sock.bind((str(source), 0))
             sock.connect(remote.sockaddr)
-            source = endpoint_of(sock.getsockname()).address
-        return Route(source, netlink.find_gateway(self.open_socket, remote.address))
+            found = endpoint_of(sock.getsockname()).address
+        gateway = netlink.find_gateway(self.open_socket, remote.address, source)
+        return Route(found, gateway)
 
     def open_route_news(self) -> RouteNews | None:
         """Hear of changes of links, addresses and routes; None where nothing tells of them."""

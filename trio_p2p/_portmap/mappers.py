@@ -18,7 +18,7 @@ from .attempts import Grant, MappingFailedError, MappingOutcome, MappingProtocol
 from .timers import Epoch, nat_pmp_waits, pcp_waits
 from .udp_exchange import ask_router, tell_router
 
-_JITTER = random.Random()  # noqa: S311 - it keeps hosts apart, not secrets
+_JITTER = random.SystemRandom()  # without a state: processes that fork are not in step
 
 
 class Mapper(Protocol):
@@ -93,6 +93,8 @@ class PcpMapper:
 
     async def map(self, lifetime: int, suggested: Endpoint | None) -> Grant:
         """See :meth:`Mapper.map`."""
+        # Some routers refuse to choose a port.
+        suggested = suggested or Endpoint(IPv4Address(0), self._internal_port)
         request = self._request(lifetime, suggested)
         self._may_be_mapped = True
         response = await self._ask(request)
@@ -172,7 +174,8 @@ class NatPmpMapper:
     async def map(self, lifetime: int, suggested: Endpoint | None) -> Grant:
         """See :meth:`Mapper.map`."""
         address = await self.external_address()
-        port = 0 if suggested is None else suggested.port
+        # Some routers refuse to choose a port, RouterOS among them.
+        port = self._internal_port if suggested is None else suggested.port
         request = nat_pmp.MapRequest(self._internal_port, lifetime, port)
         self._may_be_mapped = True
         response = await self._ask_for_mapping(request)

@@ -27,7 +27,7 @@ logger = logging.getLogger("trio_p2p.nat")
 # what a process that was killed leaves behind should not stay for long.
 LIFETIME = 600
 
-_JITTER = random.Random()  # noqa: S311 - it keeps hosts apart, not secrets
+_JITTER = random.SystemRandom()  # without a state: processes that fork are not in step
 
 
 @attrs.define(eq=False)

@@ -31,7 +31,7 @@ SSDP = Endpoint(IPv4Address("239.255.255.250"), 1900)  # where routers are searc
 FREE_PORTS = range(49152, 65536)  # RFC 6335
 PERMANENT = 0  # the lease of a mapping that does not end by itself: some routers know no other
 
-_DICE = random.Random()  # noqa: S311 - any port will do
+_DICE = random.SystemRandom()
 
 
 class Igd(Protocol):
