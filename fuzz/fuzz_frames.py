@@ -77,13 +77,13 @@ class Clients:
                 if connection.state is State.CALLED and reader.is_empty:
                     self.check(self.registry.called_back(connection, CalledBack()))
         except RemoteProtocolError as error:
-            self.check(self.registry.violated(connection, error))
+            self.check(self.registry.violated(connection, error, 0.0))
         for number, other in enumerate(self.connections):
             if other.state is State.RELAYED or (number == index and other.state is State.CLOSED):
                 self.end(number)
 
     def end(self, index: int) -> None:
-        self.check(self.registry.disconnected(self.connections[index]))
+        self.check(self.registry.disconnected(self.connections[index], 0.0))
         self.connections[index] = self.registry.connected(ENDPOINT, 0.0)
         self.readers[index] = FrameReader()
 
@@ -126,7 +126,7 @@ def feed(data: bytes) -> None:
             position += length
         else:
             if connection.state is State.WAITING:
-                clients.check(clients.registry.expired(connection))
+                clients.check(clients.registry.expired(connection, 0.0))
             clients.end(index)
         clients.check_invariants()
     clients.end_all()

@@ -1,5 +1,6 @@
 """A registry without sockets, and connections that speak to it."""
 
+import hmac
 import itertools
 from ipaddress import IPv4Address, ip_address
 
@@ -44,8 +45,9 @@ class Broker:
         round_trip: int = 20_000,
         relay: RelayLimits | None = RelayLimits(),  # noqa: B008
         probes: Probes | None = PROBES,
+        first_token: int = 0,
     ) -> None:
-        self.tokens: list[bytes] = []
+        self.tokens: list[bytes] = [b""] * first_token
         self.registry = Registry(
             token_bytes=self._token_bytes,
             round_trip=lambda _connection: round_trip,
@@ -81,6 +83,12 @@ class Broker:
         now: float = NOW,
     ) -> Outgoing:
         return self.say(connection, registration(uid, connection.challenge, identity), now=now)
+
+    def origin(self, sender: Connection) -> bytes:
+        """What a receiver is told of where a sender comes from."""
+        address = sender.endpoint.address
+        source = address.packed if address.version == 4 else address.packed[:8]
+        return hmac.digest(self.tokens[0], source, "sha256")[:8]
 
     def receiver(self, uid: str = "alice", *capabilities: str) -> Connection:
         connection = self.greeted(*capabilities)

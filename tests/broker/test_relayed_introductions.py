@@ -29,7 +29,8 @@ def test_relay_steps(broker: Broker) -> None:
     outgoing = broker.say(sender, request(5, "alice", "relay"))
     identifier, circuit = broker.tokens[-2:]
     assert (len(identifier), len(circuit)) == (ID_BYTES, ID_BYTES)
-    assert outgoing == [(receiver, RelayRequest(identifier, SENDER.certificate))]
+    origin = broker.origin(sender)
+    assert outgoing == [(receiver, RelayRequest(identifier, SENDER.certificate, origin))]
     assert sender.state is State.WAITING
     assert sender.deadline == NOW + INTRODUCTION_TIME
     # 3: the receiver joins on another connection. 4: both are told.
@@ -46,7 +47,7 @@ def test_relay_steps(broker: Broker) -> None:
     assert broker.registry.circuits == 1
     # The shell takes the connections over; the registration goes on.
     for connection in (sender, joining):
-        assert broker.registry.disconnected(connection) == []
+        assert broker.registry.disconnected(connection, NOW) == []
     assert receiver.state is State.RECEIVER
     assert broker.registry.circuits == 1
     assert sender.introduction.grant is not None
@@ -121,9 +122,9 @@ def test_sender_that_stops_waiting_gives_its_circuit_back(broker: Broker, end: s
     assert broker.registry.circuits == 1
     match end:
         case "gone":
-            assert broker.registry.disconnected(sender) == []
+            assert broker.registry.disconnected(sender, NOW) == []
         case "expired":
-            refused = refusal(broker.registry.expired(sender), sender)
+            refused = refusal(broker.registry.expired(sender, NOW), sender)
             assert (refused.code, refused.number) == (RefusalCode.RECEIVER_SILENT, 9)
         case _:
             refusal(broker.say(sender, KeepAlive()), sender)

@@ -81,7 +81,7 @@ def test_watcher_is_told_that_the_uid_is_registered_again(broker: Broker) -> Non
 def test_watcher_is_told_if_the_registration_had_ended_before(broker: Broker) -> None:
     first = broker.register()
     watcher = broker.watcher()
-    assert broker.registry.disconnected(first) == []
+    assert broker.registry.disconnected(first, NOW) == []
     broker.register()
     assert broker.told[1:] == [(watcher, AGAIN)]
 
@@ -120,10 +120,10 @@ def test_unknown_uid_may_be_watched(broker: Broker) -> None:
 def test_another_identity_s_registration_is_not_told(broker: Broker) -> None:
     first = broker.register()
     watcher = broker.watcher()
-    broker.registry.disconnected(first)
+    broker.registry.disconnected(first, NOW)
     other = broker.register(identity=identity_of("other"))
     assert broker.told[1:] == []
-    broker.registry.disconnected(other)
+    broker.registry.disconnected(other, NOW)
     broker.register()
     assert broker.told[1:] == [(watcher, AGAIN)]
 
@@ -168,7 +168,7 @@ def test_spent_watches_make_room(broker: Broker) -> None:
 
 def test_watches_end_with_the_connection(broker: Broker) -> None:
     watcher = broker.watcher("alice", "bob")
-    broker.registry.disconnected(watcher)
+    broker.registry.disconnected(watcher, NOW)
     assert broker.registry.watches == 0
     broker.register()
     assert broker.told[1:] == []
@@ -203,7 +203,7 @@ def test_memory_of_a_flood_is_bounded_and_given_back(broker: Broker) -> None:
             for uid in watches:
                 broker.say(watcher, Watch(uid + "x"))
         flooded, _ = tracemalloc.get_traced_memory()
-        broker.registry.disconnected(watcher)
+        broker.registry.disconnected(watcher, NOW)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

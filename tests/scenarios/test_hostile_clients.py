@@ -16,7 +16,8 @@ from trio.testing import MockClock
 
 from trio_p2p import P2PListener, open_p2p_listener, open_p2p_stream, serve_broker
 from trio_p2p._addresses import Endpoint, endpoint_of
-from trio_p2p._broker.registry import OPENING_TIME, SILENCE_TIME
+from trio_p2p._broker.ledger import OPENING_TIME
+from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
     MAX_WATCHED,
@@ -422,7 +423,7 @@ async def test_5000_connections_that_say_nothing(
     many: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     opening_time = 1.0
-    monkeypatch.setattr("trio_p2p._broker.registry.OPENING_TIME", opening_time)
+    monkeypatch.setattr("trio_p2p._broker.ledger.OPENING_TIME", opening_time)
     caplog.set_level(logging.INFO, "trio_p2p.broker")
     async with open_broker() as broker, open_honest_pair(broker.address):
         silent = []

@@ -9,7 +9,6 @@ from .._attempt import Technique
 from .._identity.certificate import (
     is_signed_untrusted,
     peer_id_of_untrusted,
-    public_key_of_untrusted,
     registration_statement,
 )
 from .._identity.peer_id import looks_like_peer_id
@@ -59,16 +58,6 @@ def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes)
             RefusalCode.IDENTITY_NOT_PROVEN,
             "this UID is the peer id of another identity: register your own, or another name",
         )
-
-
-def check_holder(holder: Connection, message: Register | RegisterIPv6) -> None:
-    """Only the same identity may speak for a UID that another connection holds.
-
-    Raises:
-        RefusalError: this is another one.
-    """
-    if public_key_of_untrusted(holder.certificate) != public_key_of_untrusted(message.certificate):
-        refuse(RefusalCode.UID_TAKEN, "a receiver of another identity is registered under it")
 
 
 def check_reach(

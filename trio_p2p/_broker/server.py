@@ -160,10 +160,10 @@ class Broker:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
                 logger.info("%s fell silent (%s)", endpoint, connection.state.value)
-                await self._send(self.registry.expired(connection))
+                await self._send(self.registry.expired(connection, trio.current_time()))
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
-            orphaned = self.registry.disconnected(connection)
+            orphaned = self.registry.disconnected(connection, trio.current_time())
             del self._links[connection]
             if circuit is None:
                 if link.circuit is not None:
@@ -186,7 +186,7 @@ class Broker:
                 return
             except RemoteProtocolError as error:
                 logger.info("%s %s", connection.endpoint, error)
-                outgoing += self.registry.violated(connection, error)
+                outgoing += self.registry.violated(connection, error, trio.current_time())
             link.scope.deadline = connection.deadline
             if connection.state is State.RELAYED:
                 await self._open_circuit(connection, link, outgoing)
