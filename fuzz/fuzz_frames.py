@@ -30,12 +30,14 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         CallBack,
         CalledBack,
         ConnectionRequest,
+        Decline,
         Hello,
         HolePunched,
         IntroductionRequest,
         JoinRelay,
         Message,
         Probe,
+        ReceiverEndpoint,
         Register,
         RelayRequest,
         StreamKind,
@@ -57,6 +59,7 @@ class Clients:
         self.registry = Registry(
             token_bytes=lambda length: next(tokens).to_bytes(length, "big"),
             round_trip=lambda _connection: 0,
+            reads=lambda _connection: True,
             relay=RelayLimits(),
             probes=Probes({4: 4434}, (ENDPOINT,)),
         )
@@ -187,6 +190,7 @@ def introductions() -> list[bytes]:
     script.say(2, Hello(), Acknowledge(identifier))
     script.say(3, Hello(), HolePunched(identifier))
     script.say(1, Hello(), request("fast"))
+    script.say(0, Decline(nonce=script.last(ReceiverEndpoint).nonce))
     script.say(3, Hello(), request("relay"))
     script.say(2, Hello(), JoinRelay(script.last(RelayRequest).introduction))
     return script.inputs[1:]

@@ -51,9 +51,11 @@ class Broker:
         self.registry = Registry(
             token_bytes=self._token_bytes,
             round_trip=lambda _connection: round_trip,
+            reads=lambda connection: connection not in self.clogged,
             relay=relay,
             probes=probes,
         )
+        self.clogged: set[Connection] = set()
         self._ports = itertools.count(40001)
 
     def _token_bytes(self, length: int) -> bytes:

@@ -109,7 +109,7 @@ class MemoryBroker:
         self.broker = Broker()
         self.clients = 0
         self.served = 0
-        self._nursery = nursery
+        self._nursery = self.broker.writers = nursery
 
     @property
     def uids(self) -> frozenset[str]:

@@ -25,6 +25,7 @@ class Ledger:
     Args:
         token_bytes: gives so many unguessable bytes.
         round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
+        reads: whether a connection's client has read all that it was told, as far as is known.
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
     """
@@ -34,10 +35,12 @@ class Ledger:
         *,
         token_bytes: Callable[[int], bytes],
         round_trip: Callable[[Connection], int],
+        reads: Callable[[Connection], bool],
         relay: RelayLimits | None = None,
         probes: Probes | None = None,
     ) -> None:
         self._token_bytes = token_bytes
+        self._reads = reads
         self._registrations = Registrations()
         self._introductions = Introductions(token_bytes, round_trip, relay)
         self._prober = Prober(probes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
 from .._addresses import Endpoint
@@ -32,9 +33,19 @@ class RefusalError(Exception):
         self.refused = refused
 
 
-def refuse(code: RefusalCode, reason: str, number: int | None = None) -> NoReturn:
-    """Raise a refusal; without the number of a request it ends the connection."""
-    raise RefusalError(Refused(code, reason, number))
+def refuse(
+    code: RefusalCode, reason: str, number: int | None = None, *, retry_after: float | None = None
+) -> NoReturn:
+    """Raise a refusal; without the number of a request it ends the connection.
+
+    Args:
+        code: why.
+        reason: the same, for people.
+        number: of the request.
+        retry_after: after how many seconds to ask again.
+    """
+    milliseconds = None if retry_after is None else max(1, math.ceil(1000 * retry_after))
+    raise RefusalError(Refused(code, reason, number, milliseconds))
 
 
 def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes) -> None:

@@ -44,6 +44,7 @@ from .refusals import RefusalError, check_identity_untrusted, check_introduction
 # Seconds.
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
+RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
 # An IPv6 endpoint that a receiver was seen at. Addresses come and go (RFC 8981), and one that has
 # gone may be somebody else's.
 IPV6_TIME = 3600.0
@@ -162,6 +163,13 @@ class Registry(Ledger):
                 RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID", message.number
             )
         check_introduction(receiver, message)
+        if not self._reads(receiver):
+            refuse(
+                RefusalCode.BUSY,
+                "the receiver does not read as fast as it is asked for: try again later",
+                message.number,
+                retry_after=RETRY_TIME,
+            )
         if message.technique == Technique.FAST:
             return self._introductions.introduce(sender, receiver, message, now)
         outgoing = self._introductions.begin(sender, receiver, message, now)

@@ -47,7 +47,10 @@ class Relay:
         self._ended = ended
 
     def open(self, grant: Grant, sender: trio.SocketStream, receiver: trio.SocketStream) -> Circuit:
-        """Join two connections; each one's task has to call :meth:`Circuit.carry` then."""
+        """Join two connections; each one's task has to call :meth:`Circuit.carry` then.
+
+        Nothing passes until :meth:`Circuit.begin`.
+        """
         circuit = Circuit(self, grant, sender, receiver)
         self._circuits.add(circuit)
         return circuit
@@ -85,6 +88,7 @@ class Circuit:
     """
 
     __slots__ = (
+        "_begun",
         "_both_over",
         "_farewell",
         "_is_broken",
@@ -107,12 +111,19 @@ class Circuit:
         self.is_over = False
         self._relay = relay
         self._streams = (sender, receiver)
+        self._begun: trio.Event | None = trio.Event()  # until then
         self._open_directions = 2
         self._both_over: trio.Event | None = None  # while one direction is still open
         self._is_broken = False
         self._farewell = b""
         rate = relay.limits.bytes_per_second
         self._pace = None if rate is None else Pace(rate)
+
+    def begin(self) -> None:
+        """Let the bytes pass: both peers have been told all that comes before them."""
+        assert self._begun is not None
+        self._begun.set()
+        self._begun = None
 
     async def carry(self, stream: trio.SocketStream) -> None:
         """Pass on what one peer says, until the circuit is over in both directions.
@@ -124,6 +135,8 @@ class Circuit:
         """
         target = self._streams[stream is self._streams[0]]
         try:
+            if self._begun is not None:
+                await self._begun.wait()
             while not self.is_over:
                 await self._relay.system.wait_readable(stream.socket)
                 if not await self._pass_piece(stream.socket, target.socket):

@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 
-import attrs
 import trio
 
 from .._addresses import Endpoint
@@ -23,11 +21,10 @@ from .._net.system import current_system
 from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
+from .link import FAREWELL_TIME, Link
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .registry import Registry
 from .relay import Circuit, Relay
-
-READING_TIME = 1.0  # seconds that another client's message may wait for a client to read
 
 logger = logging.getLogger("trio_p2p.broker")
 
@@ -79,30 +76,29 @@ async def serve_broker(
     await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
 
 
-@attrs.define(eq=False)
-class _Link:
-    """What the shell holds for a connection that the registry knows."""
-
-    channel: Channel
-    scope: trio.CancelScope
-    circuit: Circuit | None = None
-
-
 class Broker:
     """One registry, the links to its clients, and the circuits between them.
 
     Args:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+
+    Attributes:
+        registry: what it knows and decides.
+        writers: the nursery of the tasks that write what clients do not read at once. It is that of
+            :meth:`serve_listeners`, or has to be set.
     """
+
+    writers: trio.Nursery
 
     def __init__(
         self, relay: RelayLimits | None = DEFAULT_LIMITS, probes: Probes | None = None
     ) -> None:
-        self._links: dict[Connection, _Link] = {}
+        self._links: dict[Connection, Link] = {}
         self.registry = Registry(
             token_bytes=secrets.token_bytes,
             round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
+            reads=lambda connection: self._links[connection].unwritten is None,
             relay=relay,
             probes=probes,
         )
@@ -117,6 +113,7 @@ class Broker:
     ) -> None:
         """Serve all clients that come to some listeners, until cancelled."""
         async with trio.open_nursery() as nursery:
+            self.writers = nursery
             if self._relay is not None:
                 nursery.start_soon(self._relay.watch)
             await trio.serve_listeners(
@@ -151,7 +148,7 @@ class Broker:
         """
         connection = self.registry.connected(endpoint, trio.current_time())
         scope = trio.CancelScope(deadline=connection.deadline)
-        link = self._links[connection] = _Link(Channel(stream), scope)
+        link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
         try:
             with scope:
@@ -159,8 +156,11 @@ class Broker:
             if connection.state is State.RELAYED and not link.channel.detach()[1]:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
-                logger.info("%s fell silent (%s)", endpoint, connection.state.value)
-                await self._send(self.registry.expired(connection, trio.current_time()))
+                what = "fell silent" if link.unwritten is None else "does not read"
+                logger.info("%s %s (%s)", endpoint, what, connection.state.value)
+                self._post(self.registry.expired(connection, trio.current_time()))
+                with trio.move_on_after(FAREWELL_TIME):
+                    await link.wait_written()
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
             orphaned = self.registry.disconnected(connection, trio.current_time())
@@ -169,10 +169,10 @@ class Broker:
                 if link.circuit is not None:
                     link.circuit.end()
                 await trio.aclose_forcefully(stream)
-        await self._send(orphaned)
+        self._post(orphaned)
         return circuit
 
-    async def _converse(self, connection: Connection, link: _Link) -> None:
+    async def _converse(self, connection: Connection, link: Link) -> None:
         while not connection.is_closed:
             outgoing: Outgoing = []
             try:
@@ -191,14 +191,17 @@ class Broker:
             if connection.state is State.RELAYED:
                 await self._open_circuit(connection, link, outgoing)
                 return
-            await self._send(outgoing, own=connection)
+            self._post(outgoing)
+            if connection in dict(outgoing):
+                await link.wait_written()  # more is read when the answers to this are
             if connection.state is State.CALLED:
                 result = await call_back(
                     link.channel.stream, connection.endpoint, connection.challenge, self._addresses
                 )
-                await self._send(self.registry.called_back(connection, result), own=connection)
+                self._post(self.registry.called_back(connection, result))
+                await link.wait_written()
 
-    async def _open_circuit(self, connection: Connection, link: _Link, outgoing: Outgoing) -> None:
+    async def _open_circuit(self, connection: Connection, link: Link, outgoing: Outgoing) -> None:
         """The receiver has joined: the two connections have no more to do with messages."""
         introduction = connection.introduction
         assert introduction is not None
@@ -210,44 +213,31 @@ class Broker:
         assert isinstance(streams[1], trio.SocketStream)
         circuit = self._relay.open(introduction.grant, streams[0], streams[1])
         sender.circuit = link.circuit = circuit
-        await self._send(outgoing, own=connection)
-        # Not before: it would carry what its client says to ours, who has to read the answer first.
         sender.scope.cancel(reason="it is relayed from here on")
+        self._post(outgoing)
+        try:
+            with trio.move_on_after(FAREWELL_TIME):
+                await sender.wait_written()
+                await link.wait_written()
+        finally:
+            if sender.unwritten is not None or link.unwritten is not None:
+                circuit.end()
+            circuit.begin()  # not before: each client has to read the answer first
 
-    async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
-        """Send messages, to each connection all of its own at once; close the closed ones."""
+    def _post(self, outgoing: Outgoing) -> None:
+        """Tell each connection all of its own at once; end the closed ones. Waits for none."""
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:
             logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
             messages_of.setdefault(connection, []).append(message)
-        own_messages = [] if own is None else messages_of.pop(own, [])
-        if len(messages_of) == 1:  # nearly always, and a nursery has its price
-            await self._tell(*messages_of.popitem())
-        elif messages_of:
-            async with trio.open_nursery() as nursery:
-                for connection, messages in messages_of.items():
-                    nursery.start_soon(self._tell, connection, messages)
-        if own is not None and own_messages:
-            with suppress(ChannelClosedError):
-                await self._links[own].channel.send(*own_messages)
-
-    async def _tell(self, connection: Connection, messages: list[Message]) -> None:
-        """Send messages to a client that is not our own, and must not hold us up."""
-        link = self._links.get(connection)
-        if link is None:  # gone, while others were told
-            return
-        reads = True
-        # A broken channel is for its own task to notice.
-        with suppress(ChannelClosedError):
-            if unsent := link.channel.start_sending(*messages):
-                with trio.move_on_after(READING_TIME) as patience:
-                    await link.channel.finish_sending(unsent)
-                reads = not patience.cancelled_caught
-        if not reads:
-            link.scope.cancel(reason="its client does not read")
-        elif connection.is_closed:
-            logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
-            link.scope.cancel(reason="the registry closed this connection")
+        for connection, messages in messages_of.items():
+            link = self._links.get(connection)
+            if link is None:  # just gone
+                continue
+            link.post(messages, self.writers)
+            if connection.is_closed:
+                logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
+                link.end()
 
 
 def _check_is_last(message: Message, channel: Channel) -> None:
