@@ -85,6 +85,7 @@ PURE = [
     "trio_p2p._broker.registrations",
     "trio_p2p._broker.registry",
     "trio_p2p._broker.shares",
+    "trio_p2p._broker.source_limits",
     "trio_p2p._broker.told",
     "trio_p2p._broker.watches",
     "trio_p2p._doctor.advice",

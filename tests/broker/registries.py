@@ -10,6 +10,7 @@ from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, Probes
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.registry import Registry
+from trio_p2p._broker.source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
     CAPABILITIES,
@@ -46,6 +47,7 @@ class Broker:
         relay: RelayLimits | None = RelayLimits(),  # noqa: B008
         probes: Probes | None = PROBES,
         first_token: int = 0,
+        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
     ) -> None:
         self.tokens: list[bytes] = [b""] * first_token
         self.registry = Registry(
@@ -54,6 +56,7 @@ class Broker:
             reads=lambda connection: connection not in self.clogged,
             relay=relay,
             probes=probes,
+            source_limits=source_limits,
         )
         self.clogged: set[Connection] = set()
         self._ports = itertools.count(40001)

@@ -103,7 +103,7 @@ def test_quota_of_calls_is_bounded() -> None:
     for number in range(2 * MAX_NETWORKS):
         assert quota.take(IPv4Address(number), NOW)
         quota.give_back()
-    assert len(quota._windows) == MAX_NETWORKS
+    assert len(quota._windows._windows) == MAX_NETWORKS
 
 
 def test_ipv6_addresses_of_one_host_count_together(broker: Broker) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import tracemalloc
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import pytest
 import trio
@@ -11,6 +11,7 @@ from trio.testing import MockClock
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
+from trio_p2p._broker.watches import MAX_IN_ALL, MAX_OF_SOURCE
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
@@ -41,8 +42,8 @@ class Broker:
         )
         self._ports = itertools.count(40001)
 
-    def greeted(self) -> Connection:
-        endpoint = Endpoint(IPv4Address("203.0.113.5"), next(self._ports))
+    def greeted(self, host: str = "203.0.113.5") -> Connection:
+        endpoint = Endpoint(ip_address(host), next(self._ports))
         connection = self.registry.connected(endpoint, NOW)
         self.say(connection, Hello())
         return connection
@@ -157,6 +158,58 @@ def test_so_many_uids_may_be_watched_over_one_connection(broker: Broker) -> None
     assert broker.registry.watches == 1
     broker.register()
     assert broker.told[1:] == [(bystander, AGAIN)]
+
+
+def watcher_from(broker: Broker, host: str, *uids: str) -> Connection:
+    watcher = broker.greeted(host)
+    for uid in uids:
+        broker.say(watcher, Watch(uid))
+    return watcher
+
+
+def test_so_many_uids_may_be_watched_from_one_source(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_OF_SOURCE > 10 * MAX_WATCHED
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_OF_SOURCE", 3)
+    first = watcher_from(broker, "2001:db8::1", "a", "b")
+    second = watcher_from(broker, "2001:db8::2", "a")
+    ((to, refused),) = broker.say(second, Watch("b"))
+    assert to is second
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.number) == (RefusalCode.BUSY, None)
+    assert refused.retry_after == 60_000
+    assert second.is_closed
+    watcher_from(broker, "2001:db8:0:1::1", "a")
+    watcher_from(broker, "2001:db8::3", "c")
+    assert broker.registry.watches == 4
+    assert first.state is State.SENDER
+
+
+def test_oldest_watches_give_way_when_there_are_too_many(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_IN_ALL > 10 * MAX_OF_SOURCE
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 3)
+    oldest = watcher_from(broker, "192.0.2.1", "alice", "bob")
+    middle = watcher_from(broker, "192.0.2.2", "alice")
+    newest = watcher_from(broker, "192.0.2.3", "alice")
+    assert broker.registry.watches == 2
+    assert oldest.state is State.SENDER
+    broker.register()
+    assert broker.told[1:] == [(middle, AGAIN), (newest, AGAIN)]
+    assert broker.registry.watches == 0
+    assert not broker.registry._watches._watched
+
+
+def test_connection_may_lose_its_own_oldest_watches(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 2)
+    watcher = watcher_from(broker, "192.0.2.1", "a", "b", "alice")
+    assert broker.registry.watches == 1
+    broker.register()
+    assert broker.told[1:] == [(watcher, AGAIN)]
 
 
 def test_spent_watches_make_room(broker: Broker) -> None:

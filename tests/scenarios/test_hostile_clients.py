@@ -343,7 +343,7 @@ async def test_client_that_stops_reading_keeps_its_registration_and_disturbs_no_
 
 
 async def test_client_that_never_reads_its_answers_disturbs_nobody() -> None:
-    requests = [request(n, "nobody", "fast") for n in range(100)]
+    requests = [request(n, "honest", "fast") for n in range(100)]  # for another kind of stream
     async with (
         open_broker() as broker,
         open_honest_pair(broker.address) as pair,
@@ -432,14 +432,14 @@ async def test_5000_connections_that_say_nothing(
             await trio.lowlevel.checkpoint()  # the broker accepts one each time
         # With time for the work itself: this process does both sides' at once.
         with trio.fail_after(opening_time + 3.0):
-            while len(caplog.records) < many:  # noqa: ASYNC110 - nothing else tells
+            while len(broker.broker._links) > 4:  # noqa: ASYNC110 - nothing else tells
                 await trio.sleep(0.01)
         for sock in silent:
             assert sock.recv(1) == b""
             sock.close()
         assert broker.uids == {"honest"}
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == len(set(lines)) == many
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "fell silent (connected, no hello yet)" in line
 
 
 async def test_a_thousand_silent_ones_are_gone_after_10_s(autojump_clock: MockClock) -> None:

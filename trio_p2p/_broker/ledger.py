@@ -13,6 +13,7 @@ from .introductions import Introductions
 from .prober import Prober
 from .quota import Grant, RelayLimits
 from .registrations import Registrations
+from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits, SourceQuota
 from .watches import Watches
 
 # Seconds.
@@ -28,6 +29,7 @@ class Ledger:
         reads: whether a connection's client has read all that it was told, as far as is known.
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        source_limits: how much one source may ask for.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Ledger:
         reads: Callable[[Connection], bool],
         relay: RelayLimits | None = None,
         probes: Probes | None = None,
+        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
     ) -> None:
         self._token_bytes = token_bytes
         self._reads = reads
         self._registrations = Registrations()
+        self._sources = SourceQuota(source_limits)
         self._introductions = Introductions(token_bytes, round_trip, relay)
         self._prober = Prober(probes)
         self._watches = Watches()

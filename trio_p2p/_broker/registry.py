@@ -116,7 +116,7 @@ class Registry(Ledger):
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this does not come over IPv6")
         holder = self._registrations.check_holder(message, now)
         if holder is None:
-            refuse(RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID")
+            self._sources.refuse_unknown(connection, None, now)
         holder.ipv6 = connection.endpoint
         holder.ipv6_until = now + IPV6_TIME
         return self._close(connection, Registered(connection.endpoint))
@@ -159,10 +159,9 @@ class Registry(Ledger):
         sender.deadline = now + SILENCE_TIME
         receiver = self._registrations.holder(message.uid)
         if receiver is None:
-            refuse(
-                RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID", message.number
-            )
+            self._sources.refuse_unknown(sender, message.number, now)
         check_introduction(receiver, message)
+        self._sources.check_introduction(sender, receiver, message.number, now)
         if not self._reads(receiver):
             refuse(
                 RefusalCode.BUSY,

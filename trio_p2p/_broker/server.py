@@ -7,73 +7,33 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
 
 import trio
+from trio import current_time as now
 
 from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
-from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
-from .._net.system import current_system
-from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
+from .._net.log_limit import RepeatedLine
+from .._net.sockets import remote_endpoint, round_trip
+from .._wire.messages import (
+    IntroductionRequest,
+    JoinRelay,
+    Message,
+    RefusalCode,
+    Refused,
+)
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
 from .link import FAREWELL_TIME, Link
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .registry import Registry
 from .relay import Circuit, Relay
+from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 
 logger = logging.getLogger("trio_p2p.broker")
-
-
-async def serve_broker(
-    port: int,
-    *,
-    host: str | bytes | None = None,
-    relay: RelayLimits | None = DEFAULT_LIMITS,
-    probe_port: int | None = None,
-    probe_at: Iterable[Endpoint] = (),
-    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a broker, until cancelled.
-
-    A broker must be reached from the internet without a NAT in between: it tells peers the
-    endpoints that it sees them at.
-
-    Args:
-        port: the TCP port to listen on, 0 for any free one.
-        host: the address or name of the interface to listen on; all interfaces if None.
-        relay: how much to relay for peers that find no direct way; None to relay nothing.
-        probe_port: a second TCP port, 0 for any free one, by which peers learn how their NATs map
-            ports. They are called back then, too, if they ask for it. None for no such thing.
-        probe_at: endpoints with other IP addresses where peers may probe as well: this broker's or
-            another one's. If an address is this host's, peers can be called back from it.
-        task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
-            sockets know the ports. Those of ``probe_port`` are behind those of ``port``, as many.
-
-    Raises:
-        OSError: a port cannot be listened on.
-
-    If cancelled, every connection is closed.
-    """
-    system = current_system()
-    listeners = await system.open_listeners(port, host, LISTEN_BACKLOG)
-    probes = None
-    if probe_port is not None:
-        try:
-            more = await system.open_listeners(probe_port, host, LISTEN_BACKLOG)
-        except BaseException:
-            for listener in listeners:
-                listener.socket.close()
-            raise
-        listeners += more
-        endpoints = [local_endpoint(listener.socket) for listener in more]
-        ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
-        probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
-    await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
 
 
 class Broker:
@@ -82,6 +42,7 @@ class Broker:
     Args:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        source_limits: how much one source may ask for.
 
     Attributes:
         registry: what it knows and decides.
@@ -92,7 +53,10 @@ class Broker:
     writers: trio.Nursery
 
     def __init__(
-        self, relay: RelayLimits | None = DEFAULT_LIMITS, probes: Probes | None = None
+        self,
+        relay: RelayLimits | None = DEFAULT_LIMITS,
+        probes: Probes | None = None,
+        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
     ) -> None:
         self._links: dict[Connection, Link] = {}
         self.registry = Registry(
@@ -101,6 +65,10 @@ class Broker:
             reads=lambda connection: self._links[connection].unwritten is None,
             relay=relay,
             probes=probes,
+            source_limits=source_limits,
+        )
+        self._silence, self._deafness, self._violations, self._busy = (
+            RepeatedLine(logger, logging.INFO) for _ in range(4)
         )
         self._addresses = [] if probes is None else [each.address for each in probes.endpoints]
         self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
@@ -146,7 +114,7 @@ class Broker:
         Returns:
             What has to carry the stream's bytes from now on; None if the stream is closed.
         """
-        connection = self.registry.connected(endpoint, trio.current_time())
+        connection = self.registry.connected(endpoint, now())
         scope = trio.CancelScope(deadline=connection.deadline)
         link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
@@ -156,14 +124,18 @@ class Broker:
             if connection.state is State.RELAYED and not link.channel.detach()[1]:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
-                what = "fell silent" if link.unwritten is None else "does not read"
-                logger.info("%s %s (%s)", endpoint, what, connection.state.value)
-                self._post(self.registry.expired(connection, trio.current_time()))
+                if link.unwritten is None:
+                    self._silence.say(
+                        now(), "%s fell silent (%s)", endpoint, connection.state.value
+                    )
+                else:
+                    self._deafness.say(now(), "%s does not read", endpoint)
+                self._post(self.registry.expired(connection, now()))
                 with trio.move_on_after(FAREWELL_TIME):
                     await link.wait_written()
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
-            orphaned = self.registry.disconnected(connection, trio.current_time())
+            orphaned = self.registry.disconnected(connection, now())
             del self._links[connection]
             if circuit is None:
                 if link.circuit is not None:
@@ -180,13 +152,13 @@ class Broker:
                 while message is not None and not connection.is_closed:
                     logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
                     _check_is_last(message, link.channel)
-                    outgoing += self.registry.received(connection, message, trio.current_time())
+                    outgoing += self.registry.received(connection, message, now())
                     message = link.channel.receive_nowait()
             except ChannelClosedError:
                 return
             except RemoteProtocolError as error:
-                logger.info("%s %s", connection.endpoint, error)
-                outgoing += self.registry.violated(connection, error, trio.current_time())
+                self._violations.say(now(), "%s %s", connection.endpoint, error)
+                outgoing += self.registry.violated(connection, error, now())
             link.scope.deadline = connection.deadline
             if connection.state is State.RELAYED:
                 await self._open_circuit(connection, link, outgoing)
@@ -229,6 +201,8 @@ class Broker:
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:
             logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
+            if isinstance(message, Refused) and message.code is RefusalCode.BUSY:
+                self._busy.say(now(), "refusing %s: %s", connection.endpoint, message.reason)
             messages_of.setdefault(connection, []).append(message)
         for connection, messages in messages_of.items():
             link = self._links.get(connection)

@@ -12,7 +12,7 @@ import trio
 
 from .._addresses import Endpoint, endpoint_of
 from .._broker.quota import DEFAULT_LIMITS, RelayLimits
-from .._broker.server import serve_broker
+from .._broker.serve import serve_broker
 from .._broker_client.resolve import resolve_broker
 from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
