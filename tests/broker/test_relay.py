@@ -17,6 +17,7 @@ from .relays import (
     KIB,
     MIB,
     UNLIMITED,
+    Ends,
     RelayBroker,
     exchange_both_ways,
     is_stalled,
@@ -165,6 +166,7 @@ async def test_exactly_so_many_bytes_are_not_too_many() -> None:
 async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trio_p2p")
     async with open_relay() as (_, _, ends):
+        await exchange_greetings(ends)
         for talking, listening in ((ends.sender, ends.receiver), (ends.receiver, ends.sender)):
             mock_clock.jump(59)
             await talking.send_all(b"still here")
@@ -183,8 +185,54 @@ async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCapt
     ) == 1
 
 
+async def exchange_greetings(ends: Ends) -> None:
+    """Let both sides say something, as in a handshake."""
+    for talking, listening in ((ends.sender, ends.receiver), (ends.receiver, ends.sender)):
+        await talking.send_all(b"hello")
+        assert await listening.receive_some() == b"hello"
+
+
+@pytest.mark.parametrize("talking", [None, "sender", "receiver"])
+async def test_circuit_is_cut_if_not_both_sides_say_something_soon(
+    talking: str | None, mock_clock: MockClock
+) -> None:
+    async with open_relay() as (broker, _, ends):
+        for _ in range(9):
+            if talking is not None:
+                one, other = ends if talking == "sender" else reversed(list(ends))
+                await one.send_all(b"hello?")
+                assert await other.receive_some() == b"hello?"
+            mock_clock.jump(1)
+        [circuit] = broker.circuits
+        assert not circuit.is_over
+        mock_clock.jump(1)
+        for stream in ends:
+            data, refused = ends.farewell(await receive_all(stream))
+            assert data == b""
+            assert refused.reason.endswith("not both peers have said something within 10 seconds")
+
+
+async def test_circuit_that_both_sides_use_has_more_time(mock_clock: MockClock) -> None:
+    async with open_relay() as (_, _, ends):
+        mock_clock.jump(9)
+        await exchange_greetings(ends)
+        mock_clock.jump(59)
+        await exchange_greetings(ends)
+
+
+async def test_end_without_a_byte_is_nothing_said(mock_clock: MockClock) -> None:
+    async with open_relay() as (_, _, ends):
+        await ends.sender.send_all(b"hello?")
+        assert await ends.receiver.receive_some() == b"hello?"
+        await ends.receiver.send_eof()
+        assert await receive_all(ends.sender) == b""
+        mock_clock.jump(10)
+        ends.farewell(await receive_all(ends.receiver))
+
+
 async def test_half_closed_circuit_may_be_idle_too_long_as_well(mock_clock: MockClock) -> None:
     async with open_relay() as (broker, _, ends):
+        await exchange_greetings(ends)
         await ends.sender.send_eof()
         assert await receive_all(ends.receiver) == b""
         mock_clock.jump(61)

@@ -219,12 +219,10 @@ class Introductions:
 
         Raises:
             RefusalError: it was not for a relay.
-            OverQuotaError: nothing more is relayed for the receiver's address.
         """
         grant = introduction.grant
         if grant is None or self._quota is None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
-        self._quota.join(grant, connection.endpoint.address)
         self._pending.remove(introduction)
         limits = self._quota.limits.bytes_per_second, self._quota.limits.max_bytes
         certificate = introduction.receiver.certificate

@@ -38,7 +38,6 @@ from .._wire.messages import (
 )
 from .connection import Connection, Outgoing, State, named
 from .ledger import Ledger
-from .quota import OverQuotaError
 from .refusals import RefusalError, check_identity_untrusted, check_introduction, refuse
 
 # Seconds.
@@ -187,16 +186,7 @@ class Registry(Ledger):
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
         introduction = self._introductions.pending(message.introduction)
         sender = introduction.sender
-        try:
-            outgoing = self._introductions.join(introduction, connection)
-        except OverQuotaError as error:
-            reason = str(error)
-            return [
-                *self._close(connection, Refused(RefusalCode.RELAY_REFUSED, reason)),
-                *self._close(
-                    sender, Refused(RefusalCode.RELAY_REFUSED, reason, introduction.number)
-                ),
-            ]
+        outgoing = self._introductions.join(introduction, connection)
         connection.introduction = introduction
         connection.challenge = b""
         connection.state = sender.state = State.RELAYED

@@ -91,7 +91,7 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         default=DEFAULT_LIMITS.circuits_per_ip,
-        help="circuits at a time for one IP address (default: %(default)s)",
+        help="circuits at a time that one IP address may ask for (default: %(default)s)",
     )
     group.add_argument(
         "--relay-circuits-per-identity",
