@@ -63,8 +63,11 @@ class Clients:
             relay=RelayLimits(),
             probes=Probes({4: 4434}, (ENDPOINT,)),
         )
-        self.connections = [self.registry.connected(ENDPOINT, 0.0) for _ in range(CONNECTIONS)]
+        self.connections = [self.connect() for _ in range(CONNECTIONS)]
         self.readers = [FrameReader() for _ in range(CONNECTIONS)]
+
+    def connect(self) -> Connection:
+        return self.registry.connected(ENDPOINT, ENDPOINT, 0.0)
 
     def receive(self, index: int, data: bytes) -> None:
         connection, reader = self.connections[index], self.readers[index]
@@ -87,7 +90,7 @@ class Clients:
 
     def end(self, index: int) -> None:
         self.check(self.registry.disconnected(self.connections[index], 0.0))
-        self.connections[index] = self.registry.connected(ENDPOINT, 0.0)
+        self.connections[index] = self.connect()
         self.readers[index] = FrameReader()
 
     def check(self, outgoing: Outgoing) -> None:

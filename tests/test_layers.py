@@ -78,6 +78,7 @@ PURE = [
     "trio_p2p._broker.connection",
     "trio_p2p._broker.introductions",
     "trio_p2p._broker.ledger",
+    "trio_p2p._broker.own_endpoints",
     "trio_p2p._broker.pending",
     "trio_p2p._broker.prober",
     "trio_p2p._broker.quota",

@@ -27,7 +27,7 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.raw_client import identity_of, open_memory_broker, registration, request
+from ..kit.raw_client import BROKER, identity_of, open_memory_broker, registration, request
 
 NOW = 1000.0
 AGAIN = RegisteredAgain("alice")
@@ -44,7 +44,7 @@ class Broker:
 
     def greeted(self, host: str = "203.0.113.5") -> Connection:
         endpoint = Endpoint(ip_address(host), next(self._ports))
-        connection = self.registry.connected(endpoint, NOW)
+        connection = self.registry.connected(endpoint, BROKER, NOW)
         self.say(connection, Hello())
         return connection
 

@@ -284,7 +284,9 @@ async def test_connections_that_break_disturb_nobody(caplog: pytest.LogCaptureFi
         for share in range(21):
             for end in ("closed", "reset"):
                 client = await connect_raw(broker.port)
-                data = encode(registration("x", await client.greet()))
+                data = encode(
+                    registration("x", await client.greet(), broker=endpoint_of(broker.address))
+                )
                 if share:
                     await client.stream.send_all(data[: share * len(data) // 20])
                 if end == "reset":

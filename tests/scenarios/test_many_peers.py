@@ -37,7 +37,7 @@ from ..kit.loopback import (
     open_broker,
     until,
 )
-from ..kit.raw_client import RawClient
+from ..kit.raw_client import BROKER, RawClient
 
 pytestmark = pytest.mark.once
 
@@ -301,8 +301,9 @@ async def test_stranger_who_takes_the_uid_while_the_broker_was_away_keeps_it() -
                 await broker.kill()
                 ours, brokers = trio.testing.memory_stream_pair()
                 endpoint = Endpoint(IPv4Address("192.0.2.1"), 1)
+                broker.broker.writers = nursery
                 # It ends when its client does, below.
-                nursery.start_soon(broker.broker.serve, brokers, endpoint)  # noqa: ASYNC111
+                nursery.start_soon(broker.broker.serve, brokers, endpoint, BROKER)  # noqa: ASYNC111
                 async with RawClient(ours) as stranger:
                     await stranger.register("receiver")
                     await broker.start()

@@ -39,6 +39,7 @@ class Connection:
 
     Attributes:
         endpoint: the client's reflexive endpoint.
+        local: the broker's endpoint that the client has connected to, while it may register.
         deadline: when to call :meth:`Registry.expired`; moves with every message.
         state: where it stands.
         techniques: what the client can be introduced by.
@@ -54,6 +55,7 @@ class Connection:
     """
 
     endpoint: Endpoint
+    local: Endpoint | None
     deadline: float
     state: State = State.GREETING
     techniques: tuple[Technique, ...] = ()

@@ -10,6 +10,7 @@ from .._errors import RemoteProtocolError
 from .._wire.messages import CAPABILITIES, CalledBack, Message, RefusalCode, Refused
 from .connection import Connection, Outgoing, Probes, State
 from .introductions import Introductions
+from .own_endpoints import OwnEndpoints
 from .prober import Prober
 from .quota import Grant, RelayLimits
 from .registrations import Registrations
@@ -30,6 +31,7 @@ class Ledger:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
         source_limits: how much one source may ask for.
+        own_endpoints: what registrations may be signed for.
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Ledger:
         relay: RelayLimits | None = None,
         probes: Probes | None = None,
         source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        own_endpoints: OwnEndpoints | None = None,
     ) -> None:
         self._token_bytes = token_bytes
         self._reads = reads
         self._registrations = Registrations()
+        self._own_endpoints = own_endpoints or OwnEndpoints()
         self._sources = SourceQuota(source_limits)
         self._introductions = Introductions(token_bytes, round_trip, relay)
         self._prober = Prober(probes)
@@ -83,9 +87,9 @@ class Ledger:
         """How many connections watch how many UIDs, all in all."""
         return len(self._watches)
 
-    def connected(self, endpoint: Endpoint, now: float) -> Connection:
-        """A client has connected."""
-        return Connection(endpoint, now + OPENING_TIME)
+    def connected(self, endpoint: Endpoint, local: Endpoint, now: float) -> Connection:
+        """A client has connected, from its endpoint to a local one."""
+        return Connection(endpoint, local, now + OPENING_TIME)
 
     def violated(self, connection: Connection, error: RemoteProtocolError, now: float) -> Outgoing:
         """Something came that was no message, or not a valid one."""

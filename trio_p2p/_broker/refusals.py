@@ -23,6 +23,7 @@ from .._wire.messages import (
 )
 from .._wire.offer import Offer
 from .connection import Connection
+from .own_endpoints import OwnEndpoints
 
 
 class RefusalError(Exception):
@@ -48,14 +49,28 @@ def refuse(
     raise RefusalError(Refused(code, reason, number, milliseconds))
 
 
-def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes) -> None:
-    """Whoever registers has to hold the key, and a peer id only with the key that it names.
+def check_identity_untrusted(
+    message: Register | RegisterIPv6, connection: Connection, own_endpoints: OwnEndpoints
+) -> None:
+    """A receiver has to hold the key, and say so to this broker; a peer id is for its own key.
+
+    Args:
+        message: what it says.
+        connection: on which it says so.
+        own_endpoints: of this broker.
 
     Raises:
-        RefusalError: this one does not.
+        RefusalError: it does not.
         RemoteProtocolError: what it calls its certificate is none.
     """
-    statement = registration_statement(challenge, message.broker, message.uid)
+    assert connection.local is not None
+    if not own_endpoints.include(message.broker, connection.local):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            f"the registration is signed for the broker at {message.broker}, and this one does not "
+            "know that it is found there: its operator can say so with --external",
+        )
+    statement = registration_statement(connection.challenge, message.broker, message.uid)
     if not is_signed_untrusted(message.certificate, message.signature, statement):
         refuse(
             RefusalCode.IDENTITY_NOT_PROVEN,

@@ -89,7 +89,7 @@ class Registry(Ledger):
         return [(connection, self._prober.hello(connection, self._capabilities))]
 
     def _register(self, connection: Connection, message: Register, now: float) -> Outgoing:
-        check_identity_untrusted(message, connection.challenge)
+        check_identity_untrusted(message, connection, self._own_endpoints)
         outgoing: Outgoing = []
         holder = self._registrations.check_holder(message, now)
         if holder is not None:
@@ -102,7 +102,7 @@ class Registry(Ledger):
             )
         connection.uid = message.uid
         connection.certificate = message.certificate
-        connection.challenge = b""
+        connection.challenge, connection.local = b"", None
         connection.state = State.RECEIVER
         connection.deadline = now + SILENCE_TIME
         self._registrations.begin(connection)
@@ -110,7 +110,7 @@ class Registry(Ledger):
         return outgoing + self._watches.registered(connection)
 
     def _register_ipv6(self, connection: Connection, message: RegisterIPv6, now: float) -> Outgoing:
-        check_identity_untrusted(message, connection.challenge)
+        check_identity_untrusted(message, connection, self._own_endpoints)
         if connection.endpoint.address.version != 6:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this does not come over IPv6")
         holder = self._registrations.check_holder(message, now)

@@ -22,6 +22,7 @@ async def serve_broker(
     relay: RelayLimits | None = DEFAULT_LIMITS,
     probe_port: int | None = None,
     probe_at: Iterable[Endpoint] = (),
+    external: Iterable[Endpoint] = (),
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a broker, until cancelled.
@@ -37,6 +38,11 @@ async def serve_broker(
             ports. They are called back then, too, if they ask for it. None for no such thing.
         probe_at: endpoints with other IP addresses where peers may probe as well: this broker's or
             another one's. If an address is this host's, peers can be called back from it.
+        external: endpoints at which clients find this broker, if a NAT or a proxy has them and not
+            this host. A receiver signs what broker it registers with, so that no other one can use
+            the registration. The broker takes what is signed for these and for the local endpoint
+            of the connection. If there are none, one at a private or loopback address takes what is
+            signed for any, and warns of that once.
         task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
             sockets know the ports. Those of ``probe_port`` are behind those of ``port``, as many.
 
@@ -59,4 +65,5 @@ async def serve_broker(
         endpoints = [local_endpoint(listener.socket) for listener in more]
         ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
         probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
-    await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
+    broker = Broker(relay, probes, external=external)
+    await broker.serve_listeners(listeners, task_status=task_status)

@@ -6,7 +6,9 @@ A connection that is relayed needs none of that any more but its task.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
+from collections.abc import Iterable
 
 import trio
 from trio import current_time as now
@@ -17,7 +19,7 @@ from .._errors import RemoteProtocolError
 from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.log_limit import RepeatedLine
-from .._net.sockets import remote_endpoint, round_trip
+from .._net.sockets import local_endpoint, remote_endpoint, round_trip
 from .._wire.messages import (
     IntroductionRequest,
     JoinRelay,
@@ -28,6 +30,7 @@ from .._wire.messages import (
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
 from .link import FAREWELL_TIME, Link
+from .own_endpoints import OwnEndpoints
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .registry import Registry
 from .relay import Circuit, Relay
@@ -43,6 +46,7 @@ class Broker:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
         source_limits: how much one source may ask for.
+        external: endpoints at which clients find it, besides those that this host has itself.
 
     Attributes:
         registry: what it knows and decides.
@@ -57,6 +61,7 @@ class Broker:
         relay: RelayLimits | None = DEFAULT_LIMITS,
         probes: Probes | None = None,
         source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        external: Iterable[Endpoint] = (),
     ) -> None:
         self._links: dict[Connection, Link] = {}
         self.registry = Registry(
@@ -66,7 +71,9 @@ class Broker:
             relay=relay,
             probes=probes,
             source_limits=source_limits,
+            own_endpoints=OwnEndpoints(external, self._say_taken),
         )
+        self._taken = RepeatedLine(logger, logging.WARNING, math.inf)
         self._silence, self._deafness, self._violations, self._busy = (
             RepeatedLine(logger, logging.INFO) for _ in range(4)
         )
@@ -95,26 +102,33 @@ class Broker:
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
-            endpoint = remote_endpoint(stream.socket)
+            endpoints = remote_endpoint(stream.socket), local_endpoint(stream.socket)
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return
-        circuit = await self.serve(stream, endpoint)
+        circuit = await self.serve(stream, *endpoints)
         if circuit is None:
             return
-        del endpoint  # a relayed connection is to cost little
+        del endpoints  # a relayed connection is to cost little
         try:
             await circuit.carry(stream)
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> Circuit | None:
-        """Serve one client at the given reflexive endpoint, until it is done, or to be relayed.
+    async def serve(
+        self, stream: trio.abc.Stream, endpoint: Endpoint, local: Endpoint
+    ) -> Circuit | None:
+        """Serve one client, until it is done, or to be relayed.
+
+        Args:
+            stream: its connection.
+            endpoint: its reflexive endpoint.
+            local: the endpoint that it has connected to.
 
         Returns:
             What has to carry the stream's bytes from now on; None if the stream is closed.
         """
-        connection = self.registry.connected(endpoint, now())
+        connection = self.registry.connected(endpoint, local, now())
         scope = trio.CancelScope(deadline=connection.deadline)
         link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
@@ -195,6 +209,16 @@ class Broker:
             if sender.unwritten is not None or link.unwritten is not None:
                 circuit.end()
             circuit.begin()  # not before: each client has to read the answer first
+
+    def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
+        self._taken.say(
+            now(),
+            "a receiver has registered with the broker at %s, and has come to %s, which is no "
+            "public address: such registrations are taken, though another broker may have passed "
+            "them on. Say with --external where clients find this broker",
+            named,
+            local,
+        )
 
     def _post(self, outgoing: Outgoing) -> None:
         """Tell each connection all of its own at once; end the closed ones. Waits for none."""
