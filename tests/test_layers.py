@@ -76,6 +76,7 @@ PURE = [
     "trio_p2p._addresses",
     "trio_p2p._attempt",
     "trio_p2p._broker.connection",
+    "trio_p2p._broker.guessing",
     "trio_p2p._broker.introductions",
     "trio_p2p._broker.ledger",
     "trio_p2p._broker.own_endpoints",

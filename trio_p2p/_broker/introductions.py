@@ -25,11 +25,13 @@ from .._wire.messages import (
     RelayRequest,
     SenderEndpoint,
 )
-from .._wire.offer import NO_OFFER
+from .._wire.offer import NO_OFFER, Offer
 from .connection import Connection, Introduction, Outgoing
+from .guessing import without_guessing, would_guess
 from .pending import Pending
 from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota, network_of
 from .refusals import check_reach, refuse
+from .source_limits import SourceQuota
 from .told import ToldReceivers
 
 _SECRET_BYTES = 32
@@ -42,6 +44,7 @@ class Introductions:
         token_bytes: gives so many unguessable bytes.
         round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
         relay: how much to relay; None for nothing.
+        sources: counts the introductions in which ports are guessed.
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Introductions:
         token_bytes: Callable[[int], bytes],
         round_trip: Callable[[Connection], int],
         relay: RelayLimits | None,
+        sources: SourceQuota,
     ) -> None:
         self._token_bytes = token_bytes
         self._round_trip = round_trip
         self._quota = None if relay is None else RelayQuota(relay)
+        self._sources = sources
         self._pending = Pending()
         self._told = ToldReceivers()
         self._secret = token_bytes(_SECRET_BYTES)
@@ -74,7 +79,8 @@ class Introductions:
         Raises:
             RefusalError: they have no version of IP in common.
         """
-        endpoint, offer = check_reach(sender, receiver, request, now)
+        endpoint, receiver_offer = check_reach(sender, receiver, request, now)
+        sender_offer, receiver_offer = self._vetted(sender, request.offer, receiver_offer, now)
         nonce = self._token_bytes(NONCE_BYTES)
         round_trip = self._round_trip_between(sender, receiver)
         self._told.add(receiver, nonce, sender, request.number, now)
@@ -87,7 +93,7 @@ class Introductions:
                     nonce,
                     sender.certificate,
                     round_trip,
-                    request.offer,
+                    sender_offer,
                     request.errand,
                     request.proof,
                 ),
@@ -100,7 +106,7 @@ class Introductions:
                     nonce,
                     receiver.certificate,
                     round_trip,
-                    offer,
+                    receiver_offer,
                 ),
             ),
         ]
@@ -165,7 +171,7 @@ class Introductions:
         """A receiver is gone, and what it has yet to answer has been ended."""
         self._told.end(receiver)
 
-    def acknowledge(self, connection: Connection, message: Acknowledge) -> Outgoing:
+    def acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
         """The receiver is going to punch, in the classic technique, from where this came from.
 
         Raises:
@@ -180,6 +186,9 @@ class Introductions:
         introduction.receiver_endpoint = connection.endpoint
         if message.offer != NO_OFFER:
             introduction.receiver_offer = message.offer
+        introduction.offer, introduction.receiver_offer = self._vetted(
+            sender, introduction.offer, introduction.receiver_offer, now
+        )
         return [
             (
                 connection,
@@ -241,6 +250,16 @@ class Introductions:
         """A circuit has ended, or will not be."""
         assert self._quota is not None
         self._quota.release(grant)
+
+    def _vetted(
+        self, sender: Connection, offer: Offer, receiver_offer: Offer, now: float
+    ) -> tuple[Offer, Offer]:
+        """The offers of both peers, as they may be passed on."""
+        if not would_guess(sender.endpoint, offer, receiver_offer):
+            return offer, receiver_offer
+        if self._sources.may_guess(sender, now):
+            return offer, receiver_offer
+        return without_guessing(offer), without_guessing(receiver_offer)
 
     def _origin_of(self, sender: Connection) -> bytes:
         """What senders of one source have in common, which does not say where they are."""

@@ -50,7 +50,7 @@ class Ledger:
         self._registrations = Registrations()
         self._own_endpoints = own_endpoints or OwnEndpoints()
         self._sources = SourceQuota(source_limits)
-        self._introductions = Introductions(token_bytes, round_trip, relay)
+        self._introductions = Introductions(token_bytes, round_trip, relay, self._sources)
         self._prober = Prober(probes)
         self._watches = Watches()
         self._capabilities = tuple(

@@ -192,8 +192,8 @@ class Registry(Ledger):
         connection.state = sender.state = State.RELAYED
         return outgoing
 
-    def _acknowledge(self, connection: Connection, message: Acknowledge, _now: float) -> Outgoing:
-        outgoing = self._introductions.acknowledge(connection, message)
+    def _acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
+        outgoing = self._introductions.acknowledge(connection, message, now)
         connection.state = State.ACKNOWLEDGED
         return outgoing
 
