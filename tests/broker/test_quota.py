@@ -36,6 +36,7 @@ def reserve(of: RelayQuota, host: str = "192.0.2.1", receiver: PeerId = ALICE) -
         {"circuits_per_ip": 0},
         {"circuits_per_identity": None},
         {"idle_time": 0},
+        {"idle_time": 9.9},
         {"idle_time": math.inf},
         {"idle_time": math.nan},
         {"idle_time": "60"},
@@ -45,6 +46,13 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
     [name] = limits
     with pytest.raises(LocalProtocolError, match=f"^{name} of RelayLimits must be"):
         RelayLimits(**limits)
+
+
+@pytest.mark.parametrize(
+    ("idle_time", "told"), [(10, 10_000), (60.0, 60_000), (12.3456, 12_345), (1e9, 86_400_000)]
+)
+def test_idle_time_is_told_in_milliseconds(idle_time: float, told: int) -> None:
+    assert RelayLimits(idle_time=idle_time).told == (None, None, told)
 
 
 def test_default_limits() -> None:

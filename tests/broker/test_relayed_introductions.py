@@ -36,8 +36,8 @@ def test_relay_steps(broker: Broker) -> None:
     joining = broker.greeted()
     outgoing = broker.say(joining, JoinRelay(identifier))
     assert outgoing == [
-        (sender, Relayed(circuit, ALICE.certificate)),
-        (joining, Relayed(circuit)),
+        (sender, Relayed(circuit, ALICE.certificate, idle_time=60_000)),
+        (joining, Relayed(circuit, idle_time=60_000)),
     ]
     assert {sender.state, joining.state} == {State.RELAYED}
     assert sender.introduction is not None
@@ -55,12 +55,13 @@ def test_relay_steps(broker: Broker) -> None:
 
 
 def test_relayed_peers_are_told_the_limits() -> None:
-    broker = Broker(relay=RelayLimits(bytes_per_second=1000, max_bytes=5000))
+    broker = Broker(relay=RelayLimits(bytes_per_second=1000, max_bytes=5000, idle_time=30))
     broker.receiver()
     _, identifier = broker.waiting(technique="relay")
     for _, message in broker.say(broker.greeted(), JoinRelay(identifier)):
         assert isinstance(message, Relayed)
         assert (message.bytes_per_second, message.max_bytes) == (1000, 5000)
+        assert message.idle_time == 30_000
 
 
 def test_kept_connection_may_ask_for_the_relay_in_the_end(broker: Broker) -> None:

@@ -38,7 +38,7 @@ def test_without_a_relay(uid: str) -> None:
 
 
 def test_limits_of_the_relay(uid: str) -> None:
-    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=2.5"]
+    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=12.5"]
     with (
         open_broker(*limits) as broker,
         listen(broker, uid, "--grace=0") as receiver,

@@ -233,7 +233,7 @@ class Introductions:
         if grant is None or self._quota is None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
         self._pending.remove(introduction)
-        limits = self._quota.limits.bytes_per_second, self._quota.limits.max_bytes
+        limits = self._quota.limits.told
         certificate = introduction.receiver.certificate
         return [
             (introduction.sender, Relayed(grant.circuit, certificate, *limits)),

@@ -16,11 +16,15 @@ import attrs
 from .._addresses import IPAddress
 from .._errors import LocalProtocolError
 from .._identity.peer_id import PeerId
-from .._wire.messages import MAX_COUNT
+from .._wire.messages import MAX_COUNT, MAX_IDLE_TIME
 
 # Of the rate: so long may a circuit carry at once what it has not used before. Long enough for
 # pieces that are worth a system call, and short enough for nobody to notice the pauses.
 BURST_TIME = 0.1
+
+# Seconds. Peers say something well before a circuit has been idle for too long, but not every few
+# seconds: that would cost more than a circuit that is kept too long.
+MIN_IDLE_TIME = 10.0
 
 T = TypeVar("T")
 
@@ -34,10 +38,11 @@ def _check_count(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: A
         )
 
 
-def _check_seconds(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if type(value) not in (int, float) or not 0 < value < math.inf:
+def _check_idle_time(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if type(value) not in (int, float) or not MIN_IDLE_TIME <= value < math.inf:
         raise LocalProtocolError(
-            f"{attribute.name} of RelayLimits must be a number of seconds above 0, not {value!r}"
+            f"{attribute.name} of RelayLimits must be a number of seconds, {MIN_IDLE_TIME:g} or "
+            f"more, not {value!r}: peers do not say something more often than that"
         )
 
 
@@ -56,10 +61,11 @@ class RelayLimits:
             the side that asks for them. IPv6 addresses of the same /64 count as one. It should be
             well below what a receiver may have, or one sender takes them all.
         circuits_per_identity: how many circuits a receiver's identity may have at a time.
-        idle_time: seconds without a byte in either direction, after which a circuit is cut.
+        idle_time: seconds without a byte in either direction, after which a circuit is cut; at
+            least 10. Peers are told, and say something before that, if they are there.
 
     Raises:
-        LocalProtocolError: a limit is not above 0, or not a number.
+        LocalProtocolError: a limit is too low, or not a number.
     """
 
     bytes_per_second: int | None = attrs.field(
@@ -70,7 +76,13 @@ class RelayLimits:
     )
     circuits_per_ip: int = attrs.field(default=32, validator=_check_count)
     circuits_per_identity: int = attrs.field(default=128, validator=_check_count)
-    idle_time: float = attrs.field(default=60.0, validator=_check_seconds)
+    idle_time: float = attrs.field(default=60.0, validator=_check_idle_time)
+
+    @property
+    def told(self) -> tuple[int | None, int | None, int]:
+        """The last three fields of ``relayed``: rate, bytes, and idle time in milliseconds."""
+        idle_time = min(math.floor(1000 * self.idle_time), MAX_IDLE_TIME)
+        return self.bytes_per_second, self.max_bytes, idle_time
 
 
 DEFAULT_LIMITS = RelayLimits()

@@ -12,7 +12,7 @@ from functools import partial
 import trio
 
 from .._addresses import Endpoint, endpoint_of
-from .._broker.quota import DEFAULT_LIMITS, RelayLimits
+from .._broker.quota import DEFAULT_LIMITS, MIN_IDLE_TIME, RelayLimits
 from .._broker.serve import serve_broker
 from .._broker_client.resolve import resolve_broker
 from .._errors import LocalProtocolError
@@ -116,10 +116,10 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--relay-idle",
-        type=_seconds,
+        type=_idle_time,
         metavar="SECONDS",
         default=DEFAULT_LIMITS.idle_time,
-        help="cut a circuit on which nothing was said for so long (default: %(default)g)",
+        help="cut a circuit on which nothing was said for so long, 10 or more (default: %(default)g)",
     )
 
 
@@ -208,11 +208,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def _idle_time(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if not MIN_IDLE_TIME <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds of at least {MIN_IDLE_TIME:g}: peers do not say "
+            "something more often"
+        )
     return seconds
