@@ -291,7 +291,7 @@ CALLS_OF_THE_SYSTEM = {
     ),
     *("lowlevel.wait_readable", "lowlevel.wait_writable", "lowlevel.notify_closing"),
     *("os.pipe", "os.pipe2", "os.splice", "os.readv", "os.writev", "os.sendfile"),
-    *("fcntl.fcntl", "resource.getrlimit", "time.clock_gettime"),
+    *("fcntl.fcntl", "resource.getrlimit", "resource.setrlimit", "time.clock_gettime"),
     *("trio.open_tcp_stream", "trio.open_tcp_listeners", "trio.serve_tcp"),
 }
 

@@ -4,6 +4,7 @@ import argparse
 import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 import trio
@@ -77,6 +78,16 @@ def test_quiet_broker_on_all_interfaces() -> None:
         code, output, errors = broker.signal(signal.SIGTERM)
     assert (code, output) == (0, b"")
     assert re.fullmatch(r"(trio-p2p-broker: answering probes on \S+\n)?", errors)
+
+
+def test_broker_may_open_as_many_files_as_the_host_allows() -> None:
+    argv = command("trio-p2p-broker", "--port=0", "--host=127.0.0.1")
+    with Tool("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", *argv) as broker:
+        broker.errors.readline()
+        limits = Path(f"/proc/{broker.process.pid}/limits").read_text()
+        broker.signal(signal.SIGTERM)
+    [(soft, hard)] = re.findall(r"Max open files +(\S+) +(\S+)", limits)
+    assert soft == hard
 
 
 def greeting_of(*options: str) -> Hello:

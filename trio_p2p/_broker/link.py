@@ -54,6 +54,7 @@ class Link:
         channel: the messages.
         scope: ends the conversation.
         circuit: what has to carry its bytes from now on.
+        ending: what is said of the client when its time is over.
         unwritten: while the client does not read at once; afterwards, if it never has.
     """
 
@@ -61,6 +62,7 @@ class Link:
     scope: trio.CancelScope
     circuit: Circuit | None = None
     unwritten: Unwritten | None = None
+    ending: str = "fell silent"
 
     def post(self, messages: Sequence[Message], writers: trio.Nursery) -> None:
         """Write messages behind all others; what the socket does not take, later.
@@ -73,7 +75,7 @@ class Link:
             for message in messages:
                 self.unwritten.data += encode(message)
             if len(self.unwritten.data) > MAX_UNWRITTEN:
-                self._cut()
+                self.cut("does not read")
             return
         try:
             unsent = self.channel.start_sending(*messages)
@@ -106,7 +108,7 @@ class Link:
         finally:
             unwritten.written.set()
         if not is_written:
-            self._cut()
+            self.cut("does not read")
             return
         self.unwritten = None
         if unwritten.is_last:
@@ -121,8 +123,13 @@ class Link:
                 data.clear()
                 await self.channel.stream.send_all(piece)
 
-    def _cut(self) -> None:
-        """End the conversation; :attr:`unwritten` stays."""
-        assert self.unwritten is not None
-        self.unwritten.scope.cancel(reason="its client does not read")
-        self.scope.cancel(reason="its client does not read")
+    def cut(self, ending: str) -> None:
+        """End the conversation, as if the client's time was over; :attr:`unwritten` stays.
+
+        Args:
+            ending: what to say of the client.
+        """
+        self.ending = ending
+        if self.unwritten is not None:
+            self.unwritten.scope.cancel(reason=ending)
+        self.scope.cancel(reason=ending)

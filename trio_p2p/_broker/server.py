@@ -27,14 +27,17 @@ from .._wire.messages import (
     RefusalCode,
     Refused,
 )
+from .accepting import accept_clients
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
 from .link import FAREWELL_TIME, Link
 from .own_endpoints import OwnEndpoints
-from .quota import DEFAULT_LIMITS, RelayLimits
+from .quota import DEFAULT_LIMITS, RelayLimits, network_of
 from .registry import Registry
 from .relay import Circuit, Relay
 from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
+
+MAX_CUT = 16  # clients that give way at once when there are no descriptors left
 
 logger = logging.getLogger("trio_p2p.broker")
 
@@ -74,9 +77,9 @@ class Broker:
             own_endpoints=OwnEndpoints(external, self._say_taken),
         )
         self._taken = RepeatedLine(logger, logging.WARNING, math.inf)
-        self._silence, self._deafness, self._violations, self._busy = (
-            RepeatedLine(logger, logging.INFO) for _ in range(4)
-        )
+        self._violations = RepeatedLine(logger, logging.INFO)
+        self._busy = RepeatedLine(logger, logging.INFO)
+        self._endings: dict[str, RepeatedLine] = {}
         self._addresses = [] if probes is None else [each.address for each in probes.endpoints]
         self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
 
@@ -91,9 +94,8 @@ class Broker:
             self.writers = nursery
             if self._relay is not None:
                 nursery.start_soon(self._relay.watch)
-            await trio.serve_listeners(
-                self.serve_socket, listeners, handler_nursery=nursery, task_status=task_status
-            )
+            task_status.started(listeners)
+            await accept_clients(listeners, self.serve_socket, self._make_room, nursery)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
@@ -138,24 +140,18 @@ class Broker:
             if connection.state is State.RELAYED and not link.channel.detach()[1]:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
-                if link.unwritten is None:
-                    self._silence.say(
-                        now(), "%s fell silent (%s)", endpoint, connection.state.value
-                    )
-                else:
-                    self._deafness.say(now(), "%s does not read", endpoint)
+                self._say_ended(connection, link)
                 self._post(self.registry.expired(connection, now()))
                 with trio.move_on_after(FAREWELL_TIME):
                     await link.wait_written()
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
-            orphaned = self.registry.disconnected(connection, now())
+            self._post(self.registry.disconnected(connection, now()))
             del self._links[connection]
             if circuit is None:
                 if link.circuit is not None:
                     link.circuit.end()
                 await trio.aclose_forcefully(stream)
-        self._post(orphaned)
         return circuit
 
     async def _converse(self, connection: Connection, link: Link) -> None:
@@ -209,6 +205,19 @@ class Broker:
             if sender.unwritten is not None or link.unwritten is not None:
                 circuit.end()
             circuit.begin()  # not before: each client has to read the answer first
+
+    def _make_room(self) -> None:
+        """Cut some clients of the source that has most of those that are not registered."""
+        links: dict[bytes, list[Link]] = {}  # each source's oldest first
+        for connection, link in self._links.items():
+            if connection.state not in (State.RECEIVER, State.RELAYED):
+                links.setdefault(network_of(connection.endpoint.address), []).append(link)
+        for link in max(links.values(), key=len, default=[])[:MAX_CUT]:
+            link.cut("gives way to others, as there are no descriptors left")
+
+    def _say_ended(self, connection: Connection, link: Link) -> None:
+        line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
+        line.say(now(), f"%s {link.ending} (%s)", connection.endpoint, connection.state.value)
 
     def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
         self._taken.say(

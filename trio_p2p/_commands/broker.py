@@ -7,6 +7,7 @@ import ipaddress
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -16,6 +17,7 @@ from .._broker.quota import DEFAULT_LIMITS, MIN_IDLE_TIME, RelayLimits
 from .._broker.serve import serve_broker
 from .._broker_client.resolve import resolve_broker
 from .._errors import LocalProtocolError
+from .._net.system import current_system
 from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
@@ -119,7 +121,8 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
         type=_idle_time,
         metavar="SECONDS",
         default=DEFAULT_LIMITS.idle_time,
-        help="cut a circuit on which nothing was said for so long, 10 or more (default: %(default)g)",
+        help="cut a circuit on which nothing was said for so long, at least 10 "
+        "(default: %(default)g)",
     )
 
 
@@ -138,6 +141,8 @@ def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
 async def _serve(
     options: argparse.Namespace, relay: RelayLimits | None, external: Sequence[Endpoint]
 ) -> None:
+    with suppress(OSError, ValueError):  # then it has to do with those it may open
+        current_system().raise_descriptor_limit()
     probe_port = _probe_port(options)
     probe_at = [endpoint for broker in options.probe_at for endpoint in await _resolve(broker)]
     serve = partial(
