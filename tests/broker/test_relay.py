@@ -1,17 +1,24 @@
 """The relay over real sockets: every byte, every end, every limit in words, and nothing left."""
 
+import errno
 import logging
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_p2p._broker.connection import State
+from trio_p2p._broker.link import Unwritten
 from trio_p2p._broker.quota import RelayLimits
+from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._net.system import system_in_use
 from trio_p2p._wire.messages import Hello, JoinRelay, RefusalCode, Relayed, RelayRequest
 
-from ..kit.loopback import held, until
+from ..kit.faulty_system import Fault, FaultySystem
+from ..kit.loopback import crash, held, until
 from ..kit.raw_client import RawClient, identity_of, request
 from .relays import (
     KIB,
@@ -161,6 +168,56 @@ async def test_exactly_so_many_bytes_are_not_too_many() -> None:
         assert await receive_all(ends.receiver) == bytes(600)
         await send_and_end(ends.receiver, bytes(400))
         assert await receive_all(ends.sender) == bytes(400)
+
+
+async def test_reset_behind_exactly_so_many_bytes_ends_the_circuit_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_relay(RelayLimits(max_bytes=1000)) as (broker, receiver, ends):
+        await ends.sender.send_all(bytes(1000))
+        assert await receive_exactly(ends.receiver, 1000) == bytes(1000)
+        crash(ends.sender)
+        await receive_all(ends.receiver)
+        await until_over(broker)
+        again = await broker.open(receiver)
+        await exchange_greetings(again)
+        again.close()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["does not read", "is gone"])
+@pytest.mark.parametrize("told", ["sender", "receiver"])
+async def test_circuit_of_which_a_peer_cannot_be_told_ends(
+    told: str, is_broken: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trio_p2p._broker.server.FAREWELL_TIME", 0.05)
+    system = FaultySystem()
+    with system_in_use(system):
+        async with (
+            open_relay() as (broker, receiver, _),
+            await broker.connect() as sender,
+            await broker.connect() as joining,
+        ):
+            await sender.greet()
+            await joining.greet()
+            await sender.ask("alice", "relay")
+            asked = await receiver.receive(RelayRequest)
+            if is_broken:
+                # Behind the write by which the receiver joins, the broker tells first the sender.
+                nth = system.made["write"] + (1 if told == "sender" else 2)
+                system._faults = (Fault("write", nth, errno.EPIPE),)
+            else:
+                state = State.WAITING if told == "sender" else State.READY
+                links = broker.broker._links.items()
+                [link] = [link for connection, link in links if connection.state is state]
+                link.unwritten = Unwritten(bytearray())
+            await joining.send(JoinRelay(asked.introduction))
+            for client in (sender, joining):
+                with suppress(RemoteProtocolError):  # the circuit's last words, which are no frames
+                    await client.wait_closed()
+            await until(lambda: len(broker.circuits) == 1)
+        assert len(system.occurred) == is_broken
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import trio
 
+from .._net.barrier import Barrier
 from .._net.system import AnySocket, current_system
 from .._wire.codec import encode
 from .._wire.messages import RefusalCode, Refused
@@ -75,7 +76,8 @@ class Relay:
             now = trio.current_time()
             for circuit in list(self._circuits):
                 if circuit.deadline <= now:
-                    circuit.cut_idle()
+                    with Barrier(logger, "cutting a circuit"):
+                        circuit.cut_idle()
             # One that opens meanwhile lasts as long as that, or longer.
             latest = now + HANDSHAKE_TIME
             deadline = min((circuit.deadline for circuit in self._circuits), default=latest)
