@@ -38,7 +38,7 @@ def measure() -> Table:
 
 
 def _bytes_each() -> float:
-    with ExitStack() as stack, running_server("generous broker") as server:
+    with ExitStack() as stack, running_server("broker") as server:
         receiver = stack.enter_context(clients.connect_receiver(server.address))
         for _ in range(WARM_UP):
             _open_circuit(stack, server, receiver)

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,10 @@ from pathlib import Path
 import attrs
 import trio
 
-from trio_p2p import serve_broker
 from trio_p2p._broker.pipes import PIPE_BYTES
 from trio_p2p._broker.quota import RelayLimits
+from trio_p2p._broker.server import Broker
+from trio_p2p._broker.source_limits import SourceLimits
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._wire.codec import MAX_FRAME_BYTES
 
@@ -109,14 +110,21 @@ async def _serve_bare(
 
 _MANY = 100_000  # circuits: all of a benchmark are the same two peers'
 
-SERVERS = {
-    "broker": partial(serve_broker, 0, host=_HOST),
-    "generous broker": partial(
-        serve_broker,
-        0,
-        host=_HOST,
-        relay=RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
-    ),
+
+async def _serve_generous_broker(
+    *, task_status: trio.TaskStatus[list[trio.SocketListener]]
+) -> None:
+    """A broker that does not mind that all its clients come from one address."""
+    broker = Broker(
+        RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
+        source_limits=SourceLimits(introductions=_MANY),
+    )
+    listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
+    await broker.serve_listeners(listeners, task_status=task_status)
+
+
+SERVERS: dict[str, Callable[..., Awaitable[None]]] = {
+    "broker": _serve_generous_broker,
     "bare registrar": partial(_serve_bare, BareRegistrar()),
     "bare introducer": partial(_serve_bare, BareIntroducer()),
     "bare relay": partial(_serve_bare, BareRelay()),

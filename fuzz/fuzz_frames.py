@@ -30,12 +30,14 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         CallBack,
         CalledBack,
         ConnectionRequest,
+        Decline,
         Hello,
         HolePunched,
         IntroductionRequest,
         JoinRelay,
         Message,
         Probe,
+        ReceiverEndpoint,
         Register,
         RelayRequest,
         StreamKind,
@@ -57,11 +59,15 @@ class Clients:
         self.registry = Registry(
             token_bytes=lambda length: next(tokens).to_bytes(length, "big"),
             round_trip=lambda _connection: 0,
+            reads=lambda _connection: True,
             relay=RelayLimits(),
             probes=Probes({4: 4434}, (ENDPOINT,)),
         )
-        self.connections = [self.registry.connected(ENDPOINT, 0.0) for _ in range(CONNECTIONS)]
+        self.connections = [self.connect() for _ in range(CONNECTIONS)]
         self.readers = [FrameReader() for _ in range(CONNECTIONS)]
+
+    def connect(self) -> Connection:
+        return self.registry.connected(ENDPOINT, ENDPOINT, 0.0)
 
     def receive(self, index: int, data: bytes) -> None:
         connection, reader = self.connections[index], self.readers[index]
@@ -77,14 +83,14 @@ class Clients:
                 if connection.state is State.CALLED and reader.is_empty:
                     self.check(self.registry.called_back(connection, CalledBack()))
         except RemoteProtocolError as error:
-            self.check(self.registry.violated(connection, error))
+            self.check(self.registry.violated(connection, error, 0.0))
         for number, other in enumerate(self.connections):
             if other.state is State.RELAYED or (number == index and other.state is State.CLOSED):
                 self.end(number)
 
     def end(self, index: int) -> None:
-        self.check(self.registry.disconnected(self.connections[index]))
-        self.connections[index] = self.registry.connected(ENDPOINT, 0.0)
+        self.check(self.registry.disconnected(self.connections[index], 0.0))
+        self.connections[index] = self.connect()
         self.readers[index] = FrameReader()
 
     def check(self, outgoing: Outgoing) -> None:
@@ -126,7 +132,7 @@ def feed(data: bytes) -> None:
             position += length
         else:
             if connection.state is State.WAITING:
-                clients.check(clients.registry.expired(connection))
+                clients.check(clients.registry.expired(connection, 0.0))
             clients.end(index)
         clients.check_invariants()
     clients.end_all()
@@ -187,6 +193,7 @@ def introductions() -> list[bytes]:
     script.say(2, Hello(), Acknowledge(identifier))
     script.say(3, Hello(), HolePunched(identifier))
     script.say(1, Hello(), request("fast"))
+    script.say(0, Decline(nonce=script.last(ReceiverEndpoint).nonce))
     script.say(3, Hello(), request("relay"))
     script.say(2, Hello(), JoinRelay(script.last(RelayRequest).introduction))
     return script.inputs[1:]

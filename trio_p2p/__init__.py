@@ -10,7 +10,7 @@ import logging as _logging
 from ._addresses import Endpoint as Endpoint
 from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
 from ._broker.quota import RelayLimits as RelayLimits
-from ._broker.server import serve_broker as serve_broker
+from ._broker.serve import serve_broker as serve_broker
 from ._errors import (
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,

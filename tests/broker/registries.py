@@ -1,5 +1,6 @@
 """A registry without sockets, and connections that speak to it."""
 
+import hmac
 import itertools
 from ipaddress import IPv4Address, ip_address
 
@@ -7,8 +8,10 @@ import pytest
 
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, Probes
+from trio_p2p._broker.own_endpoints import OwnEndpoints
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.registry import Registry
+from trio_p2p._broker.source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
     CAPABILITIES,
@@ -26,7 +29,7 @@ from trio_p2p._wire.messages import (
 )
 from trio_p2p._wire.offer import Behaviour, Candidate, CandidateKind, Nat, Offer
 
-from ..kit.raw_client import identity_of, registration, request
+from ..kit.raw_client import BROKER, identity_of, registration, request
 
 NOW = 1000.0
 ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
@@ -41,17 +44,27 @@ class Broker:
 
     def __init__(
         self,
+        *,
         round_trip: int = 20_000,
         relay: RelayLimits | None = RelayLimits(),  # noqa: B008
         probes: Probes | None = PROBES,
+        first_token: int = 0,
+        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        external: tuple[Endpoint, ...] = (),
+        local: Endpoint = BROKER,
     ) -> None:
-        self.tokens: list[bytes] = []
+        self.tokens: list[bytes] = [b""] * first_token
         self.registry = Registry(
             token_bytes=self._token_bytes,
             round_trip=lambda _connection: round_trip,
+            reads=lambda connection: connection not in self.clogged,
             relay=relay,
             probes=probes,
+            source_limits=source_limits,
+            own_endpoints=OwnEndpoints(external),
         )
+        self.local = local
+        self.clogged: set[Connection] = set()
         self._ports = itertools.count(40001)
 
     def _token_bytes(self, length: int) -> bytes:
@@ -59,7 +72,8 @@ class Broker:
         return self.tokens[-1]
 
     def connect(self, host: str = "203.0.113.5") -> Connection:
-        return self.registry.connected(Endpoint(ip_address(host), next(self._ports)), NOW)
+        endpoint = Endpoint(ip_address(host), next(self._ports))
+        return self.registry.connected(endpoint, self.local, NOW)
 
     def say(self, connection: Connection, *messages: Message, now: float = NOW) -> Outgoing:
         """What the last of the messages leads to."""
@@ -81,6 +95,12 @@ class Broker:
         now: float = NOW,
     ) -> Outgoing:
         return self.say(connection, registration(uid, connection.challenge, identity), now=now)
+
+    def origin(self, sender: Connection) -> bytes:
+        """What a receiver is told of where a sender comes from."""
+        address = sender.endpoint.address
+        source = address.packed if address.version == 4 else address.packed[:8]
+        return hmac.digest(self.tokens[0], source, "sha256")[:8]
 
     def receiver(self, uid: str = "alice", *capabilities: str) -> Connection:
         connection = self.greeted(*capabilities)

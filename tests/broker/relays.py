@@ -45,6 +45,7 @@ class RelayBroker:
         listeners = await trio.open_tcp_listeners(0, host=HOST)
         self.port = listeners[0].socket.getsockname()[1]
         assert self.broker._relay is not None
+        self.broker.writers = nursery
         nursery.start_soon(self.broker._relay.watch)
         nursery.start_soon(trio.serve_listeners, self._serve, listeners)
 

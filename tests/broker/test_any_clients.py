@@ -14,10 +14,12 @@ from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     CAPABILITIES,
     ID_BYTES,
+    NONCE_BYTES,
     VERSION,
     Acknowledge,
     CallBack,
     CalledBack,
+    Decline,
     Hello,
     HolePunched,
     JoinRelay,
@@ -124,8 +126,15 @@ class AnyClients(RuleBasedStateMachine):
     ) -> None:
         self.say(self.any_connection(index), kind(self.token(token) or bytes(ID_BYTES)))
 
-    def token(self, back: int | None) -> bytes | None:
-        known = [token for token in self.broker.tokens if len(token) == ID_BYTES]
+    @has_connections
+    @rule(index=indices, token=st.integers(0, 30), is_fast=st.booleans())
+    def decline(self, index: int, token: int, is_fast: bool) -> None:
+        asked, told = self.token(token), self.token(token, NONCE_BYTES)
+        message = Decline(nonce=told) if is_fast else Decline(asked)
+        self.say(self.any_connection(index), message)
+
+    def token(self, back: int | None, length: int = ID_BYTES) -> bytes | None:
+        known = [token for token in self.broker.tokens if len(token) == length]
         if back is None or back >= len(known):
             return None
         return known[-1 - back]
@@ -178,20 +187,22 @@ class AnyClients(RuleBasedStateMachine):
     def say_garbage(self, index: int) -> None:
         connection = self.any_connection(index)
         if not connection.is_closed:
-            self.take(self.registry.violated(connection, RemoteProtocolError("got garbage")))
+            self.take(
+                self.registry.violated(connection, RemoteProtocolError("got garbage"), self.now)
+            )
 
     @has_connections
     @rule(index=indices)
     def disconnect(self, index: int) -> None:
         connection = self.connections.pop(index % len(self.connections))
-        self.take(self.registry.disconnected(connection))
+        self.take(self.registry.disconnected(connection, self.now))
 
     @rule(seconds=st.floats(0, 70))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         for connection in self.connections:
             if connection.deadline <= self.now and not connection.is_closed:
-                self.take(self.registry.expired(connection))
+                self.take(self.registry.expired(connection, self.now))
                 assert connection.is_closed
 
     @invariant()
@@ -234,6 +245,8 @@ class AnyClients(RuleBasedStateMachine):
         assert self.registry.circuits == 0
         assert self.registry.calls == 0
         assert self.registry.watches == 0
+        assert not self.registry._introductions._pending._of_receiver
+        assert not self.registry._introductions._told._of_receiver
 
 
 AnyClients.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

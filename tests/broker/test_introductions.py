@@ -182,7 +182,7 @@ def test_the_twelve_steps(broker: Broker) -> None:
     outgoing = broker.say(sender, request(5, "alice", "classic"))
     identifier, nonce = broker.tokens[-2:]
     assert (len(nonce), len(identifier)) == (NONCE_BYTES, ID_BYTES)
-    assert outgoing == [(receiver, ConnectionRequest(identifier, 4))]
+    assert outgoing == [(receiver, ConnectionRequest(identifier, 4, broker.origin(sender)))]
     assert sender.state is State.WAITING
     assert broker.registry.pending_introductions == 1
     # 3: a second connection, from the port to punch from. 4: where the sender is.
@@ -192,7 +192,7 @@ def test_the_twelve_steps(broker: Broker) -> None:
         (punching, SenderEndpoint(sender.endpoint, nonce, SENDER.certificate, 40_000))
     ]
     # 5: the receiver closes that connection. 6 to 8: it punches and listens.
-    assert broker.registry.disconnected(punching) == []
+    assert broker.registry.disconnected(punching, NOW) == []
     assert broker.registry.pending_introductions == 1
     # 9: it says so, on a new connection. 10: where the receiver is. 11: the sender's is closed.
     reporting = broker.greeted()
@@ -271,9 +271,9 @@ def test_receiver_lost_during_the_introduction(
         case "kill":
             outgoing = broker.say(receiver, Kill())
         case "gone":
-            outgoing = broker.registry.disconnected(receiver)
+            outgoing = broker.registry.disconnected(receiver, NOW)
         case "expired":
-            outgoing = broker.registry.expired(receiver)
+            outgoing = broker.registry.expired(receiver, NOW)
         case _:
             outgoing = broker.register(resuming)
     told = dict(outgoing)
@@ -298,7 +298,7 @@ def test_receiver_silent(broker: Broker, is_acknowledged: bool) -> None:
     sender, identifier = broker.waiting(number=9)
     if is_acknowledged:
         broker.say(broker.greeted(), Acknowledge(identifier))
-    refused = refusal(broker.registry.expired(sender), sender)
+    refused = refusal(broker.registry.expired(sender, NOW), sender)
     assert (refused.code, refused.number) == (RefusalCode.RECEIVER_SILENT, 9)
     assert sender.is_closed
     assert receiver.state is State.RECEIVER
@@ -310,7 +310,7 @@ def test_sender_lost_during_the_introduction(broker: Broker) -> None:
     sender, identifier = broker.waiting()
     punching, reporting = broker.greeted(), broker.greeted()
     broker.say(punching, Acknowledge(identifier))
-    assert broker.registry.disconnected(sender) == []
+    assert broker.registry.disconnected(sender, NOW) == []
     assert broker.registry.pending_introductions == 0
     refusal(broker.say(reporting, HolePunched(identifier)), reporting)
 

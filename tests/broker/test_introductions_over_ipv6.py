@@ -61,7 +61,7 @@ def test_the_twelve_steps_over_ipv6(broker: Broker) -> None:
     asked = attrs.evolve(request(5, "alice", "classic"), errand=bytes(range(ID_BYTES)))
     outgoing = broker.say(sender, asked)
     identifier = broker.tokens[-2]
-    assert outgoing == [(receiver, ConnectionRequest(identifier, 6))]
+    assert outgoing == [(receiver, ConnectionRequest(identifier, 6, broker.origin(sender)))]
     wrong = broker.greeted()
     assert refusal(broker.say(wrong, Acknowledge(identifier)), wrong).reason == (
         "this comes by another version of IP"

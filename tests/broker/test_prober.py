@@ -24,7 +24,7 @@ def test_client_is_told_its_own_endpoint(broker: Broker) -> None:
     assert broker.say(client, Probe(), now=NOW + 2) == [(client, Observed(client.endpoint))]
     assert client.state is State.PROBED
     assert client.deadline == NOW + 2 + PROBE_TIME
-    assert broker.registry.expired(client) == []
+    assert broker.registry.expired(client, NOW) == []
     assert client.is_closed
 
 
@@ -71,9 +71,9 @@ def test_end_of_who_is_called_back(broker: Broker, end: str) -> None:
     client = broker.called()
     match end:
         case "gone":
-            assert broker.registry.disconnected(client) == []
+            assert broker.registry.disconnected(client, NOW) == []
         case "expired":
-            assert broker.registry.expired(client) == []
+            assert broker.registry.expired(client, NOW) == []
         case _:
             refusal(broker.say(client, CallBack()), client)
     assert client.is_closed
@@ -94,7 +94,7 @@ def test_so_many_are_called_back_at_a_time(broker: Broker) -> None:
     clients = [broker.called(f"198.51.100.{number}") for number in range(MAX_CALLS)]
     assert broker.registry.calls == MAX_CALLS
     assert broker.called().is_closed
-    broker.registry.disconnected(clients[0])
+    broker.registry.disconnected(clients[0], NOW)
     assert broker.called().state is State.CALLED
 
 
@@ -103,7 +103,7 @@ def test_quota_of_calls_is_bounded() -> None:
     for number in range(2 * MAX_NETWORKS):
         assert quota.take(IPv4Address(number), NOW)
         quota.give_back()
-    assert len(quota._windows) == MAX_NETWORKS
+    assert len(quota._windows._windows) == MAX_NETWORKS
 
 
 def test_ipv6_addresses_of_one_host_count_together(broker: Broker) -> None:

@@ -36,6 +36,7 @@ def reserve(of: RelayQuota, host: str = "192.0.2.1", receiver: PeerId = ALICE) -
         {"circuits_per_ip": 0},
         {"circuits_per_identity": None},
         {"idle_time": 0},
+        {"idle_time": 9.9},
         {"idle_time": math.inf},
         {"idle_time": math.nan},
         {"idle_time": "60"},
@@ -47,8 +48,15 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]) -> None:
         RelayLimits(**limits)
 
 
+@pytest.mark.parametrize(
+    ("idle_time", "told"), [(10, 10_000), (60.0, 60_000), (12.3456, 12_345), (1e9, 86_400_000)]
+)
+def test_idle_time_is_told_in_milliseconds(idle_time: float, told: int) -> None:
+    assert RelayLimits(idle_time=idle_time).told == (None, None, told)
+
+
 def test_default_limits() -> None:
-    assert RelayLimits() == RelayLimits(None, None, 64, 64, 60.0)
+    assert RelayLimits() == RelayLimits(None, None, 32, 128, 60.0)
 
 
 # Circuits.
@@ -65,24 +73,25 @@ def test_receiver_has_so_many_circuits_and_no_more() -> None:
     assert few.circuits == 3
 
 
-def test_address_has_so_many_circuits_whichever_end_it_is() -> None:
+def test_sender_s_address_has_so_many_circuits() -> None:
     few = quota(circuits_per_ip=2)
     first = reserve(few, "192.0.2.1")
-    few.join(reserve(few, "192.0.2.2", BOB), ip_address("192.0.2.1"))
-    with pytest.raises(OverQuotaError, match=r"at most 2 .* one IP address, and the sender's"):
+    reserve(few, "192.0.2.1", BOB)
+    with pytest.raises(OverQuotaError, match=r"at most 2 .* senders of one IP address"):
         reserve(few, "192.0.2.1")
-    waiting = reserve(few, "192.0.2.3")
-    with pytest.raises(OverQuotaError, match=r"at most 2 .* one IP address, and the receiver's"):
-        few.join(waiting, ip_address("192.0.2.1"))
+    reserve(few, "192.0.2.3")
     few.release(first)
-    few.join(waiting, ip_address("192.0.2.1"))
+    reserve(few, "192.0.2.1")
 
 
-def test_circuit_between_two_of_one_address_counts_once() -> None:
-    few = quota(circuits_per_ip=1)
-    few.join(reserve(few), ip_address("192.0.2.1"))
-    with pytest.raises(OverQuotaError):
-        reserve(few)
+def test_one_address_cannot_hold_all_circuits_of_a_receiver() -> None:
+    limits = RelayLimits()
+    default = RelayQuota(limits)
+    for _ in range(limits.circuits_per_identity // 4):
+        reserve(default, "192.0.2.1")
+    with pytest.raises(OverQuotaError, match="senders of one IP address"):
+        reserve(default, "192.0.2.1")
+    reserve(default, "192.0.2.2")
 
 
 def test_ipv6_addresses_of_one_network_count_together() -> None:
@@ -100,36 +109,27 @@ def test_refused_circuit_counts_for_nobody() -> None:
         reserve(few, "192.0.2.1", BOB)
     few.release(first)
     assert few.circuits == 0
-    assert not few._of_network
+    assert not few._of_source
     assert not few._of_identity
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans(), st.booleans())))
-def test_nothing_is_left_of_circuits_that_have_ended(
-    steps: list[tuple[int, int, bool, bool]],
-) -> None:
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())))
+def test_nothing_is_left_of_circuits_that_have_ended(steps: list[tuple[int, int, bool]]) -> None:
     few = quota(circuits_per_ip=3, circuits_per_identity=3)
     grants: list[Grant] = []
-    for sender, receiver, joins, ends in steps:
+    for sender, receiver, ends in steps:
         try:
-            grant = reserve(few, f"192.0.2.{sender}", (ALICE, BOB, ALICE)[receiver])
+            grants.append(reserve(few, f"192.0.2.{sender}", (ALICE, BOB, ALICE)[receiver]))
         except OverQuotaError:
             continue
-        grants.append(grant)
-        if joins:
-            try:
-                few.join(grant, ip_address(f"192.0.2.{receiver}"))
-            except OverQuotaError:
-                few.release(grants.pop())
-                continue
         if ends:
             few.release(grants.pop(0))
         assert few.circuits == len(grants)
-        assert max(few._of_network.values(), default=0) <= 3
+        assert max(few._of_source.values(), default=0) <= 3
         assert max(few._of_identity.values(), default=0) <= 3
     for grant in grants:
         few.release(grant)
-    assert not few._of_network
+    assert not few._of_source
     assert not few._of_identity
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from trio_p2p._attempt import Outcome, Technique
 from trio_p2p._broker.connection import Connection, State
-from trio_p2p._broker.registry import INTRODUCTION_TIME, OPENING_TIME, SILENCE_TIME, Registry
+from trio_p2p._broker.ledger import OPENING_TIME
+from trio_p2p._broker.registry import INTRODUCTION_TIME, SILENCE_TIME, Registry
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._wire.messages import (
     CAPABILITIES,
@@ -20,6 +21,7 @@ from trio_p2p._wire.messages import (
     CalledBack,
     CallSource,
     ConnectionRequest,
+    Decline,
     Hello,
     HolePunched,
     IntroductionRequest,
@@ -72,6 +74,7 @@ ALLOWED = {
     (State.RECEIVER, KeepAlive),
     (State.RECEIVER, Update),
     (State.RECEIVER, Kill),
+    (State.RECEIVER, Decline),
     (State.READY, Probe),
     (State.PROBED, CallBack),
     (State.SENDER, IntroductionRequest),
@@ -95,6 +98,7 @@ EXAMPLES: list[Message] = [
     request(0, "alice", "fast"),
     ConnectionRequest(bytes(ID_BYTES), 4),
     Acknowledge(bytes(ID_BYTES)),
+    Decline(nonce=bytes(NONCE_BYTES)),
     SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
     HolePunched(bytes(ID_BYTES)),
     ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES), ALICE.certificate),
@@ -130,7 +134,7 @@ def connection_in(broker: Broker, state: State) -> Connection:  # noqa: PLR0911
             sender, introduction = broker.waiting()
             receiver = broker.greeted()
             broker.say(receiver, Acknowledge(introduction))
-            broker.registry.disconnected(sender)
+            broker.registry.disconnected(sender, NOW)
             return receiver
         case State.RELAYED:
             return broker.relayed()[0]
@@ -164,7 +168,7 @@ def test_message_in_a_state(broker: Broker, state: State, message: Message) -> N
         # Just that connection, and nothing of it is left.
         assert broker.registry.uids == {"alice"}
         assert broker.registry.pending_introductions == 0
-        assert broker.registry.disconnected(connection) == []
+        assert broker.registry.disconnected(connection, NOW) == []
     assert bystander.state is State.RECEIVER
 
 
@@ -177,7 +181,9 @@ def test_violation_names_the_message_and_the_state(broker: Broker) -> None:
 def test_bytes_that_are_no_message_close_just_that_connection(broker: Broker) -> None:
     receiver, other = broker.receiver("alice"), broker.receiver("bob")
     refused = refusal(
-        broker.registry.violated(receiver, RemoteProtocolError("got bytes that are not a frame")),
+        broker.registry.violated(
+            receiver, RemoteProtocolError("got bytes that are not a frame"), NOW
+        ),
         receiver,
     )
     assert refused.code is RefusalCode.PROTOCOL_VIOLATION
@@ -191,12 +197,12 @@ def test_bytes_that_are_no_message_close_just_that_connection(broker: Broker) ->
 def test_closed_connection_has_said_its_last(broker: Broker, state: State) -> None:
     broker.receiver("alice")
     connection = connection_in(broker, state)
-    broker.registry.disconnected(connection)
+    broker.registry.disconnected(connection, NOW)
     for message in EXAMPLES:
         assert broker.say(connection, message) == []
-    assert broker.registry.violated(connection, RemoteProtocolError("no")) == []
-    assert broker.registry.expired(connection) == []
-    assert broker.registry.disconnected(connection) == []
+    assert broker.registry.violated(connection, RemoteProtocolError("no"), NOW) == []
+    assert broker.registry.expired(connection, NOW) == []
+    assert broker.registry.disconnected(connection, NOW) == []
 
 
 # The greeting.
@@ -276,7 +282,7 @@ def test_same_identity_takes_its_uid_over_at_once(broker: Broker) -> None:
     assert told_newer == (newer, Registered(newer.endpoint))
     assert lost.is_closed
     # The end of the lost one does not end the new registration.
-    assert broker.registry.disconnected(lost) == []
+    assert broker.registry.disconnected(lost, NOW) == []
     assert broker.registry.uids == {"alice"}
 
 
@@ -298,7 +304,7 @@ def test_replayed_registration_is_refused(broker: Broker) -> None:
     refused = refusal(broker.say(second, message), second)
     assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
     assert first.state is State.RECEIVER
-    broker.registry.disconnected(first)
+    broker.registry.disconnected(first, NOW)
     late = broker.greeted()
     refusal(broker.say(late, message), late)
     assert broker.registry.uids == frozenset()
@@ -369,7 +375,7 @@ def test_opening_time(broker: Broker) -> None:
     assert client.deadline == NOW + OPENING_TIME == NOW + 10
     broker.say(client, Hello(), now=NOW + 5)
     assert client.deadline == NOW + 10
-    assert broker.registry.expired(client) == []
+    assert broker.registry.expired(client, NOW) == []
     assert client.is_closed
 
 
@@ -379,7 +385,7 @@ def test_silence_time(broker: Broker) -> None:
     assert receiver.deadline == NOW + 3 + SILENCE_TIME == NOW + 68
     broker.say(receiver, KeepAlive(), now=NOW + 40)
     assert receiver.deadline == NOW + 105
-    assert broker.registry.expired(receiver) == []
+    assert broker.registry.expired(receiver, NOW) == []
     assert receiver.is_closed
     assert broker.registry.uids == frozenset()
 

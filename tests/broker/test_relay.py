@@ -1,22 +1,30 @@
 """The relay over real sockets: every byte, every end, every limit in words, and nothing left."""
 
+import errno
 import logging
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from trio_p2p._broker.connection import State
+from trio_p2p._broker.link import Unwritten
 from trio_p2p._broker.quota import RelayLimits
+from trio_p2p._errors import RemoteProtocolError
+from trio_p2p._net.system import system_in_use
 from trio_p2p._wire.messages import Hello, JoinRelay, RefusalCode, Relayed, RelayRequest
 
-from ..kit.loopback import held, until
+from ..kit.faulty_system import Fault, FaultySystem
+from ..kit.loopback import crash, held, until
 from ..kit.raw_client import RawClient, identity_of, request
 from .relays import (
     KIB,
     MIB,
     UNLIMITED,
+    Ends,
     RelayBroker,
     exchange_both_ways,
     is_stalled,
@@ -162,9 +170,60 @@ async def test_exactly_so_many_bytes_are_not_too_many() -> None:
         assert await receive_all(ends.sender) == bytes(400)
 
 
+async def test_reset_behind_exactly_so_many_bytes_ends_the_circuit_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_relay(RelayLimits(max_bytes=1000)) as (broker, receiver, ends):
+        await ends.sender.send_all(bytes(1000))
+        assert await receive_exactly(ends.receiver, 1000) == bytes(1000)
+        crash(ends.sender)
+        await receive_all(ends.receiver)
+        await until_over(broker)
+        again = await broker.open(receiver)
+        await exchange_greetings(again)
+        again.close()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("is_broken", [False, True], ids=["does not read", "is gone"])
+@pytest.mark.parametrize("told", ["sender", "receiver"])
+async def test_circuit_of_which_a_peer_cannot_be_told_ends(
+    told: str, is_broken: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trio_p2p._broker.server.FAREWELL_TIME", 0.05)
+    system = FaultySystem()
+    with system_in_use(system):
+        async with (
+            open_relay() as (broker, receiver, _),
+            await broker.connect() as sender,
+            await broker.connect() as joining,
+        ):
+            await sender.greet()
+            await joining.greet()
+            await sender.ask("alice", "relay")
+            asked = await receiver.receive(RelayRequest)
+            if is_broken:
+                # Behind the write by which the receiver joins, the broker tells first the sender.
+                nth = system.made["write"] + (1 if told == "sender" else 2)
+                system._faults = (Fault("write", nth, errno.EPIPE),)
+            else:
+                state = State.WAITING if told == "sender" else State.READY
+                links = broker.broker._links.items()
+                [link] = [link for connection, link in links if connection.state is state]
+                link.unwritten = Unwritten(bytearray())
+            await joining.send(JoinRelay(asked.introduction))
+            for client in (sender, joining):
+                with suppress(RemoteProtocolError):  # the circuit's last words, which are no frames
+                    await client.wait_closed()
+            await until(lambda: len(broker.circuits) == 1)
+        assert len(system.occurred) == is_broken
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trio_p2p")
     async with open_relay() as (_, _, ends):
+        await exchange_greetings(ends)
         for talking, listening in ((ends.sender, ends.receiver), (ends.receiver, ends.sender)):
             mock_clock.jump(59)
             await talking.send_all(b"still here")
@@ -183,8 +242,54 @@ async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCapt
     ) == 1
 
 
+async def exchange_greetings(ends: Ends) -> None:
+    """Let both sides say something, as in a handshake."""
+    for talking, listening in ((ends.sender, ends.receiver), (ends.receiver, ends.sender)):
+        await talking.send_all(b"hello")
+        assert await listening.receive_some() == b"hello"
+
+
+@pytest.mark.parametrize("talking", [None, "sender", "receiver"])
+async def test_circuit_is_cut_if_not_both_sides_say_something_soon(
+    talking: str | None, mock_clock: MockClock
+) -> None:
+    async with open_relay() as (broker, _, ends):
+        for _ in range(9):
+            if talking is not None:
+                one, other = ends if talking == "sender" else reversed(list(ends))
+                await one.send_all(b"hello?")
+                assert await other.receive_some() == b"hello?"
+            mock_clock.jump(1)
+        [circuit] = broker.circuits
+        assert not circuit.is_over
+        mock_clock.jump(1)
+        for stream in ends:
+            data, refused = ends.farewell(await receive_all(stream))
+            assert data == b""
+            assert refused.reason.endswith("not both peers have said something within 10 seconds")
+
+
+async def test_circuit_that_both_sides_use_has_more_time(mock_clock: MockClock) -> None:
+    async with open_relay() as (_, _, ends):
+        mock_clock.jump(9)
+        await exchange_greetings(ends)
+        mock_clock.jump(59)
+        await exchange_greetings(ends)
+
+
+async def test_end_without_a_byte_is_nothing_said(mock_clock: MockClock) -> None:
+    async with open_relay() as (_, _, ends):
+        await ends.sender.send_all(b"hello?")
+        assert await ends.receiver.receive_some() == b"hello?"
+        await ends.receiver.send_eof()
+        assert await receive_all(ends.sender) == b""
+        mock_clock.jump(10)
+        ends.farewell(await receive_all(ends.receiver))
+
+
 async def test_half_closed_circuit_may_be_idle_too_long_as_well(mock_clock: MockClock) -> None:
     async with open_relay() as (broker, _, ends):
+        await exchange_greetings(ends)
         await ends.sender.send_eof()
         assert await receive_all(ends.receiver) == b""
         mock_clock.jump(61)

@@ -5,10 +5,13 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from trio_p2p._broker.server import READING_TIME
+from trio_p2p._broker.link import FAREWELL_TIME, READING_TIME
+from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._wire.messages import (
     ConnectionRequest,
+    Decline,
     Hello,
+    KeepAlive,
     Kill,
     Message,
     ReceiverEndpoint,
@@ -77,32 +80,89 @@ async def test_waiting_senders_are_told_that_the_receiver_left(autojump_clock: M
 # One who does not read, or leaves at the wrong moment, disturbs nobody.
 
 
-async def test_receiver_that_does_not_read_delays_only_who_asks_for_it(
+async def test_receiver_that_does_not_read_keeps_its_registration_and_delays_no_sender(
     autojump_clock: MockClock,
 ) -> None:
     async with (
         open_memory_broker() as broker,
         broker.connect() as honest,
         broker.connect() as sender,
-        broker.connect() as other_sender,
     ):
-        hostile = broker.connect(lockstep=True)
-        await hostile.register("mallory")
+        deaf = broker.connect(lockstep=True)
+        await deaf.register("deaf")
         await honest.register("alice")
         await sender.greet()
-        await other_sender.greet()
-        # A sender may keep one connection for many receivers.
-        await sender.ask("mallory", "fast", number=1)
-        await sender.ask("alice", "fast", number=2)
-        await other_sender.ask("alice", "fast")
         started_at = trio.current_time()
-        await other_sender.receive(ReceiverEndpoint)
-        assert trio.current_time() == started_at
+        await sender.ask("deaf", "fast", number=1)
         assert (await sender.receive(ReceiverEndpoint)).number == 1
-        assert (await sender.receive(ReceiverEndpoint)).number == 2
-        assert trio.current_time() - started_at < READING_TIME + 0.1
+        for number, technique in ((2, "fast"), (3, "classic"), (4, "relay")):
+            await sender.ask("deaf", technique, number=number)
+            refused = await sender.wait_refused()
+            assert (refused.code, refused.number) == (RefusalCode.BUSY, number)
+            assert refused.retry_after == 1000
+        # A sender may keep one connection for many receivers.
+        await sender.ask("alice", "fast", number=5)
+        assert (await sender.receive(ReceiverEndpoint)).number == 5
+        assert trio.current_time() == started_at
+        # The receiver reads late: it has missed nothing that a sender was told of.
+        await trio.sleep(60)
+        await deaf.send(KeepAlive())
+        await deaf.receive(SenderEndpoint)
         await settle()
-        assert broker.uids == {"alice"}  # who does not read is of no use to any sender
+        await honest.send(KeepAlive())
+        await sender.ask("deaf", "fast", number=6)
+        await deaf.receive(SenderEndpoint)
+        assert (await sender.receive(ReceiverEndpoint)).number == 6
+        assert broker.uids == {"alice", "deaf"}
+
+
+async def test_receiver_that_never_reads_ends_with_silence(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as sender:
+        deaf = broker.connect(lockstep=True)
+        await deaf.register("deaf")
+        await sender.greet()
+        await sender.ask("deaf", "fast")
+        await trio.sleep(SILENCE_TIME - 0.1)
+        assert broker.uids == {"deaf"}
+        await trio.sleep(0.2)
+        assert broker.uids == frozenset()
+        await settle()
+        assert broker.served == 2  # the sender has been silent as long
+
+
+async def test_receiver_that_sends_but_never_reads_ends_too(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as sender:
+        deaf = broker.connect(lockstep=True)
+        await deaf.register("deaf")
+        await sender.greet()
+        await sender.ask("deaf", "fast")
+        for _ in range(2):
+            await trio.sleep(READING_TIME / 2 - 0.1)
+            await deaf.send(KeepAlive())
+        assert broker.uids == {"deaf"}
+        await trio.sleep(0.3)
+        assert broker.uids == frozenset()
+
+
+async def test_sender_that_does_not_read_its_refusals_is_cut(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Receivers decline what it has asked for, and it does not hear of that."""
+    monkeypatch.setattr("trio_p2p._broker.link.MAX_UNWRITTEN", 1000)
+    async with open_memory_broker() as broker, broker.connect() as receiver:
+        await receiver.register("alice")
+        sender = broker.connect(lockstep=True)
+        await sender.greet()
+        nonces = []
+        for number in range(20):
+            await sender.ask("alice", "fast", number=number)
+            await sender.receive(ReceiverEndpoint)
+            nonces.append((await receiver.receive(SenderEndpoint)).nonce)
+        for nonce in nonces:
+            await receiver.send(Decline(nonce=nonce))
+            await settle()
+        assert broker.served == 1
+        assert broker.uids == {"alice"}
 
 
 async def test_many_who_do_not_read_delay_a_farewell_no_longer_than_one(
@@ -120,7 +180,7 @@ async def test_many_who_do_not_read_delay_a_farewell_no_longer_than_one(
         await receiver.aclose()
         assert len(await honest.wait_closed()) == 1
         assert trio.current_time() == started_at
-        await trio.sleep(READING_TIME + 0.1)
+        await trio.sleep(FAREWELL_TIME + 0.1)
         assert broker.served == broker.clients
 
 
@@ -133,7 +193,7 @@ async def test_farewell_to_one_who_does_not_read_is_given_up(autojump_clock: Moc
         await receiver.receive(ConnectionRequest)
         await trio.sleep(10.1)  # refused, but not read
         assert broker.served == 0
-        await trio.sleep(READING_TIME)
+        await trio.sleep(FAREWELL_TIME)
         assert broker.served == 1
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import tracemalloc
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import pytest
 import trio
@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Connection, Outgoing, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
-from trio_p2p._broker.server import READING_TIME
+from trio_p2p._broker.watches import MAX_IN_ALL, MAX_OF_SOURCE
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
@@ -27,8 +27,7 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.loopback import until
-from ..kit.raw_client import identity_of, open_memory_broker, registration, request
+from ..kit.raw_client import BROKER, identity_of, open_memory_broker, registration, request
 
 NOW = 1000.0
 AGAIN = RegisteredAgain("alice")
@@ -38,12 +37,14 @@ class Broker:
     """A registry, and clients of it."""
 
     def __init__(self) -> None:
-        self.registry = Registry(token_bytes=bytes, round_trip=lambda _connection: 0)
+        self.registry = Registry(
+            token_bytes=bytes, round_trip=lambda _connection: 0, reads=lambda _connection: True
+        )
         self._ports = itertools.count(40001)
 
-    def greeted(self) -> Connection:
-        endpoint = Endpoint(IPv4Address("203.0.113.5"), next(self._ports))
-        connection = self.registry.connected(endpoint, NOW)
+    def greeted(self, host: str = "203.0.113.5") -> Connection:
+        endpoint = Endpoint(ip_address(host), next(self._ports))
+        connection = self.registry.connected(endpoint, BROKER, NOW)
         self.say(connection, Hello())
         return connection
 
@@ -81,7 +82,7 @@ def test_watcher_is_told_that_the_uid_is_registered_again(broker: Broker) -> Non
 def test_watcher_is_told_if_the_registration_had_ended_before(broker: Broker) -> None:
     first = broker.register()
     watcher = broker.watcher()
-    assert broker.registry.disconnected(first) == []
+    assert broker.registry.disconnected(first, NOW) == []
     broker.register()
     assert broker.told[1:] == [(watcher, AGAIN)]
 
@@ -120,10 +121,10 @@ def test_unknown_uid_may_be_watched(broker: Broker) -> None:
 def test_another_identity_s_registration_is_not_told(broker: Broker) -> None:
     first = broker.register()
     watcher = broker.watcher()
-    broker.registry.disconnected(first)
+    broker.registry.disconnected(first, NOW)
     other = broker.register(identity=identity_of("other"))
     assert broker.told[1:] == []
-    broker.registry.disconnected(other)
+    broker.registry.disconnected(other, NOW)
     broker.register()
     assert broker.told[1:] == [(watcher, AGAIN)]
 
@@ -159,6 +160,58 @@ def test_so_many_uids_may_be_watched_over_one_connection(broker: Broker) -> None
     assert broker.told[1:] == [(bystander, AGAIN)]
 
 
+def watcher_from(broker: Broker, host: str, *uids: str) -> Connection:
+    watcher = broker.greeted(host)
+    for uid in uids:
+        broker.say(watcher, Watch(uid))
+    return watcher
+
+
+def test_so_many_uids_may_be_watched_from_one_source(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_OF_SOURCE > 10 * MAX_WATCHED
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_OF_SOURCE", 3)
+    first = watcher_from(broker, "2001:db8::1", "a", "b")
+    second = watcher_from(broker, "2001:db8::2", "a")
+    ((to, refused),) = broker.say(second, Watch("b"))
+    assert to is second
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.number) == (RefusalCode.BUSY, None)
+    assert refused.retry_after == 60_000
+    assert second.is_closed
+    watcher_from(broker, "2001:db8:0:1::1", "a")
+    watcher_from(broker, "2001:db8::3", "c")
+    assert broker.registry.watches == 4
+    assert first.state is State.SENDER
+
+
+def test_oldest_watches_give_way_when_there_are_too_many(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_IN_ALL > 10 * MAX_OF_SOURCE
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 3)
+    oldest = watcher_from(broker, "192.0.2.1", "alice", "bob")
+    middle = watcher_from(broker, "192.0.2.2", "alice")
+    newest = watcher_from(broker, "192.0.2.3", "alice")
+    assert broker.registry.watches == 2
+    assert oldest.state is State.SENDER
+    broker.register()
+    assert broker.told[1:] == [(middle, AGAIN), (newest, AGAIN)]
+    assert broker.registry.watches == 0
+    assert not broker.registry._watches._watched
+
+
+def test_connection_may_lose_its_own_oldest_watches(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 2)
+    watcher = watcher_from(broker, "192.0.2.1", "a", "b", "alice")
+    assert broker.registry.watches == 1
+    broker.register()
+    assert broker.told[1:] == [(watcher, AGAIN)]
+
+
 def test_spent_watches_make_room(broker: Broker) -> None:
     watcher = broker.watcher("alice", *map(str, range(MAX_WATCHED - 1)))
     broker.register()
@@ -168,7 +221,7 @@ def test_spent_watches_make_room(broker: Broker) -> None:
 
 def test_watches_end_with_the_connection(broker: Broker) -> None:
     watcher = broker.watcher("alice", "bob")
-    broker.registry.disconnected(watcher)
+    broker.registry.disconnected(watcher, NOW)
     assert broker.registry.watches == 0
     broker.register()
     assert broker.told[1:] == []
@@ -203,7 +256,7 @@ def test_memory_of_a_flood_is_bounded_and_given_back(broker: Broker) -> None:
             for uid in watches:
                 broker.say(watcher, Watch(uid + "x"))
         flooded, _ = tracemalloc.get_traced_memory()
-        broker.registry.disconnected(watcher)
+        broker.registry.disconnected(watcher, NOW)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -233,14 +286,14 @@ async def test_watcher_hears_it_at_once_and_lives_by_keepalives(autojump_clock: 
         assert trio.current_time() == started_at + SILENCE_TIME
 
 
-async def test_watcher_that_does_not_read_holds_nobody_up_for_long(
+async def test_watcher_that_does_not_read_holds_no_receiver_up(
     autojump_clock: MockClock,
 ) -> None:
     async with open_memory_broker() as broker, broker.connect() as receiver:
         watcher = broker.connect(lockstep=True)
         await watcher.greet()
         await watcher.send(Watch("alice"))
-        with trio.fail_after(READING_TIME + 0.1):
-            await receiver.register("alice")
-        await until(lambda: broker.served == 1)
+        started_at = trio.current_time()
+        await receiver.register("alice")
+        assert trio.current_time() == started_at
         assert broker.uids == {"alice"}

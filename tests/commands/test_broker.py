@@ -4,12 +4,14 @@ import argparse
 import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 import trio
 
+from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._commands import broker as broker_command
-from trio_p2p._wire.messages import Hello
+from trio_p2p._wire.messages import Hello, Message, Refused, Registered
 
 from ..kit.commands import (
     BrokerTool,
@@ -21,7 +23,7 @@ from ..kit.commands import (
     listen,
     open_broker,
 )
-from ..kit.raw_client import RawClient
+from ..kit.raw_client import RawClient, registration
 
 pytestmark = pytest.mark.once
 
@@ -37,7 +39,7 @@ def test_without_a_relay(uid: str) -> None:
 
 
 def test_limits_of_the_relay(uid: str) -> None:
-    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=2.5"]
+    limits = ["--relay-rate=1000000", "--relay-bytes=100000", "--relay-idle=12.5"]
     with (
         open_broker(*limits) as broker,
         listen(broker, uid, "--grace=0") as receiver,
@@ -78,6 +80,16 @@ def test_quiet_broker_on_all_interfaces() -> None:
     assert re.fullmatch(r"(trio-p2p-broker: answering probes on \S+\n)?", errors)
 
 
+def test_broker_may_open_as_many_files_as_the_host_allows() -> None:
+    argv = command("trio-p2p-broker", "--port=0", "--host=127.0.0.1")
+    with Tool("sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", *argv) as broker:
+        broker.errors.readline()
+        limits = Path(f"/proc/{broker.process.pid}/limits").read_text()
+        broker.signal(signal.SIGTERM)
+    [(soft, hard)] = re.findall(r"Max open files +(\S+) +(\S+)", limits)
+    assert soft == hard
+
+
 def greeting_of(*options: str) -> Hello:
     """How a broker with these options greets."""
 
@@ -106,6 +118,60 @@ def test_broker_says_where_to_probe() -> None:
 def test_port_for_probes_is_the_next_one(port: str, expected: int) -> None:
     options = argparse.Namespace(port=int(port), probe_port=None, no_probes=False)
     assert broker_command._probe_port(options) == expected
+
+
+def test_external_endpoints() -> None:
+    """A broker that was told where it is found takes no registrations for other brokers."""
+
+    async def register(address: str, named: Endpoint) -> Message:
+        host, _, port = address.rpartition(":")
+        async with RawClient(await trio.open_tcp_stream(host, int(port))) as client:
+            await client.send(registration("alice", await client.greet(), broker=named))
+            return await client.channel.receive()
+
+    def endpoint(host: str, port: int) -> Endpoint:
+        return endpoint_of((host, port))
+
+    options = ["--external=192.0.2.1:4433", "--external=[2001:db8::1]:4434"]
+    with open_broker(*options) as broker:
+        host, _, port = broker.address.rpartition(":")
+        for named, expected in (
+            (endpoint("192.0.2.1", 4433), Registered),
+            (endpoint("2001:db8::1", 4434), Registered),
+            (endpoint(host, int(port)), Registered),
+            (endpoint("192.0.2.1", 4434), Refused),
+        ):
+            assert isinstance(trio.run(register, broker.address, named), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("192.0.2.1", "192.0.2.1:4433"),
+        ("192.0.2.1:80", "192.0.2.1:80"),
+        ("2001:db8::1", "[2001:db8::1]:4433"),
+        ("[2001:db8::1]", "[2001:db8::1]:4433"),
+        ("[2001:db8::1]:80", "[2001:db8::1]:80"),
+    ],
+)
+def test_external_endpoint_has_the_broker_s_port_by_default(text: str, expected: str) -> None:
+    assert str(broker_command._external(text, 4433)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--external=broker.example.org:4433"], "takes IP addresses"),
+        (["--external=192.0.2.1:99999"], "is no broker"),
+        (["--external=192.0.2.1", "--port=0"], "is no broker"),
+    ],
+)
+def test_external_endpoint_that_is_none(
+    options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        broker_command.main(options)
+    assert reason in capsys.readouterr().err
 
 
 def test_place_to_probe_that_is_none() -> None:

@@ -56,6 +56,7 @@ def test_wrong_arguments(
         (broker_command.main, ["--relay-rate", "0"]),
         (broker_command.main, ["--relay-bytes", "1 MB"]),
         (broker_command.main, ["--relay-idle", "0"]),
+        (broker_command.main, ["--relay-idle", "9.9"]),
         (broker_command.main, ["--relay-idle", "long"]),
     ],
 )

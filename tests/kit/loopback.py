@@ -25,6 +25,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._broker.server import Broker
+from trio_p2p._broker.source_limits import SourceLimits
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._net.system import current_system
 from trio_p2p._options import ALL_TECHNIQUES
@@ -35,6 +36,9 @@ PATIENCE = 10.0  # seconds until something that hangs fails its test
 LIFETIME = 60.0  # the same for all that a test does
 
 DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
+
+# All clients of a test come from one address.
+GENEROUS = SourceLimits(introductions=1_000_000, unknown_uids=1_000_000, guessings=1_000_000)
 
 Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
 
@@ -99,7 +103,7 @@ class LoopbackBroker:
     """A broker that can be killed, and started again where it was."""
 
     def __init__(self, nursery: trio.Nursery, port: int) -> None:
-        self.broker = Broker()
+        self.broker = Broker(source_limits=GENEROUS)
         self.port = port
         self._nursery = nursery
         self._scope = trio.CancelScope()
@@ -120,7 +124,7 @@ class LoopbackBroker:
         """Close all its connections, and forget all it knew."""
         self._scope.cancel(reason="the test kills the broker")
         await self._ended.wait()
-        self.broker = Broker()
+        self.broker = Broker(source_limits=GENEROUS)
 
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._scope, self._ended = trio.CancelScope(), trio.Event()

@@ -9,7 +9,7 @@ from typing import TypeVar
 import trio
 import trio.testing
 
-from trio_p2p._addresses import Endpoint
+from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.server import Broker
 from trio_p2p._identity.identity import Identity
 from trio_p2p._net.channel import Channel, ChannelClosedError
@@ -79,7 +79,10 @@ class RawClient(trio.abc.AsyncResource):
 
     async def register(self, uid: str, identity: Identity | None = None) -> Registered:
         """Register, as the identity that has the UID as its name if none is given."""
-        await self.send(registration(uid, await self.greet(), identity))
+        broker = BROKER
+        if isinstance(self.stream, trio.SocketStream):
+            broker = endpoint_of(self.stream.socket.getpeername())
+        await self.send(registration(uid, await self.greet(), identity, broker))
         return await self.receive(Registered)
 
     async def ask(self, uid: str, technique: str, number: int = 0) -> None:
@@ -109,7 +112,7 @@ class MemoryBroker:
         self.broker = Broker()
         self.clients = 0
         self.served = 0
-        self._nursery = nursery
+        self._nursery = self.broker.writers = nursery
 
     @property
     def uids(self) -> frozenset[str]:
@@ -129,7 +132,7 @@ class MemoryBroker:
         return RawClient(ours)
 
     async def _serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
-        await self.broker.serve(stream, endpoint)
+        await self.broker.serve(stream, endpoint, BROKER)
         self.served += 1
 
 

@@ -2,8 +2,11 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 
+import pytest
 import trio
 
 from trio_p2p._net.system import System, current_system, system_in_use
@@ -57,6 +60,27 @@ async def test_waiting_ends_when_it_is_told_to() -> None:
         await trio.testing.wait_all_tasks_blocked()
         system.notify_closing(server.socket)
         await ended.wait()
+
+
+async def test_closed_socket_is_not_waited_for() -> None:
+    system = System()
+    async with open_streams() as (stream, _):
+        stream.socket.close()
+        for _ in range(2):  # Trio itself would be confused from the second time on
+            with pytest.raises(trio.ClosedResourceError):
+                await system.wait_readable(stream.socket)
+            with pytest.raises(trio.ClosedResourceError):
+                await system.wait_writable(stream.socket)
+
+
+def test_limit_of_descriptors_is_raised() -> None:
+    """In a process of its own, as it may be what other tests need to be low."""
+    program = (
+        "import resource as r; from trio_p2p._net.system import System; "
+        "_, hard = r.getrlimit(r.RLIMIT_NOFILE); r.setrlimit(r.RLIMIT_NOFILE, (64, hard)); "
+        "System().raise_descriptor_limit(); assert r.getrlimit(r.RLIMIT_NOFILE) == (hard, hard)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_listeners_that_are_opened_accept() -> None:

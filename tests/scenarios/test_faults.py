@@ -94,7 +94,7 @@ async def run_all(faults: list[Fault]) -> dict[Fault, Ending]:
     return endings
 
 
-def test_each_call_fails_once(usual_calls: Counter[str]) -> None:
+def test_each_call_fails_once(usual_calls: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
     faults = [
         Fault(call, nth, error)
         for call, count in usual_calls.items()
@@ -113,6 +113,11 @@ def test_each_call_fails_once(usual_calls: Counter[str]) -> None:
         )
     }
     assert not strange
+    # Nor is a fault of one client's connection a surprise to the broker.
+    surprises = [
+        each for each in caplog.records if each.name == "trio_p2p.broker" and each.exc_info
+    ]
+    assert not surprises
 
 
 @pytest.mark.parametrize("call", ["write", "read_into", "splice_in", "splice_out"])

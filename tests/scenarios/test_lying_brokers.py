@@ -29,7 +29,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._addresses import endpoint_of
-from trio_p2p._broker.connection import Connection, Outgoing
+from trio_p2p._broker.connection import Outgoing
 from trio_p2p._broker.server import Broker
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
@@ -76,9 +76,8 @@ class LyingBroker(Broker):
         super().__init__()
         self._lie = lie
 
-    async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
-        lies = [(to, lie) for to, message in outgoing for lie in self._lie(message)]
-        await super()._send(lies, own)
+    def _post(self, outgoing: Outgoing) -> None:
+        super()._post([(to, lie) for to, message in outgoing for lie in self._lie(message)])
 
 
 @asynccontextmanager

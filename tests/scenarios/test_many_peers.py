@@ -38,7 +38,7 @@ from ..kit.loopback import (
     open_broker,
     until,
 )
-from ..kit.raw_client import RawClient
+from ..kit.raw_client import BROKER, RawClient
 
 pytestmark = pytest.mark.once
 
@@ -304,8 +304,9 @@ async def test_uid_that_a_stranger_took_while_the_broker_was_away_is_taken_back_
                 await broker.kill()
                 ours, brokers = trio.testing.memory_stream_pair()
                 endpoint = Endpoint(IPv4Address("192.0.2.1"), 1)
+                broker.broker.writers = nursery
                 # It ends when its client does, below.
-                nursery.start_soon(broker.broker.serve, brokers, endpoint)  # noqa: ASYNC111
+                nursery.start_soon(broker.broker.serve, brokers, endpoint, BROKER)  # noqa: ASYNC111
                 async with RawClient(ours) as stranger:
                     await stranger.register("receiver")
                     await broker.start()

@@ -39,6 +39,7 @@ class Connection:
 
     Attributes:
         endpoint: the client's reflexive endpoint.
+        local: the broker's endpoint that the client has connected to, while it may register.
         deadline: when to call :meth:`Registry.expired`; moves with every message.
         state: where it stands.
         techniques: what the client can be introduced by.
@@ -54,6 +55,7 @@ class Connection:
     """
 
     endpoint: Endpoint
+    local: Endpoint | None
     deadline: float
     state: State = State.GREETING
     techniques: tuple[Technique, ...] = ()
@@ -93,6 +95,7 @@ class Introduction:
         receiver_endpoint: of a classic one, from step 3 on.
         offer: of a classic one, the sender's.
         errand: of a classic one, what the sender wants it for.
+        proof: of a classic one, the sender's signature.
         receiver_offer: of a classic one, from step 3 on.
         grant: of a relayed one, the right to its circuit.
     """
@@ -105,6 +108,7 @@ class Introduction:
     receiver_endpoint: Endpoint | None = None
     offer: Offer = NO_OFFER
     errand: bytes | None = attrs.field(default=None, repr=False)
+    proof: bytes | None = attrs.field(default=None, repr=False)
     receiver_offer: Offer = NO_OFFER
     grant: Grant | None = None
 

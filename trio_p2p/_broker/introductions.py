@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable
 
 from .._attempt import Technique
@@ -10,8 +12,10 @@ from .._wire.messages import (
     ID_BYTES,
     MAX_ROUND_TRIP,
     NONCE_BYTES,
+    ORIGIN_BYTES,
     Acknowledge,
     ConnectionRequest,
+    Decline,
     HolePunched,
     IntroductionRequest,
     Message,
@@ -21,10 +25,16 @@ from .._wire.messages import (
     RelayRequest,
     SenderEndpoint,
 )
-from .._wire.offer import NO_OFFER
+from .._wire.offer import NO_OFFER, Offer
 from .connection import Connection, Introduction, Outgoing
-from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota
+from .guessing import without_guessing, would_guess
+from .pending import Pending
+from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota, network_of
 from .refusals import check_reach, refuse
+from .source_limits import SourceQuota
+from .told import ToldReceivers
+
+_SECRET_BYTES = 32
 
 
 class Introductions:
@@ -34,6 +44,7 @@ class Introductions:
         token_bytes: gives so many unguessable bytes.
         round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
         relay: how much to relay; None for nothing.
+        sources: counts the introductions in which ports are guessed.
     """
 
     def __init__(
@@ -41,11 +52,15 @@ class Introductions:
         token_bytes: Callable[[int], bytes],
         round_trip: Callable[[Connection], int],
         relay: RelayLimits | None,
+        sources: SourceQuota,
     ) -> None:
         self._token_bytes = token_bytes
         self._round_trip = round_trip
         self._quota = None if relay is None else RelayQuota(relay)
-        self._pending: dict[bytes, Introduction] = {}
+        self._sources = sources
+        self._pending = Pending()
+        self._told = ToldReceivers()
+        self._secret = token_bytes(_SECRET_BYTES)
 
     def __len__(self) -> int:
         """How many are pending."""
@@ -64,9 +79,11 @@ class Introductions:
         Raises:
             RefusalError: they have no version of IP in common.
         """
-        endpoint, offer = check_reach(sender, receiver, request, now)
+        endpoint, receiver_offer = check_reach(sender, receiver, request, now)
+        sender_offer, receiver_offer = self._vetted(sender, request.offer, receiver_offer, now)
         nonce = self._token_bytes(NONCE_BYTES)
         round_trip = self._round_trip_between(sender, receiver)
+        self._told.add(receiver, nonce, sender, request.number, now)
         # The receiver first: its hole must be open when the sender's SYN arrives.
         return [
             (
@@ -76,8 +93,9 @@ class Introductions:
                     nonce,
                     sender.certificate,
                     round_trip,
-                    request.offer,
+                    sender_offer,
                     request.errand,
+                    request.proof,
                 ),
             ),
             (
@@ -88,7 +106,7 @@ class Introductions:
                     nonce,
                     receiver.certificate,
                     round_trip,
-                    offer,
+                    receiver_offer,
                 ),
             ),
         ]
@@ -104,17 +122,19 @@ class Introductions:
         """
         introduction = Introduction(self._token_bytes(ID_BYTES), sender, receiver, request.number)
         question: Message
+        origin = self._origin_of(sender)
         if request.technique == Technique.RELAY:
             introduction.grant = self._reserve_circuit(introduction)
-            question = RelayRequest(introduction.identifier, request.certificate)
+            question = RelayRequest(introduction.identifier, request.certificate, origin)
         else:
             _, introduction.receiver_offer = check_reach(sender, receiver, request, now)
             introduction.nonce = self._token_bytes(NONCE_BYTES)
             introduction.offer = request.offer
             introduction.errand = request.errand
+            introduction.proof = request.proof
             version = sender.endpoint.address.version
-            question = ConnectionRequest(introduction.identifier, version)
-        self._pending[introduction.identifier] = introduction
+            question = ConnectionRequest(introduction.identifier, version, origin)
+        self._pending.add(introduction)
         sender.introduction = introduction
         return [(receiver, question)]
 
@@ -124,22 +144,40 @@ class Introductions:
         Raises:
             RefusalError: to nothing.
         """
-        introduction = self._pending.get(identifier)
-        if introduction is None:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "there is no such introduction, or no more")
-        return introduction
+        return self._pending.get_untrusted(identifier)
 
     def pending_of(self, receiver: Connection) -> list[Introduction]:
         """Those that a receiver has yet to answer."""
-        return [each for each in self._pending.values() if each.receiver is receiver]
+        return list(self._pending.of(receiver).values())
 
-    def acknowledge(self, connection: Connection, message: Acknowledge) -> Outgoing:
+    def declined(self, receiver: Connection, message: Decline) -> tuple[Connection, int] | None:
+        """A receiver has no room for an introduction.
+
+        Returns:
+            The sender, and the number of its request; None if the receiver has no such
+            introduction, or no more.
+        """
+        if message.introduction is not None:
+            pending = self._pending.of(receiver).get(message.introduction)
+            return None if pending is None else (pending.sender, pending.number)
+        told = None if message.nonce is None else self._told.pop(receiver, message.nonce)
+        return None if told is None else (told.sender, told.number)
+
+    def heard_from(self, receiver: Connection, now: float) -> None:
+        """A receiver is there: forget what it cannot decline any more."""
+        self._told.forget_old(receiver, now)
+
+    def lost(self, receiver: Connection) -> None:
+        """A receiver is gone, and what it has yet to answer has been ended."""
+        self._told.end(receiver)
+
+    def acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
         """The receiver is going to punch, in the classic technique, from where this came from.
 
         Raises:
             RefusalError: it was not asked to, or not by this version of IP, or has said so already.
         """
-        introduction = self._pending_classic(message.introduction)
+        introduction = self._pending.get_classic_untrusted(message.introduction)
         sender, receiver = introduction.sender, introduction.receiver
         if introduction.receiver_endpoint is not None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is acknowledged already")
@@ -148,6 +186,9 @@ class Introductions:
         introduction.receiver_endpoint = connection.endpoint
         if message.offer != NO_OFFER:
             introduction.receiver_offer = message.offer
+        introduction.offer, introduction.receiver_offer = self._vetted(
+            sender, introduction.offer, introduction.receiver_offer, now
+        )
         return [
             (
                 connection,
@@ -158,6 +199,7 @@ class Introductions:
                     self._round_trip_between(sender, receiver),
                     introduction.offer,
                     introduction.errand,
+                    introduction.proof,
                 ),
             )
         ]
@@ -168,7 +210,7 @@ class Introductions:
         Raises:
             RefusalError: nobody has asked for it, or it was not acknowledged.
         """
-        introduction = self._pending_classic(message.introduction)
+        introduction = self._pending.get_classic_untrusted(message.introduction)
         sender, receiver = introduction.sender, introduction.receiver
         if introduction.receiver_endpoint is None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not acknowledged yet")
@@ -186,14 +228,12 @@ class Introductions:
 
         Raises:
             RefusalError: it was not for a relay.
-            OverQuotaError: nothing more is relayed for the receiver's address.
         """
         grant = introduction.grant
         if grant is None or self._quota is None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
-        self._quota.join(grant, connection.endpoint.address)
-        del self._pending[introduction.identifier]
-        limits = self._quota.limits.bytes_per_second, self._quota.limits.max_bytes
+        self._pending.remove(introduction)
+        limits = self._quota.limits.told
         certificate = introduction.receiver.certificate
         return [
             (introduction.sender, Relayed(grant.circuit, certificate, *limits)),
@@ -202,7 +242,7 @@ class Introductions:
 
     def end(self, introduction: Introduction) -> None:
         """It is answered, or nobody waits for that any more."""
-        del self._pending[introduction.identifier]
+        self._pending.remove(introduction)
         if introduction.grant is not None:
             self.release(introduction.grant)
 
@@ -211,11 +251,20 @@ class Introductions:
         assert self._quota is not None
         self._quota.release(grant)
 
-    def _pending_classic(self, identifier: bytes) -> Introduction:
-        introduction = self.pending(identifier)
-        if introduction.grant is not None:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is for a relay")
-        return introduction
+    def _vetted(
+        self, sender: Connection, offer: Offer, receiver_offer: Offer, now: float
+    ) -> tuple[Offer, Offer]:
+        """The offers of both peers, as they may be passed on."""
+        if not would_guess(sender.endpoint, offer, receiver_offer):
+            return offer, receiver_offer
+        if self._sources.may_guess(sender, now):
+            return offer, receiver_offer
+        return without_guessing(offer), without_guessing(receiver_offer)
+
+    def _origin_of(self, sender: Connection) -> bytes:
+        """What senders of one source have in common, which does not say where they are."""
+        source = network_of(sender.endpoint.address)
+        return hmac.digest(self._secret, source, hashlib.sha256)[:ORIGIN_BYTES]
 
     def _reserve_circuit(self, introduction: Introduction) -> Grant:
         if self._quota is None:

@@ -6,6 +6,7 @@ from .._addresses import Endpoint, IPAddress
 from .._wire.messages import VERSION, Hello, Observed
 from .connection import Connection, Outgoing, Probes, State
 from .quota import network_of
+from .shares import Windows
 
 PROBE_TIME = 5.0  # seconds for what a client that probes does next, and for calling it back
 MAX_CALLS = 64  # at a time
@@ -19,7 +20,7 @@ class CallQuota:
 
     def __init__(self) -> None:
         self._under_way = 0
-        self._windows: dict[bytes, tuple[float, int]] = {}  # the oldest first
+        self._windows = Windows(WINDOW_TIME, MAX_NETWORKS)
 
     @property
     def under_way(self) -> int:
@@ -28,16 +29,10 @@ class CallQuota:
 
     def take(self, address: IPAddress, now: float) -> bool:
         """Whether an address may be called now; then :meth:`give_back` has to follow."""
-        network = network_of(address)
-        began_at, count = self._windows.get(network, (now, 0))
-        if began_at + WINDOW_TIME <= now:
-            del self._windows[network]
-            began_at, count = now, 0
-        if count >= CALLS_PER_WINDOW or self._under_way >= MAX_CALLS:
+        if self._under_way >= MAX_CALLS:
             return False
-        self._windows[network] = began_at, count + 1
-        if len(self._windows) > MAX_NETWORKS:
-            del self._windows[next(iter(self._windows))]
+        if self._windows.count(network_of(address), now) > CALLS_PER_WINDOW:
+            return False
         self._under_way += 1
         return True
 

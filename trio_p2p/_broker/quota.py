@@ -16,11 +16,15 @@ import attrs
 from .._addresses import IPAddress
 from .._errors import LocalProtocolError
 from .._identity.peer_id import PeerId
-from .._wire.messages import MAX_COUNT
+from .._wire.messages import MAX_COUNT, MAX_IDLE_TIME
 
 # Of the rate: so long may a circuit carry at once what it has not used before. Long enough for
 # pieces that are worth a system call, and short enough for nobody to notice the pauses.
 BURST_TIME = 0.1
+
+# Seconds. Peers say something well before a circuit has been idle for too long, but not every few
+# seconds: that would cost more than a circuit that is kept too long.
+MIN_IDLE_TIME = 10.0
 
 T = TypeVar("T")
 
@@ -34,10 +38,11 @@ def _check_count(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: A
         )
 
 
-def _check_seconds(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if type(value) not in (int, float) or not 0 < value < math.inf:
+def _check_idle_time(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if type(value) not in (int, float) or not MIN_IDLE_TIME <= value < math.inf:
         raise LocalProtocolError(
-            f"{attribute.name} of RelayLimits must be a number of seconds above 0, not {value!r}"
+            f"{attribute.name} of RelayLimits must be a number of seconds, {MIN_IDLE_TIME:g} or "
+            f"more, not {value!r}: peers do not say something more often than that"
         )
 
 
@@ -52,13 +57,15 @@ class RelayLimits:
         bytes_per_second: how fast a circuit is, both directions together; None for no limit.
         max_bytes: how much a circuit carries before it is cut, both directions together; None for
             no limit.
-        circuits_per_ip: how many circuits an IP address may have a part in at a time, as sender
-            or as receiver. IPv6 addresses of the same /64 count as one.
+        circuits_per_ip: how many circuits an IP address may have at a time as the sender, which is
+            the side that asks for them. IPv6 addresses of the same /64 count as one. It should be
+            well below what a receiver may have, or one sender takes them all.
         circuits_per_identity: how many circuits a receiver's identity may have at a time.
-        idle_time: seconds without a byte in either direction, after which a circuit is cut.
+        idle_time: seconds without a byte in either direction, after which a circuit is cut; at
+            least 10. Peers are told, and say something before that, if they are there.
 
     Raises:
-        LocalProtocolError: a limit is not above 0, or not a number.
+        LocalProtocolError: a limit is too low, or not a number.
     """
 
     bytes_per_second: int | None = attrs.field(
@@ -67,9 +74,15 @@ class RelayLimits:
     max_bytes: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(_check_count)
     )
-    circuits_per_ip: int = attrs.field(default=64, validator=_check_count)
-    circuits_per_identity: int = attrs.field(default=64, validator=_check_count)
-    idle_time: float = attrs.field(default=60.0, validator=_check_seconds)
+    circuits_per_ip: int = attrs.field(default=32, validator=_check_count)
+    circuits_per_identity: int = attrs.field(default=128, validator=_check_count)
+    idle_time: float = attrs.field(default=60.0, validator=_check_idle_time)
+
+    @property
+    def told(self) -> tuple[int | None, int | None, int]:
+        """The last three fields of ``relayed``: rate, bytes, and idle time in milliseconds."""
+        idle_time = min(math.floor(1000 * self.idle_time), MAX_IDLE_TIME)
+        return self.bytes_per_second, self.max_bytes, idle_time
 
 
 DEFAULT_LIMITS = RelayLimits()
@@ -86,12 +99,12 @@ class Grant:
     Attributes:
         circuit: the identifier of the circuit.
         receiver: the identity that it counts for.
-        networks: the addresses that it counts for.
+        source: of the sender; the circuit counts for it as well.
     """
 
     circuit: bytes = attrs.field(repr=False)
     receiver: PeerId
-    networks: tuple[bytes, ...] = ()
+    source: bytes
 
 
 class RelayQuota:
@@ -99,7 +112,7 @@ class RelayQuota:
 
     def __init__(self, limits: RelayLimits) -> None:
         self.limits = limits
-        self._of_network: Counter[bytes] = Counter()
+        self._of_source: Counter[bytes] = Counter()
         self._of_identity: Counter[PeerId] = Counter()
 
     @property
@@ -119,37 +132,20 @@ class RelayQuota:
                 f"this broker relays at most {limit} circuits at a time for one receiver, and "
                 "this one has them: try again when one has ended"
             )
-        grant = Grant(circuit, receiver)
-        self._take_part(grant, sender, "sender")
+        source = network_of(sender)
+        if self._of_source[source] >= self.limits.circuits_per_ip:
+            raise OverQuotaError(
+                f"this broker relays at most {self.limits.circuits_per_ip} circuits at a time for "
+                "senders of one IP address, and yours has them: try again when one has ended"
+            )
+        self._of_source[source] += 1
         self._of_identity[receiver] += 1
-        return grant
-
-    def join(self, grant: Grant, receiver: IPAddress) -> None:
-        """Count the circuit for the receiver's address, too.
-
-        Raises:
-            OverQuotaError: that address has all it may have.
-        """
-        self._take_part(grant, receiver, "receiver")
+        return Grant(circuit, receiver, source)
 
     def release(self, grant: Grant) -> None:
         """The circuit has ended, or will not be."""
         _decrement(self._of_identity, grant.receiver)
-        for network in grant.networks:
-            _decrement(self._of_network, network)
-
-    def _take_part(self, grant: Grant, address: IPAddress, role: str) -> None:
-        network = network_of(address)
-        if network in grant.networks:
-            return
-        limit = self.limits.circuits_per_ip
-        if self._of_network[network] >= limit:
-            raise OverQuotaError(
-                f"this broker relays at most {limit} circuits at a time for one IP address, and "
-                f"the {role}'s has them: try again when one has ended"
-            )
-        self._of_network[network] += 1
-        grant.networks += (network,)
+        _decrement(self._of_source, grant.source)
 
 
 def network_of(address: IPAddress) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NoReturn
 
 from .._addresses import Endpoint
@@ -9,7 +10,6 @@ from .._attempt import Technique
 from .._identity.certificate import (
     is_signed_untrusted,
     peer_id_of_untrusted,
-    public_key_of_untrusted,
     registration_statement,
 )
 from .._identity.peer_id import looks_like_peer_id
@@ -23,6 +23,7 @@ from .._wire.messages import (
 )
 from .._wire.offer import Offer
 from .connection import Connection
+from .own_endpoints import OwnEndpoints
 
 
 class RefusalError(Exception):
@@ -33,19 +34,43 @@ class RefusalError(Exception):
         self.refused = refused
 
 
-def refuse(code: RefusalCode, reason: str, number: int | None = None) -> NoReturn:
-    """Raise a refusal; without the number of a request it ends the connection."""
-    raise RefusalError(Refused(code, reason, number))
+def refuse(
+    code: RefusalCode, reason: str, number: int | None = None, *, retry_after: float | None = None
+) -> NoReturn:
+    """Raise a refusal; without the number of a request it ends the connection.
+
+    Args:
+        code: why.
+        reason: the same, for people.
+        number: of the request.
+        retry_after: after how many seconds to ask again.
+    """
+    milliseconds = None if retry_after is None else max(1, math.ceil(1000 * retry_after))
+    raise RefusalError(Refused(code, reason, number, milliseconds))
 
 
-def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes) -> None:
-    """Whoever registers has to hold the key, and a peer id only with the key that it names.
+def check_identity_untrusted(
+    message: Register | RegisterIPv6, connection: Connection, own_endpoints: OwnEndpoints
+) -> None:
+    """A receiver has to hold the key, and say so to this broker; a peer id is for its own key.
+
+    Args:
+        message: what it says.
+        connection: on which it says so.
+        own_endpoints: of this broker.
 
     Raises:
-        RefusalError: this one does not.
+        RefusalError: it does not.
         RemoteProtocolError: what it calls its certificate is none.
     """
-    statement = registration_statement(challenge, message.broker, message.uid)
+    assert connection.local is not None
+    if not own_endpoints.include(message.broker, connection.local):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            f"the registration is signed for the broker at {message.broker}, and this one does not "
+            "know that it is found there: its operator can say so with --external",
+        )
+    statement = registration_statement(connection.challenge, message.broker, message.uid)
     if not is_signed_untrusted(message.certificate, message.signature, statement):
         refuse(
             RefusalCode.IDENTITY_NOT_PROVEN,
@@ -59,16 +84,6 @@ def check_identity_untrusted(message: Register | RegisterIPv6, challenge: bytes)
             RefusalCode.IDENTITY_NOT_PROVEN,
             "this UID is the peer id of another identity: register your own, or another name",
         )
-
-
-def check_holder(holder: Connection, message: Register | RegisterIPv6) -> None:
-    """Only the same identity may speak for a UID that another connection holds.
-
-    Raises:
-        RefusalError: this is another one.
-    """
-    if public_key_of_untrusted(holder.certificate) != public_key_of_untrusted(message.certificate):
-        refuse(RefusalCode.UID_TAKEN, "a receiver of another identity is registered under it")
 
 
 def check_reach(

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import (
-    CAPABILITIES,
     CHALLENGE_BYTES,
     VERSION,
     Acknowledge,
     CallBack,
     CalledBack,
+    Decline,
     Hello,
     HolePunched,
     IntroductionRequest,
@@ -37,83 +36,21 @@ from .._wire.messages import (
     Update,
     Watch,
 )
-from .connection import Connection, Outgoing, Probes, State, named
-from .introductions import Introductions
-from .prober import Prober
-from .quota import Grant, OverQuotaError, RelayLimits
-from .refusals import (
-    RefusalError,
-    check_holder,
-    check_identity_untrusted,
-    check_introduction,
-    refuse,
-)
-from .watches import Watches
+from .connection import Connection, Outgoing, State, named
+from .ledger import Ledger
+from .refusals import RefusalError, check_identity_untrusted, check_introduction, refuse
 
 # Seconds.
-OPENING_TIME = 10.0  # from the connection until its first request: a patient client needs 3 RTT
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
+RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
 # An IPv6 endpoint that a receiver was seen at. Addresses come and go (RFC 8981), and one that has
 # gone may be somebody else's.
 IPV6_TIME = 3600.0
 
 
-class Registry:
-    """Registrations and introductions of one broker.
-
-    Args:
-        token_bytes: gives so many unguessable bytes.
-        round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
-        relay: how much to relay; None for nothing.
-        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
-    """
-
-    def __init__(
-        self,
-        *,
-        token_bytes: Callable[[int], bytes],
-        round_trip: Callable[[Connection], int],
-        relay: RelayLimits | None = None,
-        probes: Probes | None = None,
-    ) -> None:
-        self._token_bytes = token_bytes
-        self._receivers: dict[str, Connection] = {}
-        self._introductions = Introductions(token_bytes, round_trip, relay)
-        self._prober = Prober(probes)
-        self._watches = Watches()
-        self._capabilities = tuple(
-            name for name in CAPABILITIES if name != Technique.RELAY or relay is not None
-        )
-
-    @property
-    def uids(self) -> frozenset[str]:
-        """The UIDs that are registered now."""
-        return frozenset(self._receivers)
-
-    @property
-    def pending_introductions(self) -> int:
-        """How many senders wait for a receiver's answer."""
-        return len(self._introductions)
-
-    @property
-    def circuits(self) -> int:
-        """How many circuits are relayed now, or are going to be."""
-        return self._introductions.circuits
-
-    @property
-    def calls(self) -> int:
-        """How many clients are being called back now."""
-        return self._prober.calls
-
-    @property
-    def watches(self) -> int:
-        """How many connections watch how many UIDs, all in all."""
-        return len(self._watches)
-
-    def connected(self, endpoint: Endpoint, now: float) -> Connection:
-        """A client has connected."""
-        return Connection(endpoint, now + OPENING_TIME)
+class Registry(Ledger):
+    """What clients may say to one broker, and what comes of it; see :class:`Ledger`."""
 
     def received(self, connection: Connection, message: Message, now: float) -> Outgoing:
         """A message came; what to send because of it.
@@ -132,65 +69,10 @@ class Registry:
             return transition(self, connection, message, now)
         except RefusalError as refusal:
             if refusal.refused.number is None:
-                return self._close(connection, refusal.refused)
+                return self._lose(connection, now, refusal.refused)
             return [(connection, refusal.refused)]
         except RemoteProtocolError as error:
-            return self.violated(connection, error)
-
-    def violated(self, connection: Connection, error: RemoteProtocolError) -> Outgoing:
-        """Something came that was no message, or not a valid one."""
-        return self._close(connection, Refused(RefusalCode.PROTOCOL_VIOLATION, str(error)))
-
-    def expired(self, connection: Connection) -> Outgoing:
-        """The connection's deadline has passed."""
-        if connection.state is State.WAITING:
-            assert connection.introduction is not None
-            return self._close(
-                connection,
-                Refused(
-                    RefusalCode.RECEIVER_SILENT,
-                    "the receiver did not answer the connection request in time",
-                    connection.introduction.number,
-                ),
-            )
-        return self._close(connection)
-
-    def disconnected(self, connection: Connection) -> Outgoing:
-        """The connection is gone, or relayed from now on."""
-        return self._close(connection)
-
-    def called_back(self, connection: Connection, result: CalledBack) -> Outgoing:
-        """A client has been called back, at its own endpoint and nowhere else."""
-        return self._close(connection, result)
-
-    def circuit_ended(self, grant: Grant) -> None:
-        """A circuit is not relayed any more."""
-        self._introductions.release(grant)
-
-    def _close(self, connection: Connection, last: Message | None = None) -> Outgoing:
-        if connection.state is State.CLOSED:
-            return []
-        outgoing: Outgoing = [] if last is None else [(connection, last)]
-        if connection.state is State.RECEIVER:
-            del self._receivers[connection.uid]
-            for introduction in self._introductions.pending_of(connection):
-                outgoing += self._close(
-                    introduction.sender,
-                    Refused(
-                        RefusalCode.RECEIVER_LOST,
-                        "the receiver's registration ended during the introduction",
-                        introduction.number,
-                    ),
-                )
-        elif connection.state is State.WAITING:
-            assert connection.introduction is not None
-            self._introductions.end(connection.introduction)
-        elif connection.state is State.CALLED:
-            self._prober.called_back()
-        elif connection.state is State.SENDER:
-            self._watches.end(connection)
-        connection.state = State.CLOSED
-        return outgoing
+            return self.violated(connection, error, now)
 
     # Transitions: one method for each kind of message.
 
@@ -207,11 +89,10 @@ class Registry:
         return [(connection, self._prober.hello(connection, self._capabilities))]
 
     def _register(self, connection: Connection, message: Register, now: float) -> Outgoing:
-        check_identity_untrusted(message, connection.challenge)
+        check_identity_untrusted(message, connection, self._own_endpoints)
         outgoing: Outgoing = []
-        holder = self._receivers.get(message.uid)
+        holder = self._registrations.check_holder(message, now)
         if holder is not None:
-            check_holder(holder, message)
             outgoing += self._close(
                 holder,
                 Refused(
@@ -221,32 +102,49 @@ class Registry:
             )
         connection.uid = message.uid
         connection.certificate = message.certificate
-        connection.challenge = b""
+        connection.challenge, connection.local = b"", None
         connection.state = State.RECEIVER
         connection.deadline = now + SILENCE_TIME
-        self._receivers[message.uid] = connection
+        self._registrations.begin(connection)
         outgoing.append((connection, Registered(connection.endpoint)))
         return outgoing + self._watches.registered(connection)
 
     def _register_ipv6(self, connection: Connection, message: RegisterIPv6, now: float) -> Outgoing:
-        check_identity_untrusted(message, connection.challenge)
+        check_identity_untrusted(message, connection, self._own_endpoints)
         if connection.endpoint.address.version != 6:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this does not come over IPv6")
-        holder = self._receivers.get(message.uid)
+        holder = self._registrations.check_holder(message, now)
         if holder is None:
-            refuse(RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID")
-        check_holder(holder, message)
+            self._sources.refuse_unknown(connection, None, now)
         holder.ipv6 = connection.endpoint
         holder.ipv6_until = now + IPV6_TIME
         return self._close(connection, Registered(connection.endpoint))
 
     def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Outgoing:
         connection.deadline = now + SILENCE_TIME
+        self._introductions.heard_from(connection, now)
         return []
 
     def _update(self, connection: Connection, message: Update, now: float) -> Outgoing:
         connection.offer = message.offer
         return self._keep_alive(connection, KeepAlive(), now)
+
+    def _decline(self, receiver: Connection, message: Decline, now: float) -> Outgoing:
+        receiver.deadline = now + SILENCE_TIME
+        declined = self._introductions.declined(receiver, message)
+        if declined is None:
+            return []
+        sender, number = declined
+        refused = Refused(
+            RefusalCode.BUSY,
+            "the receiver has no room for another introduction now: try again later",
+            number,
+            message.retry_after,
+        )
+        if message.introduction is not None:
+            return self._close(sender, refused)  # it has waited for that, and for nothing else
+        # After a request for the relay the sender may take no messages any more.
+        return [(sender, refused)] if sender.state in (State.SENDER, State.WAITING) else []
 
     def _kill(self, connection: Connection, _message: Kill, _now: float) -> Outgoing:
         return self._close(connection)
@@ -258,12 +156,18 @@ class Registry:
         sender.challenge = b""
         sender.state = State.SENDER
         sender.deadline = now + SILENCE_TIME
-        receiver = self._receivers.get(message.uid)
+        receiver = self._registrations.holder(message.uid)
         if receiver is None:
-            refuse(
-                RefusalCode.UNKNOWN_UID, "no receiver is registered under this UID", message.number
-            )
+            self._sources.refuse_unknown(sender, message.number, now)
         check_introduction(receiver, message)
+        self._sources.check_introduction(sender, receiver, message.number, now)
+        if not self._reads(receiver):
+            refuse(
+                RefusalCode.BUSY,
+                "the receiver does not read as fast as it is asked for: try again later",
+                message.number,
+                retry_after=RETRY_TIME,
+            )
         if message.technique == Technique.FAST:
             return self._introductions.introduce(sender, receiver, message, now)
         outgoing = self._introductions.begin(sender, receiver, message, now)
@@ -276,29 +180,20 @@ class Registry:
         sender.challenge = b""
         sender.state = State.SENDER
         sender.deadline = now + SILENCE_TIME
-        self._watches.begin(sender, message.uid, self._receivers.get(message.uid))
+        self._watches.begin(sender, message.uid, self._registrations.holder(message.uid))
         return []
 
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
         introduction = self._introductions.pending(message.introduction)
         sender = introduction.sender
-        try:
-            outgoing = self._introductions.join(introduction, connection)
-        except OverQuotaError as error:
-            reason = str(error)
-            return [
-                *self._close(connection, Refused(RefusalCode.RELAY_REFUSED, reason)),
-                *self._close(
-                    sender, Refused(RefusalCode.RELAY_REFUSED, reason, introduction.number)
-                ),
-            ]
+        outgoing = self._introductions.join(introduction, connection)
         connection.introduction = introduction
         connection.challenge = b""
         connection.state = sender.state = State.RELAYED
         return outgoing
 
-    def _acknowledge(self, connection: Connection, message: Acknowledge, _now: float) -> Outgoing:
-        outgoing = self._introductions.acknowledge(connection, message)
+    def _acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
+        outgoing = self._introductions.acknowledge(connection, message, now)
         connection.state = State.ACKNOWLEDGED
         return outgoing
 
@@ -321,6 +216,7 @@ class Registry:
         (State.RECEIVER, KeepAlive): _keep_alive,
         (State.RECEIVER, Update): _update,
         (State.RECEIVER, Kill): _kill,
+        (State.RECEIVER, Decline): _decline,
         (State.READY, IntroductionRequest): _request,
         (State.SENDER, IntroductionRequest): _request,
         (State.READY, Watch): _watch,

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 import trio
 
+from .._net.barrier import Barrier
 from .._net.system import AnySocket, current_system
 from .._wire.codec import encode
 from .._wire.messages import RefusalCode, Refused
@@ -22,6 +23,10 @@ from .quota import Grant, Pace, RelayLimits
 
 FAREWELL_TIME = 2.0  # seconds that a peer has to read the rest, when the other one is gone
 WATCH_TIME = 1.0  # seconds that a circuit may be idle beyond the limit: to look costs, too
+# Seconds until each side must have said something. In a TLS handshake both do so at once, so that
+# only a circuit that is held for its own sake comes to this.
+HANDSHAKE_TIME = 10.0
+_BOTH = 0b11
 
 logger = logging.getLogger("trio_p2p.broker")
 
@@ -47,7 +52,10 @@ class Relay:
         self._ended = ended
 
     def open(self, grant: Grant, sender: trio.SocketStream, receiver: trio.SocketStream) -> Circuit:
-        """Join two connections; each one's task has to call :meth:`Circuit.carry` then."""
+        """Join two connections; each one's task has to call :meth:`Circuit.carry` then.
+
+        Nothing passes until :meth:`Circuit.begin`.
+        """
         circuit = Circuit(self, grant, sender, receiver)
         self._circuits.add(circuit)
         return circuit
@@ -64,14 +72,16 @@ class Relay:
 
     async def watch(self) -> None:
         """Cut the circuits that are idle for too long, until cancelled."""
-        idle_time = self.limits.idle_time
         while True:
             now = trio.current_time()
             for circuit in list(self._circuits):
-                if circuit.active_at + idle_time <= now:
-                    circuit.cut(f"it was idle for {idle_time:g} seconds, the limit of this broker")
-            oldest = min((circuit.active_at for circuit in self._circuits), default=now)
-            await trio.sleep_until(max(oldest + idle_time, now + min(WATCH_TIME, idle_time)))
+                if circuit.deadline <= now:
+                    with Barrier(logger, "cutting a circuit"):
+                        circuit.cut_idle()
+            # One that opens meanwhile lasts as long as that, or longer.
+            latest = now + HANDSHAKE_TIME
+            deadline = min((circuit.deadline for circuit in self._circuits), default=latest)
+            await trio.sleep_until(max(min(deadline, latest), now + WATCH_TIME))
 
 
 class Circuit:
@@ -85,10 +95,13 @@ class Circuit:
     """
 
     __slots__ = (
+        "_begun",
         "_both_over",
         "_farewell",
+        "_heard",
         "_is_broken",
         "_open_directions",
+        "_opened_at",
         "_pace",
         "_relay",
         "_streams",
@@ -107,12 +120,28 @@ class Circuit:
         self.is_over = False
         self._relay = relay
         self._streams = (sender, receiver)
+        self._heard = 0  # a bit for each of them that has said something
+        self._opened_at = self.active_at
+        self._begun: trio.Event | None = trio.Event()  # until then
         self._open_directions = 2
         self._both_over: trio.Event | None = None  # while one direction is still open
         self._is_broken = False
         self._farewell = b""
         rate = relay.limits.bytes_per_second
         self._pace = None if rate is None else Pace(rate)
+
+    @property
+    def deadline(self) -> float:
+        """When to cut the circuit if nothing passes."""
+        if self._heard == _BOTH:
+            return self.active_at + self._relay.limits.idle_time
+        return self._opened_at + HANDSHAKE_TIME
+
+    def begin(self) -> None:
+        """Let the bytes pass: both peers have been told all that comes before them."""
+        assert self._begun is not None
+        self._begun.set()
+        self._begun = None
 
     async def carry(self, stream: trio.SocketStream) -> None:
         """Pass on what one peer says, until the circuit is over in both directions.
@@ -124,6 +153,8 @@ class Circuit:
         """
         target = self._streams[stream is self._streams[0]]
         try:
+            if self._begun is not None:
+                await self._begun.wait()
             while not self.is_over:
                 await self._relay.system.wait_readable(stream.socket)
                 if not await self._pass_piece(stream.socket, target.socket):
@@ -157,6 +188,8 @@ class Circuit:
                 self.end()
                 return False
             self.passed += count
+            if count:
+                self._heard |= 1 << (source is self._streams[1].socket)
             if not await self._deliver(carrier, target):
                 return False
         finally:
@@ -218,6 +251,14 @@ class Circuit:
         self._farewell = self.grant.circuit + encode(Refused(RefusalCode.RELAY_REFUSED, sentence))
         self._is_broken = True
         self.end()
+
+    def cut_idle(self) -> None:
+        """End the circuit, whose deadline has passed."""
+        if self._heard == _BOTH:
+            limit = self._relay.limits.idle_time
+            self.cut(f"it was idle for {limit:g} seconds, the limit of this broker")
+        else:
+            self.cut(f"not both peers have said something within {HANDSHAKE_TIME:g} seconds")
 
     def end(self) -> None:
         """End the circuit in both directions, if it is not over yet."""

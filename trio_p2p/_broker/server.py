@@ -6,86 +6,40 @@ A connection that is relayed needs none of that any more but its task.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Iterable
-from contextlib import suppress
 
-import attrs
 import trio
+from trio import current_time as now
 
 from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
-from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
-from .._net.system import current_system
-from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
+from .._net.log_limit import RepeatedLine
+from .._net.sockets import local_endpoint, remote_endpoint, round_trip
+from .._wire.messages import (
+    IntroductionRequest,
+    JoinRelay,
+    Message,
+    RefusalCode,
+    Refused,
+)
+from .accepting import accept_clients
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
-from .quota import DEFAULT_LIMITS, RelayLimits
+from .link import FAREWELL_TIME, Link
+from .own_endpoints import OwnEndpoints
+from .quota import DEFAULT_LIMITS, RelayLimits, network_of
 from .registry import Registry
 from .relay import Circuit, Relay
+from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 
-READING_TIME = 1.0  # seconds that another client's message may wait for a client to read
+MAX_CUT = 16  # clients that give way at once when there are no descriptors left
 
 logger = logging.getLogger("trio_p2p.broker")
-
-
-async def serve_broker(
-    port: int,
-    *,
-    host: str | bytes | None = None,
-    relay: RelayLimits | None = DEFAULT_LIMITS,
-    probe_port: int | None = None,
-    probe_at: Iterable[Endpoint] = (),
-    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a broker, until cancelled.
-
-    A broker must be reached from the internet without a NAT in between: it tells peers the
-    endpoints that it sees them at.
-
-    Args:
-        port: the TCP port to listen on, 0 for any free one.
-        host: the address or name of the interface to listen on; all interfaces if None.
-        relay: how much to relay for peers that find no direct way; None to relay nothing.
-        probe_port: a second TCP port, 0 for any free one, by which peers learn how their NATs map
-            ports. They are called back then, too, if they ask for it. None for no such thing.
-        probe_at: endpoints with other IP addresses where peers may probe as well: this broker's or
-            another one's. If an address is this host's, peers can be called back from it.
-        task_status: for :meth:`trio.Nursery.start`, which then returns the listeners; their
-            sockets know the ports. Those of ``probe_port`` are behind those of ``port``, as many.
-
-    Raises:
-        OSError: a port cannot be listened on.
-
-    If cancelled, every connection is closed.
-    """
-    system = current_system()
-    listeners = await system.open_listeners(port, host, LISTEN_BACKLOG)
-    probes = None
-    if probe_port is not None:
-        try:
-            more = await system.open_listeners(probe_port, host, LISTEN_BACKLOG)
-        except BaseException:
-            for listener in listeners:
-                listener.socket.close()
-            raise
-        listeners += more
-        endpoints = [local_endpoint(listener.socket) for listener in more]
-        ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
-        probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
-    await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
-
-
-@attrs.define(eq=False)
-class _Link:
-    """What the shell holds for a connection that the registry knows."""
-
-    channel: Channel
-    scope: trio.CancelScope
-    circuit: Circuit | None = None
 
 
 class Broker:
@@ -94,18 +48,38 @@ class Broker:
     Args:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        source_limits: how much one source may ask for.
+        external: endpoints at which clients find it, besides those that this host has itself.
+
+    Attributes:
+        registry: what it knows and decides.
+        writers: the nursery of the tasks that write what clients do not read at once. It is that of
+            :meth:`serve_listeners`, or has to be set.
     """
 
+    writers: trio.Nursery
+
     def __init__(
-        self, relay: RelayLimits | None = DEFAULT_LIMITS, probes: Probes | None = None
+        self,
+        relay: RelayLimits | None = DEFAULT_LIMITS,
+        probes: Probes | None = None,
+        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        external: Iterable[Endpoint] = (),
     ) -> None:
-        self._links: dict[Connection, _Link] = {}
+        self._links: dict[Connection, Link] = {}
         self.registry = Registry(
             token_bytes=secrets.token_bytes,
             round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
+            reads=lambda connection: self._links[connection].unwritten is None,
             relay=relay,
             probes=probes,
+            source_limits=source_limits,
+            own_endpoints=OwnEndpoints(external, self._say_taken),
         )
+        self._taken = RepeatedLine(logger, logging.WARNING, math.inf)
+        self._violations = RepeatedLine(logger, logging.INFO)
+        self._busy = RepeatedLine(logger, logging.INFO)
+        self._endings: dict[str, RepeatedLine] = {}
         self._addresses = [] if probes is None else [each.address for each in probes.endpoints]
         self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
 
@@ -117,11 +91,11 @@ class Broker:
     ) -> None:
         """Serve all clients that come to some listeners, until cancelled."""
         async with trio.open_nursery() as nursery:
+            self.writers = nursery
             if self._relay is not None:
                 nursery.start_soon(self._relay.watch)
-            await trio.serve_listeners(
-                self.serve_socket, listeners, handler_nursery=nursery, task_status=task_status
-            )
+            task_status.started(listeners)
+            await accept_clients(listeners, self.serve_socket, self._make_room, nursery)
 
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
@@ -130,28 +104,35 @@ class Broker:
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
-            endpoint = remote_endpoint(stream.socket)
+            endpoints = remote_endpoint(stream.socket), local_endpoint(stream.socket)
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return
-        circuit = await self.serve(stream, endpoint)
+        circuit = await self.serve(stream, *endpoints)
         if circuit is None:
             return
-        del endpoint  # a relayed connection is to cost little
+        del endpoints  # a relayed connection is to cost little
         try:
             await circuit.carry(stream)
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> Circuit | None:
-        """Serve one client at the given reflexive endpoint, until it is done, or to be relayed.
+    async def serve(
+        self, stream: trio.abc.Stream, endpoint: Endpoint, local: Endpoint
+    ) -> Circuit | None:
+        """Serve one client, until it is done, or to be relayed.
+
+        Args:
+            stream: its connection.
+            endpoint: its reflexive endpoint.
+            local: the endpoint that it has connected to.
 
         Returns:
             What has to carry the stream's bytes from now on; None if the stream is closed.
         """
-        connection = self.registry.connected(endpoint, trio.current_time())
+        connection = self.registry.connected(endpoint, local, now())
         scope = trio.CancelScope(deadline=connection.deadline)
-        link = self._links[connection] = _Link(Channel(stream), scope)
+        link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
         try:
             with scope:
@@ -159,20 +140,21 @@ class Broker:
             if connection.state is State.RELAYED and not link.channel.detach()[1]:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
-                logger.info("%s fell silent (%s)", endpoint, connection.state.value)
-                await self._send(self.registry.expired(connection))
+                self._say_ended(connection, link)
+                self._post(self.registry.expired(connection, now()))
+                with trio.move_on_after(FAREWELL_TIME):
+                    await link.wait_written()
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
-            orphaned = self.registry.disconnected(connection)
+            self._post(self.registry.disconnected(connection, now()))
             del self._links[connection]
             if circuit is None:
                 if link.circuit is not None:
                     link.circuit.end()
                 await trio.aclose_forcefully(stream)
-        await self._send(orphaned)
         return circuit
 
-    async def _converse(self, connection: Connection, link: _Link) -> None:
+    async def _converse(self, connection: Connection, link: Link) -> None:
         while not connection.is_closed:
             outgoing: Outgoing = []
             try:
@@ -180,25 +162,28 @@ class Broker:
                 while message is not None and not connection.is_closed:
                     logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
                     _check_is_last(message, link.channel)
-                    outgoing += self.registry.received(connection, message, trio.current_time())
+                    outgoing += self.registry.received(connection, message, now())
                     message = link.channel.receive_nowait()
             except ChannelClosedError:
                 return
             except RemoteProtocolError as error:
-                logger.info("%s %s", connection.endpoint, error)
-                outgoing += self.registry.violated(connection, error)
+                self._violations.say(now(), "%s %s", connection.endpoint, error)
+                outgoing += self.registry.violated(connection, error, now())
             link.scope.deadline = connection.deadline
             if connection.state is State.RELAYED:
                 await self._open_circuit(connection, link, outgoing)
                 return
-            await self._send(outgoing, own=connection)
+            self._post(outgoing)
+            if connection in dict(outgoing):
+                await link.wait_written()  # more is read when the answers to this are
             if connection.state is State.CALLED:
                 result = await call_back(
                     link.channel.stream, connection.endpoint, connection.challenge, self._addresses
                 )
-                await self._send(self.registry.called_back(connection, result), own=connection)
+                self._post(self.registry.called_back(connection, result))
+                await link.wait_written()
 
-    async def _open_circuit(self, connection: Connection, link: _Link, outgoing: Outgoing) -> None:
+    async def _open_circuit(self, connection: Connection, link: Link, outgoing: Outgoing) -> None:
         """The receiver has joined: the two connections have no more to do with messages."""
         introduction = connection.introduction
         assert introduction is not None
@@ -210,44 +195,56 @@ class Broker:
         assert isinstance(streams[1], trio.SocketStream)
         circuit = self._relay.open(introduction.grant, streams[0], streams[1])
         sender.circuit = link.circuit = circuit
-        await self._send(outgoing, own=connection)
-        # Not before: it would carry what its client says to ours, who has to read the answer first.
         sender.scope.cancel(reason="it is relayed from here on")
+        self._post(outgoing)
+        try:
+            with trio.move_on_after(FAREWELL_TIME):
+                await sender.wait_written()
+                await link.wait_written()
+        finally:
+            if sender.unwritten is not None or link.unwritten is not None:
+                circuit.end()
+            circuit.begin()  # not before: each client has to read the answer first
 
-    async def _send(self, outgoing: Outgoing, own: Connection | None = None) -> None:
-        """Send messages, to each connection all of its own at once; close the closed ones."""
+    def _make_room(self) -> None:
+        """Cut some clients of the source that has most of those that are not registered."""
+        links: dict[bytes, list[Link]] = {}  # each source's oldest first
+        for connection, link in self._links.items():
+            if connection.state not in (State.RECEIVER, State.RELAYED):
+                links.setdefault(network_of(connection.endpoint.address), []).append(link)
+        for link in max(links.values(), key=len, default=[])[:MAX_CUT]:
+            link.cut("gives way to others, as there are no descriptors left")
+
+    def _say_ended(self, connection: Connection, link: Link) -> None:
+        line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
+        line.say(now(), f"%s {link.ending} (%s)", connection.endpoint, connection.state.value)
+
+    def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
+        self._taken.say(
+            now(),
+            "a receiver has registered with the broker at %s, and has come to %s, which is no "
+            "public address: such registrations are taken, though another broker may have passed "
+            "them on. Say with --external where clients find this broker",
+            named,
+            local,
+        )
+
+    def _post(self, outgoing: Outgoing) -> None:
+        """Tell each connection all of its own at once; end the closed ones. Waits for none."""
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:
             logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
+            if isinstance(message, Refused) and message.code is RefusalCode.BUSY:
+                self._busy.say(now(), "refusing %s: %s", connection.endpoint, message.reason)
             messages_of.setdefault(connection, []).append(message)
-        own_messages = [] if own is None else messages_of.pop(own, [])
-        if len(messages_of) == 1:  # nearly always, and a nursery has its price
-            await self._tell(*messages_of.popitem())
-        elif messages_of:
-            async with trio.open_nursery() as nursery:
-                for connection, messages in messages_of.items():
-                    nursery.start_soon(self._tell, connection, messages)
-        if own is not None and own_messages:
-            with suppress(ChannelClosedError):
-                await self._links[own].channel.send(*own_messages)
-
-    async def _tell(self, connection: Connection, messages: list[Message]) -> None:
-        """Send messages to a client that is not our own, and must not hold us up."""
-        link = self._links.get(connection)
-        if link is None:  # gone, while others were told
-            return
-        reads = True
-        # A broken channel is for its own task to notice.
-        with suppress(ChannelClosedError):
-            if unsent := link.channel.start_sending(*messages):
-                with trio.move_on_after(READING_TIME) as patience:
-                    await link.channel.finish_sending(unsent)
-                reads = not patience.cancelled_caught
-        if not reads:
-            link.scope.cancel(reason="its client does not read")
-        elif connection.is_closed:
-            logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
-            link.scope.cancel(reason="the registry closed this connection")
+        for connection, messages in messages_of.items():
+            link = self._links.get(connection)
+            if link is None:  # just gone
+                continue
+            link.post(messages, self.writers)
+            if connection.is_closed:
+                logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
+                link.end()
 
 
 def _check_is_last(message: Message, channel: Channel) -> None:

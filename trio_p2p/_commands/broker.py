@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import trio
 
 from .._addresses import Endpoint, endpoint_of
-from .._broker.quota import DEFAULT_LIMITS, RelayLimits
-from .._broker.server import serve_broker
+from .._broker.quota import DEFAULT_LIMITS, MIN_IDLE_TIME, RelayLimits
+from .._broker.serve import serve_broker
 from .._broker_client.resolve import resolve_broker
+from .._errors import LocalProtocolError
+from .._net.system import current_system
 from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
@@ -33,12 +37,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=4433,
         help="the TCP port to listen on, 0 for any free one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        metavar="ADDRESS[:PORT]",
+        help="an endpoint at which peers find this broker, if a NAT or a proxy has it and not this "
+        "host; the port is that of --port if none is given; may be repeated",
+    )
     _add_probe_options(parser)
     _add_relay_options(parser)
     add_verbose_option(parser)
     options = parser.parse_args(arguments)
     relay = _relay_limits(options)
-    code = run_command(partial(_serve, options, relay), verbose=options.verbose)
+    try:
+        external = [_external(text, options.port) for text in options.external]
+    except LocalProtocolError as error:
+        parser.error(str(error))
+    code = run_command(partial(_serve, options, relay, external), verbose=options.verbose)
     return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
 
 
@@ -91,7 +107,7 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         default=DEFAULT_LIMITS.circuits_per_ip,
-        help="circuits at a time for one IP address (default: %(default)s)",
+        help="circuits at a time that one IP address may ask for (default: %(default)s)",
     )
     group.add_argument(
         "--relay-circuits-per-identity",
@@ -102,10 +118,11 @@ def _add_relay_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--relay-idle",
-        type=_seconds,
+        type=_idle_time,
         metavar="SECONDS",
         default=DEFAULT_LIMITS.idle_time,
-        help="cut a circuit on which nothing was said for so long (default: %(default)g)",
+        help="cut a circuit on which nothing was said for so long, at least 10 "
+        "(default: %(default)g)",
     )
 
 
@@ -121,7 +138,11 @@ def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
     )
 
 
-async def _serve(options: argparse.Namespace, relay: RelayLimits | None) -> None:
+async def _serve(
+    options: argparse.Namespace, relay: RelayLimits | None, external: Sequence[Endpoint]
+) -> None:
+    with suppress(OSError, ValueError):  # then it has to do with those it may open
+        current_system().raise_descriptor_limit()
     probe_port = _probe_port(options)
     probe_at = [endpoint for broker in options.probe_at for endpoint in await _resolve(broker)]
     serve = partial(
@@ -131,6 +152,7 @@ async def _serve(options: argparse.Namespace, relay: RelayLimits | None) -> None
         relay=relay,
         probe_port=probe_port,
         probe_at=probe_at,
+        external=external,
     )
     async with trio.open_nursery() as nursery:
         try:
@@ -158,6 +180,22 @@ def _probe_port(options: argparse.Namespace) -> int | None:
     return options.port + 1 if 0 < options.port < 65535 else 0
 
 
+def _external(text: str, port: int) -> Endpoint:
+    """The endpoint in a text like ``192.0.2.1``, ``192.0.2.1:4433`` or ``[2001:db8::1]:4433``."""
+    try:
+        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        host, port = parse_broker(text)
+    else:
+        host, port = parse_broker((str(address), port))
+    try:
+        return Endpoint(ipaddress.ip_address(host), port)
+    except ValueError:
+        raise LocalProtocolError(
+            f"--external takes IP addresses, which peers connect to, and {host!r} is none"
+        ) from None
+
+
 async def _resolve(broker: str) -> list[Endpoint]:
     """Where clients are to probe, too."""
     return await resolve_broker(parse_broker(broker))
@@ -175,11 +213,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def _idle_time(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if not MIN_IDLE_TIME <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds of at least {MIN_IDLE_TIME:g}: peers do not say "
+            "something more often"
+        )
     return seconds

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from .._attempt import Technique
-from .._broker.server import serve_broker
+from .._broker.serve import serve_broker
 from .._errors import P2PError
 from .._highlevel import open_p2p_stream, serve_p2p
 from .._lab.namespaces import (

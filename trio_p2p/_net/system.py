@@ -83,10 +83,12 @@ class System:
 
     async def wait_readable(self, sock: AnySocket) -> None:
         """Wait until more has come."""
+        _check_open(sock)
         await trio.lowlevel.wait_readable(sock)
 
     async def wait_writable(self, sock: AnySocket) -> None:
         """Wait until there is room, or a connect has ended."""
+        _check_open(sock)
         await trio.lowlevel.wait_writable(sock)
 
     def notify_closing(self, sock: AnySocket) -> None:
@@ -124,6 +126,11 @@ class System:
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         return max(0, soft - len(list(Path("/dev/fd").iterdir())))
 
+    def raise_descriptor_limit(self) -> None:
+        """Let this process open as many descriptors as it may."""
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
     @property
     def can_splice(self) -> bool:
         """Whether bytes can go from one socket to another through a pipe, and not through us."""
@@ -144,6 +151,15 @@ class System:
     def splice_out(self, pipe: int, sock: AnySocket, most: int) -> int:
         """Move what a pipe holds into a socket, as much as it takes: how many bytes."""
         return os.splice(pipe, sock.fileno(), most, flags=os.SPLICE_F_NONBLOCK)
+
+
+def _check_open(sock: AnySocket) -> None:
+    """Raise what Trio raises if a socket is closed while a task waits for it.
+
+    If it is closed already, Trio lets through a ValueError of epoll, and takes the task to wait.
+    """
+    if sock.fileno() < 0:
+        raise trio.ClosedResourceError("the socket is closed")
 
 
 _in_use: ContextVar[System] = ContextVar("the system in use", default=System())  # noqa: B039
