@@ -32,8 +32,9 @@ INNER_FLOORS = {
     "_connect": [
         ["connector"],
         ["direct", "link_pool", "path_finder", "watcher"],
-        ["attempt_log", "rounds"],
-        ["broker_link"],
+        ["reserve", "rounds"],
+        ["broker_link", "secured"],
+        ["attempt_log"],
     ],
     "_listen": [
         ["listener"],

@@ -22,8 +22,9 @@ from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
 from .direct import open_by_any_ip
-from .path_finder import Dial, PathFinder
+from .path_finder import PathFinder
 from .rounds import Errand, OpenInRound
+from .secured import Dial
 from .watcher import Watcher
 
 

@@ -129,10 +129,15 @@ async def open_in_rounds(
 
     for technique in techniques:
         for opening, seconds in ROUNDS[technique]:
+            before, started_at = len(attempts), trio.current_time()
             round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
             connection = await open_in_round(round_)
             if connection is not None:
                 return connection
+            if len(attempts) == before:
+                # The program was busy, and the round's time over, before anything was sent.
+                took, route = trio.current_time() - started_at, reflexive_route(ip_version)
+                note(Attempt(technique, None, None, Outcome.SILENT, took, route))
             if attempts[-1].outcome in _ENDS_TECHNIQUE:
                 break
         if attempts[-1].outcome is Outcome.RULED_OUT:
