@@ -40,7 +40,8 @@ INNER_FLOORS = {
         ["listener"],
         ["acceptor", "registration"],
         ["introductions", "ipv6_registration"],
-        ["reachability"],
+        ["probation", "puncher"],
+        ["reachability", "slots"],
     ],
     "_nat": [
         ["local_network", "network_survey"],
@@ -89,6 +90,7 @@ PURE = [
     "trio_p2p._errors",
     "trio_p2p._identity.certificate",
     "trio_p2p._identity.peer_id",
+    "trio_p2p._listen.slots",
     "trio_p2p._nat.behaviour",
     "trio_p2p._nat.classification",
     "trio_p2p._nat.findings",

@@ -63,6 +63,13 @@ def is_special(address: IPAddress) -> bool:
     )
 
 
+def site_of(address: IPAddress) -> IPAddress:
+    """What all addresses of one site have in common: an IPv4 address, or an IPv6 /64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    return ipaddress.ip_network((address, 64), strict=False).network_address
+
+
 def are_neighbours(one: IPAddress, other: IPAddress) -> bool:
     """Whether two addresses belong to one site or carrier, as far as their prefixes tell."""
     network = ipaddress.ip_network((one, _SITE_PREFIX[one.version]), strict=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import trio
 
 from .._addresses import Endpoint
 from .._errors import (
     BrokerLostError,
+    BusyError,
     IdentityError,
     IntroductionError,
     LocalProtocolError,
@@ -28,6 +30,7 @@ from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Re
 
 KEEPALIVE_TIME = 30.0  # seconds between two keepalives (initiation 3)
 FAREWELL_TIME = 1.0  # seconds for a last message, also when cancelled
+RETRY_TIME = 1.0  # seconds after which to try again if a busy broker does not say
 
 _NOT_INTRODUCED = "the broker could not introduce us: {}"
 
@@ -161,7 +164,7 @@ class BrokerConnection(trio.abc.AsyncResource):
         )
 
 
-_MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
+_MEANINGS: dict[RefusalCode, tuple[Callable[[str], P2PError], str]] = {
     RefusalCode.UNKNOWN_UID: (
         UnknownUIDError,
         (
@@ -197,6 +200,7 @@ _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.OTHER_IP_VERSION: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
+    RefusalCode.BUSY: (partial(BusyError, retry_after=RETRY_TIME), "try again in a while: {}"),
 }
 
 
@@ -204,7 +208,10 @@ def error_of(refused: Refused) -> P2PError:
     """The error that a broker's refusal means."""
     error_type, sentence = _MEANINGS[refused.code]
     # Not by str.format: the reason is the broker's, and so are the braces in it.
-    return error_type(sentence.replace("{}", refused.reason))
+    error = error_type(sentence.replace("{}", refused.reason))
+    if isinstance(error, BusyError) and refused.retry_after is not None:
+        error.retry_after = refused.retry_after / 1000
+    return error
 
 
 def unexpected(message: Message) -> RemoteProtocolError:

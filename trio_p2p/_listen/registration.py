@@ -136,7 +136,7 @@ class Registration:
                     message = await connection.receive()
                     version = ip_version_of(message) or connection.remote.address.version
                     local_side = self._local_side(version, connection, shared_port)
-                    self._introductions.start(message, local_side, connection.round_trip, nursery)
+                    self._introductions.start(message, local_side, connection, nursery)
             finally:
                 reachability.scope.cancel(reason="the registration has ended")
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
