@@ -34,7 +34,7 @@ INNER_FLOORS = {
         ["direct", "link_pool", "path_finder", "watcher"],
         ["reserve", "rounds"],
         ["broker_link", "secured"],
-        ["attempt_log"],
+        ["attempt_log", "patience"],
     ],
     "_listen": [
         ["listener"],

@@ -54,8 +54,8 @@ def test_what_is_proven_does_not_give_way() -> None:
         slot.is_proven = True
     got, loser = ask(slots, Holder("other", "key"))
     assert loser is taken[3]
+    assert got is not None
     for slot in (*taken, got):
-        assert slot is not None
         slot.is_proven = True
     assert ask(slots, Holder("third", "key"))[0] is None
 

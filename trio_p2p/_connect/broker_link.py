@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
@@ -20,6 +20,10 @@ from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
 from .._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, Refused, StreamKind
 from .._wire.offer import Nat, Opening
+
+MAX_DECLINED = 64  # introductions that nothing has asked about yet
+
+_DECLINED = "the receiver has declined"
 
 
 class BrokerLink:
@@ -45,6 +49,8 @@ class BrokerLink:
         self._connection = connection
         self._numbers = itertools.count()
         self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
+        self._blocks: dict[int, trio.CancelScope] = {}  # of until_declined()
+        self._declined: dict[int, P2PError] = {}
 
     async def ask(
         self,
@@ -72,6 +78,7 @@ class BrokerLink:
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
+            BusyError: the broker or the receiver has no room for it now.
             IntroductionError: the broker could not introduce us by this technique.
             BrokerLostError: the connection broke.
             P2PError: the broker refuses everything.
@@ -105,6 +112,29 @@ class BrokerLink:
             broker_round_trip=self._connection.round_trip,
         )
 
+    @contextmanager
+    def until_declined(self, introduction: Introduction) -> Generator[None]:
+        """Cancel a block when the receiver declines the introduction that the block is for.
+
+        Args:
+            introduction: what :meth:`ask` has just returned.
+
+        Raises:
+            BusyError: it has.
+        """
+        number = introduction.number
+        with trio.CancelScope() as scope:
+            self._blocks[number] = scope
+            if number in self._declined:  # together with the introduction
+                scope.cancel(reason=_DECLINED)
+            try:
+                yield
+            finally:
+                del self._blocks[number]
+                error = self._declined.pop(number, None)
+        if scope.cancelled_caught and error is not None:
+            raise error
+
     async def learn(self, local_network: LocalNetwork) -> None:
         """Find out what our NATs do, unless it is known.
 
@@ -127,9 +157,11 @@ class BrokerLink:
             while True:
                 match await self._connection.receive():
                     case ReceiverEndpoint(number=number) | Refused(number=int(number)) as answer:
-                        # Nobody waits for it any more if that was cancelled.
+                        # Nothing waits for the answer any more if that was cancelled.
                         if number in self._answers:
                             self._answers.pop(number).send_nowait(answer)
+                        elif isinstance(answer, Refused):
+                            self._note_declined(number, error_of(answer))
                     case message:
                         raise unexpected(message)
         except P2PError as error:
@@ -137,6 +169,13 @@ class BrokerLink:
             for answer_channel in self._answers.values():
                 answer_channel.close()
             self.ended.set()
+
+    def _note_declined(self, number: int, error: P2PError) -> None:
+        self._declined[number] = error
+        if number in self._blocks:
+            self._blocks[number].cancel(reason=_DECLINED)
+        elif len(self._declined) > MAX_DECLINED:
+            del self._declined[next(iter(self._declined))]
 
 
 @asynccontextmanager

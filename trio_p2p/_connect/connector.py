@@ -23,6 +23,7 @@ from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
 from .direct import open_by_any_ip
 from .path_finder import PathFinder
+from .patience import retry_while_busy
 from .rounds import Errand, OpenInRound
 from .secured import Dial
 from .watcher import Watcher
@@ -80,9 +81,7 @@ class Connector:
         if direct:
             dials[PathKind.DIRECT] = partial(self._dial, uid, direct, StreamKind.SESSION)
         if Technique.RELAY in chosen:
-            dials[PathKind.RELAY] = partial(
-                ask_for_relay, options.broker, uid, options.identity.certificate
-            )
+            dials[PathKind.RELAY] = partial(self._dial_relay, uid)
         session = Session(
             Role.OPENER,
             secrets.token_bytes(SESSION_ID_BYTES),
@@ -105,6 +104,11 @@ class Connector:
             carrier.end()
             raise
         return P2PStream(carrier, peer_id)
+
+    async def _dial_relay(self, uid: str, on_attempt: OnAttempt) -> PeerConnection:
+        options = self._options
+        ask = partial(ask_for_relay, options.broker, uid, options.identity.certificate, on_attempt)
+        return await retry_while_busy(ask)
 
     async def _dial(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -20,6 +21,7 @@ from .._traversal.strategy import reflexive_route
 from .._wire.messages import StreamKind
 from .._wire.offer import Opening
 from .broker_link import BrokerLink, open_broker_link
+from .patience import retry_while_busy
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -131,7 +133,7 @@ async def open_in_rounds(
         for opening, seconds in ROUNDS[technique]:
             before, started_at = len(attempts), trio.current_time()
             round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
-            connection = await open_in_round(round_)
+            connection = await retry_while_busy(partial(open_in_round, round_))
             if connection is not None:
                 return connection
             if len(attempts) == before:
@@ -159,7 +161,12 @@ async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConn
 
 
 async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
-    """A round's connection, by a link whose port was not used for the UID before."""
+    """A round's connection, by a link whose port was not used for the UID before.
+
+    Raises:
+        BusyError: the broker or the receiver has no room for the introduction now.
+        P2PError: the broker refuses everything, or is lost.
+    """
     started_at = trio.current_time()
     errand, local_network = round_.errand, round_.local_network
 
@@ -198,7 +205,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         seconds = max(seconds, GUESSING_TIME)
     elif introduction.peer.nat.is_symmetric and not local_network.nat.is_known:
         seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
-    with trio.move_on_after(seconds):
+    with link.until_declined(introduction), trio.move_on_after(seconds):
         return await connect_introduced(
             link.shared_port,
             introduction,

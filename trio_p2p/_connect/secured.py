@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 
 import attrs
 
-from .._errors import PathLostError, RemoteProtocolError, WrongPeerError
+from .._errors import BusyError, PathLostError, RemoteProtocolError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._peer_connection import OnAttempt, PeerConnection
 from .._stream.handshake import secure
@@ -16,6 +17,7 @@ from .._stream.path import Path
 from .._stream.stream_path import StreamPath
 from .._stream.tls import Context
 from .attempt_log import AttemptLog
+from .patience import retry_while_busy
 
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by
 
@@ -58,12 +60,13 @@ async def open_secured(
 
     If cancelled, everything that was under way is closed.
     """
+    open_once = partial(_open_once, dial, context, expected, on_attempt)
     for _ in range(MAX_BROKEN):
         try:
-            return await _open_once(dial, context, expected, on_attempt)
+            return await retry_while_busy(open_once)
         except PathLostError as error:
             logger.info("dialling again: %s", error)
-    return await _open_once(dial, context, expected, on_attempt)
+    return await retry_while_busy(open_once)
 
 
 async def _open_once(
@@ -76,6 +79,9 @@ async def _open_once(
             path, described, peer_id = await secure(
                 connection, context, server_side=False, expected=expected
             )
+        except BusyError:
+            attempts.drop()
+            raise
         except (WrongPeerError, RemoteProtocolError) as error:
             attempts.note_wrong_peer()
             raise error from attempts.failures

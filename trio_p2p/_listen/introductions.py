@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
+import attrs
 import trio
 
 from .._addresses import site_of
@@ -36,6 +37,14 @@ LOG_INTERVAL = 60.0  # seconds between two log lines about what senders can caus
 Take: TypeAlias = Callable[[PeerConnection, Probation], Awaitable[None]]
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
 _Introducing: TypeAlias = SenderEndpoint | ConnectionRequest | RelayRequest
+
+
+@attrs.frozen
+class _UnderWay:
+    """What ends an introduction before its time, and what tells the sender so."""
+
+    scope: trio.CancelScope
+    decline: Callable[[], None]
 
 
 class Introductions:
@@ -67,7 +76,7 @@ class Introductions:
             on_stranger=self.note_stranger,
         )
         self._slots = Slots(MAX_INTRODUCTIONS)
-        self._scopes: dict[Slot, trio.CancelScope] = {}
+        self._under_way: dict[Slot, _UnderWay] = {}
         self._declining = 0
         self._log = LimitedLog(logger, LOG_INTERVAL)
 
@@ -111,12 +120,12 @@ class Introductions:
                 self._uid,
                 now=trio.current_time(),
             )
-            if self._declining < MAX_DECLINING:
-                self._declining += 1
-                nursery.start_soon(self._decline, connection, message)
+            self._decline(message, local_side, connection, nursery)
             return
-        is_relay = isinstance(message, RelayRequest)
-        nursery.start_soon(self._run, connect, slot, is_relay)
+        self._under_way[slot] = _UnderWay(
+            trio.CancelScope(), partial(self._decline, message, local_side, connection, nursery)
+        )
+        nursery.start_soon(self._run, connect, slot, isinstance(message, RelayRequest))
 
     def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
         """Accept on the port that a connection to the broker was made from."""
@@ -133,12 +142,25 @@ class Introductions:
             if loser is None:
                 return None
             self._slots.release(loser)
-            self._scopes[loser].cancel(reason="it gives way to a sender from elsewhere")
-        slot = self._slots.take(holder)
-        self._scopes[slot] = trio.CancelScope()
-        return slot
+            self._under_way[loser].scope.cancel(reason="it gives way to another sender")
+            self._under_way[loser].decline()
+        return self._slots.take(holder)
 
-    async def _decline(self, connection: BrokerConnection, message: _Introducing) -> None:
+    def _decline(
+        self,
+        message: _Introducing,
+        local_side: LocalSide,
+        connection: BrokerConnection,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Let a sender know that there is no room for it, whichever way it hears first."""
+        if isinstance(message, SenderEndpoint):
+            local_side.shared_port.decline(message.nonce)
+        if self._declining < MAX_DECLINING:
+            self._declining += 1
+            nursery.start_soon(self._tell_declined, message, connection)
+
+    async def _tell_declined(self, message: _Introducing, connection: BrokerConnection) -> None:
         try:
             with suppress(BrokerLostError):  # then the sender is told otherwise
                 await connection.send(_decline_of(message))
@@ -151,11 +173,11 @@ class Introductions:
                 await self._connect(connect, slot, is_relay)
         finally:
             self._slots.release(slot)
-            del self._scopes[slot]
+            del self._under_way[slot]
 
     async def _connect(self, connect: _Connect, slot: Slot, is_relay: bool) -> None:
         try:
-            with self._scopes[slot] as scope:
+            with self._under_way[slot].scope as scope:
                 scope.deadline = trio.current_time() + INTRODUCTION_TIME
                 connection = await connect()
                 if connection is not None:  # else the sender has another one already

@@ -29,6 +29,7 @@ class Introduction:
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
         delay: for how many seconds to wait so that the peer, who learns of us later, is told, too.
         errand: what the sender recognises its introductions by, if it has said so to us.
+        number: of the sender's request; 0 on the receiver's side.
     """
 
     technique: Technique
@@ -42,6 +43,7 @@ class Introduction:
     round_trip: float
     delay: float
     errand: bytes | None = attrs.field(repr=False)
+    number: int = 0
 
     @classmethod
     def of(
@@ -83,4 +85,5 @@ class Introduction:
             round_trip,
             max(0.0, round_trip / 2 - broker_round_trip),
             message.errand if isinstance(message, SenderEndpoint) else None,
+            message.number if isinstance(message, ReceiverEndpoint) else 0,
         )

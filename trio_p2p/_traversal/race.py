@@ -178,7 +178,8 @@ class Race:
         """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
         if self._introduction.role is Role.SENDER:
             # To wait for the receiver's proof would cost a round trip.
-            return self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
+            expects, busy = self.proofs.peers, self.proofs.busy
+            return self._nominate(sock, CheckedSocket(sock, expects=expects, busy=busy))
         said, says = await self._hear(sock), self.proofs.own
         if said in (QUESTION, self.proofs.check):
             send_at_once(sock, says)
