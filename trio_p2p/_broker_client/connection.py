@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from .._addresses import Endpoint
+from .._addresses import Endpoint, Scope, Vantage, scope_of
 from .._errors import (
     BrokerLostError,
     BusyError,
@@ -60,6 +60,12 @@ class BrokerConnection(trio.abc.AsyncResource):
     def round_trip(self) -> float:
         """The round trip to the broker in seconds; 0 if the system does not say."""
         return round_trip(self._channel.stream) / 1_000_000
+
+    @property
+    def vantage(self) -> Vantage:
+        """Where this host stands towards the broker, to vet what it names."""
+        observed = None if self.observed is None else self.observed.address
+        return Vantage(self.local.address, observed, self.remote.address)
 
     async def receive_challenge(self) -> bytes:
         """Greet the broker, and wait for the challenge that its greeting brings.
@@ -131,7 +137,15 @@ class BrokerConnection(trio.abc.AsyncResource):
             for each in message.probes
             if each.address.version == address.version and each.address != address
         )
-        self.probes = (*here, *others)
+        vantage = self.vantage
+        self.probes = tuple(
+            each
+            for each in (*here, *others)
+            # A broker at an address of the internet may be asked at any port of that address: it
+            # is its own. Behind one of this host, or of its network, there may be a tunnel.
+            if vantage.may_dial_untrusted(each)
+            or (each in here and scope_of(address) is Scope.INTERNET)
+        )
         self._is_greeted = True
 
     async def keep_alive(self) -> None:

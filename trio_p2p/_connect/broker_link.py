@@ -108,7 +108,7 @@ class BrokerLink:
             technique,
             answer,
             own,
-            broker=self._connection.remote.address,
+            vantage=self._connection.vantage,
             broker_round_trip=self._connection.round_trip,
         )
 

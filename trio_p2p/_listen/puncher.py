@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
-from .._addresses import Endpoint
+from .._addresses import Endpoint, Vantage
 from .._attempt import Technique
 from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.resolve import connect_to_broker
@@ -67,7 +67,11 @@ class Puncher:
             Technique.FAST,
             message,
             local_side.side,
-            broker=local_side.broker.address,
+            vantage=Vantage(
+                local_side.shared_port.address,
+                local_side.side.endpoint.address,
+                local_side.broker.address,
+            ),
             broker_round_trip=round_trip,
         )
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
@@ -104,7 +108,7 @@ class Puncher:
             Technique.CLASSIC,
             message,
             attrs.evolve(local_side.side, offer=offer),
-            broker=local_side.broker.address,
+            vantage=connection.vantage,
             broker_round_trip=connection.round_trip,
         )
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)

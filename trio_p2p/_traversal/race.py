@@ -21,7 +21,7 @@ from .port_guessing import guess, hold
 from .punch import Take, punch
 from .punch_schedule import PunchSchedule
 from .shared_port import PROOF_TIME, SharedPort
-from .strategy import ROUTES, Dial, PortGuessing, reflexive_route
+from .strategy import Dial, PortGuessing, reflexive_route
 
 
 async def connect_introduced(
@@ -98,10 +98,9 @@ class Race:
             self._nomination.withdraw()
 
     def refuse_forbidden(self) -> None:
-        """Tell where we do not connect to, although the peer wants us to."""
-        for candidate in self._introduction.forbidden:
-            route = ROUTES[candidate.kind]
-            self._record(route, None, candidate.endpoint, Outcome.FORBIDDEN, 0.0)
+        """Tell where we do not connect to, although the peer or the broker wants us to."""
+        for route, endpoint in self._introduction.forbidden:
+            self._record(route, None, endpoint, Outcome.FORBIDDEN, 0.0)
 
     async def start(self, shared_port: SharedPort, guard_hops: int, nursery: trio.Nursery) -> None:
         """Start all that may lead to the peer; the first SYNs have left in their order."""

@@ -38,12 +38,15 @@ class SharedPort:
         local: the port, and the address from which the broker was reached.
         asks: whether to ask who it is that connects from an unexpected endpoint.
         on_stranger: called when a connection was closed whose other side has not proven itself.
+
+    Attributes:
+        family, port, address: of the port, and from where the broker was reached.
     """
 
     def __init__(self, local: Endpoint, *, asks: bool, on_stranger: Callable[[], object]) -> None:
         self.family: socket.AddressFamily = local.family
         self.port: int = local.port
-        self._local = local
+        self.address: IPAddress = local.address
         self._asks = asks
         self._on_stranger = on_stranger
         self._expected: dict[_Mark, trio.MemorySendChannel[trio.socket.SocketType]] = {}
@@ -58,7 +61,7 @@ class SharedPort:
         only that one's hole in a firewall is of use to it.
         """
         is_ours = self.family == told.family == socket.AF_INET6
-        return self._local.address if is_ours and not is_special(self._local.address) else None
+        return self.address if is_ours and not is_special(self.address) else None
 
     @contextmanager
     def expecting(
