@@ -41,7 +41,7 @@ INNER_FLOORS = {
         ["acceptor", "registration"],
         ["introductions", "ipv6_registration"],
         ["probation", "puncher"],
-        ["reachability", "slots"],
+        ["guessing", "reachability", "slots"],
     ],
     "_nat": [
         ["local_network", "network_survey"],
@@ -71,7 +71,7 @@ INNER_FLOORS = {
         ["race"],
         ["introduction", "port_guessing"],
         ["punch", "shared_port", "strategy"],
-        ["candidates", "check", "checked_socket", "nomination", "punch_schedule"],
+        ["candidates", "check", "checked_socket", "nomination", "punch_schedule", "syn_budget"],
     ],
 }
 PURE = [
@@ -112,6 +112,7 @@ PURE = [
     "trio_p2p._traversal.check",
     "trio_p2p._traversal.punch_schedule",
     "trio_p2p._traversal.strategy",
+    "trio_p2p._traversal.syn_budget",
     "trio_p2p._wire.checks",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.fields",

@@ -8,13 +8,15 @@ from trio_p2p._connect.rounds import ROUNDS, Errand, NoWayError, Round, open_in_
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._wire.messages import StreamKind
 
+from ..kit.raw_client import identity_of
+
 TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
 
 
 async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], list[Attempt]]:
     """Which rounds there are, and what is told of them, if these are their outcomes."""
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    errand = Errand(StreamKind.RAW, b"", None, local_network, port_guessing=False)
+    errand = Errand(StreamKind.RAW, identity_of("sender"), None, local_network, port_guessing=False)
     rounds: list[Round] = []
     rest = list(outcomes)
 

@@ -12,6 +12,7 @@ from .._attempt import Technique
 from .._broker_client.connection import BrokerConnection, error_of, unexpected
 from .._broker_client.resolve import find_broker
 from .._errors import P2PError
+from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._net.nursery import open_background_nursery
 from .._traversal.candidates import make_offer
@@ -57,7 +58,7 @@ class BrokerLink:
         uid: str,
         technique: Technique,
         kind: StreamKind,
-        certificate: bytes,
+        identity: Identity,
         nat: Nat,
         *,
         port_guessing: bool,
@@ -70,7 +71,7 @@ class BrokerLink:
             uid: the receiver's.
             technique: how to be introduced.
             kind: what the connection is for.
-            certificate: ours.
+            identity: ours.
             nat: what is known of our NATs.
             port_guessing: whether to take part in guessing ports.
             opening: how to begin.
@@ -89,11 +90,15 @@ class BrokerLink:
         offer = make_offer(
             nat, self._connection.local, port_guessing=port_guessing, opening=opening
         )
+        # A receiver guesses only for peers that it knows who they are, and admits.
+        proof = identity.sign_introduction(errand, uid) if port_guessing else None
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         try:
             await self._connection.send(
-                IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
+                IntroductionRequest(
+                    number, uid, technique, kind, identity.certificate, offer, errand, proof
+                )
             )
             answer = await got.receive()
         except trio.EndOfChannel:

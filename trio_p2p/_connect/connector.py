@@ -117,10 +117,9 @@ class Connector:
         kind: StreamKind,
         on_attempt: OnAttempt | None,
     ) -> PeerConnection:
-        certificate = self._options.identity.certificate
-        port_guessing = self._options.port_guessing
+        identity, port_guessing = self._options.identity, self._options.port_guessing
         for ip_version, local_network in self._local_network.items():
             self._local_network[ip_version] = local_network.here()
-        errand = Errand(kind, certificate, on_attempt, self._local_network, port_guessing)
+        errand = Errand(kind, identity, on_attempt, self._local_network, port_guessing)
         host, _ = self._options.broker
         return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)

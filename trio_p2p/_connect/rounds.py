@@ -12,6 +12,7 @@ import trio
 
 from .._attempt import Attempt, Outcome, Technique
 from .._errors import IntroductionError
+from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.nomination import Nomination
@@ -56,7 +57,7 @@ class Errand:
 
     Attributes:
         kind: what is to be made of it.
-        certificate: ours.
+        identity: ours.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
         local_network: what we know of our network, for each version of IP.
         port_guessing: whether to guess ports.
@@ -64,7 +65,7 @@ class Errand:
     """
 
     kind: StreamKind
-    certificate: bytes = attrs.field(repr=False)
+    identity: Identity
     on_attempt: OnAttempt | None
     local_network: Mapping[int, LocalNetwork]
     port_guessing: bool
@@ -180,7 +181,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             round_.uid,
             round_.technique,
             errand.kind,
-            errand.certificate,
+            errand.identity,
             local_network.nat,
             port_guessing=errand.port_guessing,
             opening=round_.opening,

@@ -16,11 +16,13 @@ from .._attempt import Attempt, Outcome
 from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.relay import join_relay
 from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
+from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
 from .._net.log_limit import LimitedLog
 from .._peer_connection import PeerConnection
 from .._traversal.shared_port import SharedPort
 from .._wire.messages import ConnectionRequest, Decline, Message, RelayRequest, SenderEndpoint
+from .guessing import GuessingPermits
 from .probation import Probation
 from .puncher import Puncher
 from .reachability import LocalSide
@@ -54,14 +56,21 @@ class Introductions:
         uid: the receiver's.
         capabilities: what to greet the broker with.
         take: makes of a connection what the application wants of it.
-        port_guessing: whether to take part in guessing ports.
+        admit: says which peers are admitted; all if None.
+        port_guessing: whether to take part in guessing ports, for those.
 
     Attributes:
         introduced, failed, forbidden, wrong_peers: counts so far.
     """
 
     def __init__(
-        self, uid: str, capabilities: Sequence[str], take: Take, *, port_guessing: bool
+        self,
+        uid: str,
+        capabilities: Sequence[str],
+        take: Take,
+        *,
+        admit: Callable[[PeerId], bool] | None,
+        port_guessing: bool,
     ) -> None:
         self.introduced: int = 0
         self.failed: int = 0
@@ -72,6 +81,7 @@ class Introductions:
         self._puncher = Puncher(
             capabilities,
             port_guessing=port_guessing,
+            permits=GuessingPermits(uid, admit),
             on_attempt=self._note_attempt,
             on_stranger=self.note_stranger,
         )

@@ -20,7 +20,9 @@ from .._traversal.introduction import Introduction
 from .._traversal.nomination import Errands
 from .._traversal.race import connect_introduced
 from .._traversal.shared_port import SharedPort, start_shared_port
+from .._traversal.strategy import Side
 from .._wire.messages import Acknowledge, ConnectionRequest, HolePunched, SenderEndpoint
+from .guessing import GuessingPermits
 from .reachability import LocalSide
 
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
@@ -34,6 +36,7 @@ class Puncher:
     Args:
         capabilities: what to greet the broker with.
         port_guessing: whether to take part in guessing ports.
+        permits: for whom to do so.
         on_attempt: told of each attempt when it has ended.
         on_stranger: called when a connection was closed whose other side has not proven itself.
     """
@@ -43,11 +46,13 @@ class Puncher:
         capabilities: Sequence[str],
         *,
         port_guessing: bool,
+        permits: GuessingPermits,
         on_attempt: OnAttempt,
         on_stranger: Callable[[], object],
     ) -> None:
         self._capabilities = capabilities
         self._port_guessing = port_guessing
+        self._permits = permits
         self._on_attempt = on_attempt
         self._on_stranger = on_stranger
         self._nonces: dict[bytes, None] = {}
@@ -63,16 +68,13 @@ class Puncher:
         self, message: SenderEndpoint, local_side: LocalSide, round_trip: float
     ) -> PeerConnection | None:
         """Punch from the registration's port, or that which the broker has seen over IPv6."""
-        introduction = Introduction.of(
-            Technique.FAST,
-            message,
-            local_side.side,
-            vantage=Vantage(
-                local_side.shared_port.address,
-                local_side.side.endpoint.address,
-                local_side.broker.address,
-            ),
-            broker_round_trip=round_trip,
+        vantage = Vantage(
+            local_side.shared_port.address,
+            local_side.side.endpoint.address,
+            local_side.broker.address,
+        )
+        introduction = self._introduction(
+            Technique.FAST, message, local_side.side, vantage, round_trip
         )
         logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
         return await self._punch(introduction, local_side.shared_port, local_side.guard_hops)
@@ -104,12 +106,12 @@ class Puncher:
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
             shared_port = self.start_shared_port(nursery, connection)
-        introduction = Introduction.of(
+        introduction = self._introduction(
             Technique.CLASSIC,
             message,
             attrs.evolve(local_side.side, offer=offer),
-            vantage=connection.vantage,
-            broker_round_trip=connection.round_trip,
+            connection.vantage,
+            connection.round_trip,
         )
         logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
         logger.debug("steps 6 to 8: punching, held, and listening")
@@ -128,6 +130,26 @@ class Puncher:
                 await connection.send(HolePunched(request.introduction))
         except P2PError as error:
             logger.warning("cannot report the punched hole to the broker: %s", error)
+
+    def _introduction(
+        self,
+        technique: Technique,
+        message: SenderEndpoint,
+        own: Side,
+        vantage: Vantage,
+        broker_round_trip: float,
+    ) -> Introduction:
+        """The introduction that a message makes, without guesses for a stranger."""
+        introduction = Introduction.of(
+            technique, message, own, vantage=vantage, broker_round_trip=broker_round_trip
+        )
+        if introduction.strategy.port_guessing is None or self._permits.take_untrusted(
+            message, trio.current_time()
+        ):
+            return introduction
+        logger.info("guessing no port for the sender at %s", message.endpoint)
+        strategy = attrs.evolve(introduction.strategy, port_guessing=None)
+        return attrs.evolve(introduction, strategy=strategy)
 
     async def _punch(
         self,

@@ -18,10 +18,11 @@ from .checked_socket import CheckedSocket
 from .introduction import Introduction
 from .nomination import Nomination
 from .port_guessing import guess, hold
-from .punch import Take, punch
+from .punch import Take, punch, take_syns
 from .punch_schedule import PunchSchedule
 from .shared_port import PROOF_TIME, SharedPort
 from .strategy import Dial, PortGuessing, reflexive_route
+from .syn_budget import SynBudget
 
 
 async def connect_introduced(
@@ -104,8 +105,12 @@ class Race:
 
     async def start(self, shared_port: SharedPort, guard_hops: int, nursery: trio.Nursery) -> None:
         """Start all that may lead to the peer; the first SYNs have left in their order."""
-        introduction = self._introduction
-        for dial in introduction.strategy.dials:
+        introduction, budget = self._introduction, SynBudget()
+        dials = introduction.strategy.dials
+        schedules = [self._schedule(dial, guard_hops) for dial in dials]
+        for dial, schedule in zip(dials, schedules, strict=True):
+            take_syns(dial.remote, schedule, budget)  # those that leave at once
+        for dial, schedule in zip(dials, schedules, strict=True):
             take = self.take_unproven if dial.is_told else self._take_asked
             record = partial(self._record, dial.route)
             await nursery.start(
@@ -113,7 +118,8 @@ class Race:
                     punch,
                     shared_port.port,
                     dial.remote,
-                    self._schedule(dial, guard_hops),
+                    schedule,
+                    budget,
                     source=shared_port.source_towards(dial.remote) if dial.is_told else None,
                     take=take,
                     record=record,
