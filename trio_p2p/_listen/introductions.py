@@ -18,7 +18,7 @@ from .._broker_client.relay import join_relay
 from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
-from .._net.log_limit import LimitedLog
+from .._net.log_limit import RepeatedLine
 from .._peer_connection import PeerConnection
 from .._traversal.shared_port import SharedPort
 from .._wire.messages import ConnectionRequest, Decline, Message, RelayRequest, SenderEndpoint
@@ -34,7 +34,6 @@ MAX_INTRODUCTIONS = 256  # under way at a time
 INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
 MAX_DECLINING = 64  # answers at a time that wait for a broker that does not read
 RETRY_TIME = 1.0  # seconds after which a sender that was declined may try again
-LOG_INTERVAL = 60.0  # seconds between two log lines about what senders can cause at will
 
 Take: TypeAlias = Callable[[PeerConnection, Probation], Awaitable[None]]
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
@@ -88,7 +87,10 @@ class Introductions:
         self._slots = Slots(MAX_INTRODUCTIONS)
         self._under_way: dict[Slot, _UnderWay] = {}
         self._declining = 0
-        self._log = LimitedLog(logger, LOG_INTERVAL)
+        self._declined_line = RepeatedLine(logger, logging.WARNING)
+        self._failed_lines = {
+            level: RepeatedLine(logger, level) for level in (logging.WARNING, logging.DEBUG)
+        }
 
     def start(
         self,
@@ -124,12 +126,8 @@ class Introductions:
         slot = self._find_slot(_holder_of(message))
         if slot is None:
             self.failed += 1
-            self._log.log(
-                logging.WARNING,
-                "an introduction to %r was declined: too many are under way",
-                self._uid,
-                now=trio.current_time(),
-            )
+            text = "an introduction to %r was declined: too many are under way"
+            self._declined_line.say(trio.current_time(), text, self._uid)
             self._decline(message, local_side, connection, nursery)
             return
         self._under_way[slot] = _UnderWay(
@@ -201,13 +199,8 @@ class Introductions:
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             self.wrong_peers += isinstance(error, WrongPeerError)
-            self._log.log(
-                level,
-                "an introduction to %r failed: %s",
-                self._uid,
-                error,
-                now=trio.current_time(),
-            )
+            text = "an introduction to %r failed: %s"
+            self._failed_lines[level].say(trio.current_time(), text, self._uid, error)
         self.failed += not is_relay
 
     def _note_attempt(self, attempt: Attempt) -> None:

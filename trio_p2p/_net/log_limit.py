@@ -1,43 +1,49 @@
-"""Log lines that are said once in an interval, with how often they would have been."""
+"""Log lines about what happens again and again: said once in an interval, with a count.
+
+Time is an argument.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
+
+INTERVAL = 60.0  # seconds
 
 
-class LimitedLog:
-    """A logger for events that others can cause as often as they like.
+class RepeatedLine:
+    """One kind of log line.
 
-    Of each level and text, the first event is logged at once. Those that follow within the
-    interval are counted, and the first one behind it is logged with their number.
+    The first event is said at once. Those of the next interval are counted, and said with the
+    first event after it.
 
     Args:
-        logger: where to log.
-        interval: in seconds.
+        logger: where to say it.
+        level: how important it is, as :mod:`logging` counts.
+        interval: seconds from one line to the next.
     """
 
-    def __init__(self, logger: logging.Logger, interval: float) -> None:
+    def __init__(self, logger: logging.Logger, level: int, interval: float = INTERVAL) -> None:
         self._logger = logger
+        self._level = level
         self._interval = interval
-        self._said_at: dict[tuple[int, str], float] = {}
-        self._unsaid: dict[tuple[int, str], int] = {}
+        self._quiet_until = -math.inf
+        self._unsaid = 0
 
-    def log(self, level: int, text: str, *args: object, now: float) -> None:
-        """Log an event, or count it.
+    def say(self, now: float, text: str, *arguments: object) -> None:
+        """One more event.
 
         Args:
-            level: the level, as of the logging module.
-            text: what happened, to be formatted with the arguments; one of few.
-            args: what to format it with.
-            now: the time in seconds.
+            now: the time.
+            text: what has happened, with places for the arguments as in :mod:`logging`.
+            arguments: these.
         """
-        key = level, text
-        said_at = self._said_at.get(key)
-        if said_at is not None and now < said_at + self._interval:
-            self._unsaid[key] = self._unsaid.get(key, 0) + 1
+        if now < self._quiet_until:
+            self._unsaid += 1
             return
-        self._said_at[key] = now
-        unsaid = self._unsaid.pop(key, 0)
-        if unsaid:
-            text, args = text + " (and %d more before)", (*args, unsaid)
-        self._logger.log(level, text, *args)
+        if self._unsaid:
+            text += " (and %d more times since this was last said)"
+            arguments = (*arguments, self._unsaid)
+        self._logger.log(self._level, text, *arguments)
+        self._quiet_until = now + self._interval
+        self._unsaid = 0
