@@ -47,9 +47,9 @@ def test_nothing_is_taken_that_is_not_there() -> None:
 
 def test_repeated_ones_are_paced() -> None:
     budget = SynBudget()
-    assert [budget.repeat_at(10.0) for _ in range(3)] == pytest.approx([10.0, 10.05, 10.1])
-    assert PACE == 0.05
-    assert budget.repeat_at(20.0) == 20.0
+    pauses = [budget.time_to_repeat(10.0) for _ in range(3)]
+    assert pauses == pytest.approx([0.0, PACE, 2 * PACE])
+    assert budget.time_to_repeat(20.0) == 0.0
 
 
 class UnreachableSystem(System):

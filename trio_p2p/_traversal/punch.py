@@ -77,7 +77,9 @@ async def punch(
             task_status.started()
         try:
             if sock is not None:
-                outcome = await _hold(sock, remote, source, schedule, take)
+                decoy = partial(start_connecting, remote, source=source, hops=schedule.hops)
+                expire = decoy if _has_decoy(remote, schedule) else None
+                outcome = await _hold(sock, expire, schedule, budget, take)
         finally:
             if sock is not None and outcome is not Outcome.CONNECTED:
                 sock.close()
@@ -88,7 +90,8 @@ async def punch(
         await trio.sleep(schedule.pause)
         if not take_syns(remote, schedule, budget):
             return
-        await trio.sleep_until(budget.repeat_at(trio.current_time()))
+        if outcome is not Outcome.SILENT:  # else the last one was held until now
+            await trio.sleep(budget.time_to_repeat(trio.current_time()))
 
 
 def take_syns(remote: Endpoint, schedule: PunchSchedule, budget: SynBudget) -> bool:
@@ -109,19 +112,18 @@ def _has_decoy(remote: Endpoint, schedule: PunchSchedule) -> bool:
 
 async def _hold(
     sock: socket.socket,
-    remote: Endpoint,
-    source: IPAddress | None,
+    expire: Callable[..., socket.socket] | None,
     schedule: PunchSchedule,
+    budget: SynBudget,
     take: Take,
 ) -> Outcome:
-    """What comes of a socket in SYN_SENT, and of its guard before."""
-    if _has_decoy(remote, schedule):
-        expire = partial(start_connecting, remote, source=source, hops=schedule.hops)
+    """What comes of a socket in SYN_SENT, and before of its guard, if there is one to wait for."""
+    if expire is not None:
         outcome = await _wait_expired(expire)
         lower_guard(sock)
         if outcome is not Outcome.SILENT:
             return outcome
-    return await _connect(sock, schedule.patience, take)
+    return await _connect(sock, schedule.patience, budget, take)
 
 
 async def _wait_expired(start: Callable[..., socket.socket]) -> Outcome:
@@ -139,10 +141,13 @@ async def _wait_expired(start: Callable[..., socket.socket]) -> Outcome:
     return Outcome.SILENT
 
 
-async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
+async def _connect(sock: socket.socket, patience: float, budget: SynBudget, take: Take) -> Outcome:
     """What comes of a socket in SYN_SENT; CONNECTED if it was taken over."""
     try:
-        if not await connects_within(patience, sock):
+        # Until the next SYN may leave: the peer's must not come when there is none.
+        if not await connects_within(
+            patience, sock, lambda: budget.time_to_repeat(trio.current_time())
+        ):
             return Outcome.SILENT
         taken = await take(adopt(sock))
     except OSError as error:
@@ -150,13 +155,23 @@ async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
     return Outcome.CONNECTED if taken else Outcome.WRONG_PEER
 
 
-async def connects_within(patience: float, sock: socket.socket) -> bool:
+async def connects_within(
+    patience: float, sock: socket.socket, extension: Callable[[], float] = lambda: 0.0
+) -> bool:
     """Hold a socket in SYN_SENT for so many seconds at least; whether it is connected now.
+
+    Args:
+        patience: for how many seconds.
+        sock: the socket.
+        extension: says then for how many more.
 
     Raises:
         OSError: the connection failed.
     """
     with trio.move_on_after(patience):
+        await wait_connected(sock)
+        return True
+    with trio.move_on_after(extension()):
         await wait_connected(sock)
         return True
     if is_answered(sock):

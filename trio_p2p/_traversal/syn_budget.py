@@ -37,12 +37,12 @@ class SynBudget:
         self.left -= cost
         return True
 
-    def repeat_at(self, now: float) -> float:
-        """Return when the next SYN that repeats an earlier one may leave.
+    def time_to_repeat(self, now: float) -> float:
+        """Return in how many seconds the next SYN that repeats an earlier one may leave.
 
         Args:
             now: the time in seconds.
         """
         at = max(now, self._next_at)
         self._next_at = at + PACE
-        return at
+        return at - now
