@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from trio_p2p import Endpoint
-from trio_p2p._addresses import endpoint_of, is_public
+from trio_p2p._addresses import Vantage, endpoint_of, is_public, site_of
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,42 @@ def test_addresses_of_the_internet(text: str) -> None:
 def test_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() -> None:
     assert endpoint_of(("::ffff:192.0.2.1", 7, 0, 0)) == endpoint_of(("192.0.2.1", 7))
     assert isinstance(endpoint_of(("192.0.2.1", 7)), Endpoint)
+
+
+@pytest.mark.parametrize(
+    ("local", "observed", "broker", "allowed"),
+    [
+        # On one host, in one private network, and over the internet with and without a NAT.
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1", {"127.0.0.2", "203.0.113.9"}),
+        ("10.0.0.5", "10.0.0.5", "10.9.9.9", {"10.1.1.1", "192.168.1.1", "203.0.113.9"}),
+        ("192.168.1.2", "203.0.113.1", "198.51.100.1", {"203.0.113.9"}),
+        ("203.0.113.1", "203.0.113.1", "198.51.100.1", {"203.0.113.9"}),
+        # The broker behind a proxy, or behind a NAT of its own.
+        ("192.168.1.2", "172.17.0.1", "198.51.100.1", {"203.0.113.9"}),
+        ("10.0.0.5", "172.17.0.1", "10.9.9.9", {"203.0.113.9"}),
+        # It does not say, or lies: it knows our address from our offer.
+        ("10.0.0.5", None, "10.9.9.9", {"203.0.113.9"}),
+        ("10.0.0.5", "10.0.0.5", "198.51.100.1", {"203.0.113.9"}),
+        ("fd00::5", "fd00::5", "fd00::1", {"fd00:1::9", "2001:db8::9"}),
+        ("fd00::5", "fd00::6", "fd00::1", {"2001:db8::9"}),
+    ],
+)
+def test_what_a_broker_names_is_dialled_where_it_may_be_known(
+    local: str, observed: str | None, broker: str, allowed: set[str]
+) -> None:
+    seen = None if observed is None else ip_address(observed)
+    vantage = Vantage(ip_address(local), seen, ip_address(broker))
+    all_ = {
+        4: ["127.0.0.2", "10.1.1.1", "192.168.1.1", "203.0.113.9", "169.254.1.1", "224.0.0.1"],
+        6: ["::1", "fd00:1::9", "2001:db8::9", "fe80::1", "::ffff:127.0.0.1", "ff02::1"],
+    }[ip_address(local).version]
+    assert {t for t in all_ if vantage.may_dial_untrusted(Endpoint(ip_address(t), 1024))} == allowed
+    assert not any(vantage.may_dial_untrusted(Endpoint(ip_address(t), 1023)) for t in all_)
+
+
+@pytest.mark.parametrize(
+    ("text", "site"),
+    [("192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")],
+)
+def test_one_site_has_one_ipv4_address_or_one_ipv6_network(text: str, site: str) -> None:
+    assert site_of(ip_address(text)) == ip_address(site)

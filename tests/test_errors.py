@@ -12,6 +12,7 @@ from trio_p2p import (
     AttemptFailedError,
     BrokerLostError,
     BrokerUnreachableError,
+    BusyError,
     Endpoint,
     IdentityError,
     IntroductionError,
@@ -61,6 +62,7 @@ def test_one_hierarchy() -> None:
         NotAdmittedError: (StreamAbortedError,),
         PathLostError: (P2PError,),
         RelayError: (P2PError,),
+        BusyError: (P2PError,),
         IntroductionError: (P2PError,),
         AttemptFailedError: (P2PError,),
         ProtocolError: (P2PError,),
@@ -83,12 +85,20 @@ def test_one_hierarchy() -> None:
         (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE REASON"),
         (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE REASON"),
         (RefusalCode.RELAY_REFUSED, RelayError, "THE REASON"),
+        (RefusalCode.BUSY, BusyError, "THE REASON"),
     ],
 )
 def test_each_refusal_has_its_error(code: RefusalCode, kind: type[P2PError], advice: str) -> None:
     error = error_of(Refused(code, "THE REASON"))
     assert type(error) is kind
     assert advice in str(error)
+
+
+@pytest.mark.parametrize(("milliseconds", "seconds"), [(None, 1.0), (250, 0.25)])
+def test_busy_says_when_to_try_again(milliseconds: int | None, seconds: float) -> None:
+    error = error_of(Refused(RefusalCode.BUSY, "THE REASON", retry_after=milliseconds))
+    assert isinstance(error, BusyError)
+    assert error.retry_after == seconds
 
 
 def test_every_refusal_code_has_an_error() -> None:

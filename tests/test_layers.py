@@ -32,14 +32,16 @@ INNER_FLOORS = {
     "_connect": [
         ["connector"],
         ["direct", "link_pool", "path_finder", "watcher"],
-        ["attempt_log", "rounds"],
-        ["broker_link"],
+        ["reserve", "rounds"],
+        ["broker_link", "secured"],
+        ["attempt_log", "patience"],
     ],
     "_listen": [
         ["listener"],
         ["acceptor", "registration"],
         ["introductions", "ipv6_registration"],
-        ["reachability"],
+        ["probation", "puncher"],
+        ["guessing", "reachability", "slots"],
     ],
     "_nat": [
         ["local_network", "network_survey"],
@@ -69,7 +71,7 @@ INNER_FLOORS = {
         ["race"],
         ["introduction", "port_guessing"],
         ["punch", "shared_port", "strategy"],
-        ["candidates", "check", "checked_socket", "nomination", "punch_schedule"],
+        ["candidates", "check", "checked_socket", "nomination", "punch_schedule", "syn_budget"],
     ],
 }
 PURE = [
@@ -96,6 +98,7 @@ PURE = [
     "trio_p2p._errors",
     "trio_p2p._identity.certificate",
     "trio_p2p._identity.peer_id",
+    "trio_p2p._listen.slots",
     "trio_p2p._nat.behaviour",
     "trio_p2p._nat.classification",
     "trio_p2p._nat.findings",
@@ -117,6 +120,7 @@ PURE = [
     "trio_p2p._traversal.check",
     "trio_p2p._traversal.punch_schedule",
     "trio_p2p._traversal.strategy",
+    "trio_p2p._traversal.syn_budget",
     "trio_p2p._wire.checks",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.fields",

@@ -13,6 +13,7 @@ NAMES = {
     "AttemptFailedError",
     "BrokerLostError",
     "BrokerUnreachableError",
+    "BusyError",
     "Endpoint",
     "Identity",
     "IdentityError",

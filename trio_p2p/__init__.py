@@ -15,6 +15,7 @@ from ._errors import (
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
     BrokerUnreachableError as BrokerUnreachableError,
+    BusyError as BusyError,
     IdentityError as IdentityError,
     IntroductionError as IntroductionError,
     LocalProtocolError as LocalProtocolError,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import socket
 from typing import Any, TypeAlias
@@ -9,6 +10,8 @@ from typing import Any, TypeAlias
 import attrs
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MIN_PORT = 1024  # below are services, and no port that a system or a NAT has chosen
 
 
 @attrs.frozen(order=True)
@@ -61,6 +64,69 @@ def is_special(address: IPAddress) -> bool:
     return any(
         address.version == network.version and address in network for network in _NO_SINGLE_HOSTS
     )
+
+
+class Scope(enum.Enum):
+    """From where an address leads to the host that has it."""
+
+    HOST = "host"
+    """From that host itself: loopback."""
+    SITE = "site"
+    """From the same private network."""
+    INTERNET = "internet"
+    """From everywhere."""
+    NONE = "none"
+    """From nowhere, or not to a single host."""
+
+
+def scope_of(address: IPAddress) -> Scope:
+    """From where an address leads to the host that has it."""
+    if address.is_loopback:
+        return Scope.HOST
+    if is_special(address):
+        return Scope.NONE
+    return Scope.INTERNET if is_public(address) else Scope.SITE
+
+
+@attrs.frozen
+class Vantage:
+    """Where this host stands towards a broker, which says where others are.
+
+    Attributes:
+        local: the address that the broker was reached from.
+        observed: the address that the broker says it sees this host at; None if it does not say.
+        broker: the broker's address, as connected to.
+    """
+
+    local: IPAddress
+    observed: IPAddress | None
+    broker: IPAddress
+
+    def may_dial_untrusted(self, endpoint: Endpoint) -> bool:
+        """Whether to connect to an endpoint because the broker, or a peer by it, names that.
+
+        What the internet does not lead to is dialled only if this host and the broker are in the
+        same network: the broker sees this host at the address that it has itself. What the
+        broker says of that is not enough, as the peer's offer tells it our address: its own
+        address has to be one of such a network, too.
+
+        Args:
+            endpoint: the named one.
+        """
+        if endpoint.port < MIN_PORT:
+            return False
+        scope = scope_of(endpoint.address)
+        if scope in (Scope.INTERNET, Scope.NONE):
+            return scope is Scope.INTERNET
+        is_seen_here = self.observed == self.local and scope_of(self.local) is scope
+        return is_seen_here and scope_of(self.broker) is scope
+
+
+def site_of(address: IPAddress) -> IPAddress:
+    """What all addresses of one site have in common: an IPv4 address, or an IPv6 /64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    return ipaddress.ip_network((address, 64), strict=False).network_address
 
 
 def are_neighbours(one: IPAddress, other: IPAddress) -> bool:

@@ -52,7 +52,7 @@ class Outcome(enum.StrEnum):
     WRONG_PEER = "wrong peer"
     """Somebody answered who could not prove to be the introduced peer."""
     FORBIDDEN = "forbidden"
-    """The peer named an endpoint that cannot be its own: nothing was sent there."""
+    """The peer or the broker named an endpoint that must not be dialled: nothing was sent there."""
     NOT_TRIED = "not tried"
     """It cannot work between these two NATs by this technique."""
     RULED_OUT = "ruled out"

@@ -57,6 +57,20 @@ class RelayError(P2PError):
     """The broker does not relay, or not any more."""
 
 
+class BusyError(P2PError):
+    """The broker or the receiver has no room for a request now: try again in a while.
+
+    Opening a stream does so by itself, as long as the caller waits for it.
+
+    Attributes:
+        retry_after: in how many seconds there may be room.
+    """
+
+    def __init__(self, text: str, retry_after: float) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class ProtocolError(P2PError):
     """The protocol between peers and broker was violated."""
 

@@ -24,10 +24,10 @@ from trio_p2p._wire.messages import (
     RelayRequest,
 )
 
+from ..kit.fake_broker import open_fake_broker
 from ..kit.hostile import CERTIFICATE, GREETING
 from ..kit.loopback import PATIENCE, held, nobody_listening, until
 from ..kit.raw_client import RawClient
-from ..scenarios.test_hostile_brokers import open_fake_broker
 
 REQUEST = RelayRequest(bytes(ID_BYTES), CERTIFICATE)
 

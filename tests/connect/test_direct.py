@@ -25,6 +25,8 @@ from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._traversal.strategy import reflexive_route
 from trio_p2p._wire.messages import StreamKind
 
+from ..kit.raw_client import identity_of
+
 NAME, ADDRESS = "broker.example", "192.0.2.1"
 
 Result: TypeAlias = tuple[float, Callable[[Round], PeerConnection | None]]
@@ -54,7 +56,7 @@ def leads_nowhere(round_: Round) -> None:
 async def open_connection(host: str, ipv6: Result, ipv4: Result) -> PeerConnection:
     """What comes of rounds by each version, after some seconds."""
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    errand = Errand(StreamKind.RAW, b"", None, local_network, port_guessing=False)
+    errand = Errand(StreamKind.RAW, identity_of("sender"), None, local_network, port_guessing=False)
 
     async def open_in_round(round_: Round) -> PeerConnection | None:
         seconds, result = ipv6 if round_.ip_version == 6 else ipv4

@@ -18,10 +18,10 @@ from trio_p2p._connect.broker_link import BrokerLink, open_broker_link
 from trio_p2p._wire.messages import Hello, StreamKind
 from trio_p2p._wire.offer import Nat, Opening
 
-from ..kit.hostile import CERTIFICATE, GREETING
+from ..kit.fake_broker import open_fake_broker
+from ..kit.hostile import GREETING
 from ..kit.loopback import PATIENCE, echo, open_broker, until
 from ..kit.raw_client import RawClient
-from ..scenarios.test_hostile_brokers import open_fake_broker
 
 MANY = 500  # streams at a time
 
@@ -36,7 +36,7 @@ async def ask(link: BrokerLink) -> None:
         "alice",
         Technique.FAST,
         StreamKind.RAW,
-        CERTIFICATE,
+        identity_of("sender"),
         Nat(),
         port_guessing=False,
         opening=Opening.CROSSING,

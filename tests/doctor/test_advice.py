@@ -1,5 +1,6 @@
 """What the doctor advises, and when there is nothing to change."""
 
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from ..kit.surveys import ADDRESS6, APDM, AT_HOME, BROKER6, EIM, mapped
     [
         ({"nat": Nat()}, "run it with --probe-port"),
         ({"nat": Nat(EIM, None, Allocation.RANDOM)}, "try again in a minute"),
+        ({"reflexive": ip_address("172.17.0.1")}, "a proxy or a NAT stands before the broker"),
         ({"router": mapped()}, "Switch on PCP, NAT-PMP or UPnP"),
         ({"router": mapped("100.64.0.9")}, "another NAT behind it"),
         ({"router": mapped("203.0.113.2")}, "by another way than mapped ports"),
@@ -39,3 +41,8 @@ def test_nothing_to_change() -> None:
     survey = attrs.evolve(AT_HOME, router=mapped("203.0.113.1"), ipv6=ipv6)
     assert advise(survey) == []
     assert "Nothing: it gets no better." in render(survey)
+
+
+def test_broker_in_the_same_private_network_is_as_it_should_be() -> None:
+    survey = attrs.evolve(AT_HOME, reflexive=AT_HOME.local)
+    assert not any("before the broker" in sentence for sentence in advise(survey))

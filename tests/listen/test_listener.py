@@ -385,22 +385,8 @@ async def test_statistics(way: Way) -> None:
 # Serving
 
 
-async def test_introductions_beyond_the_limit_are_ignored(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with open_raw_peers("receiver") as (_, listener, sender):
-        with monkeypatch.context() as busy:
-            busy.setattr("trio_p2p._listen.introductions.MAX_INTRODUCTIONS", 0)
-            async with await sender.open_stream("receiver", raw=True):  # to a port that is there
-                await until(lambda: listener.statistics().failed == 1)
-        assert listener.statistics().introductions == 1
-        assert "too many introductions under way" in caplog.text
-        async with await sender.open_stream("receiver", raw=True):
-            pass
-
-
 async def test_few_introductions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._listen.introductions.MAX_NONCES", 1)
+    monkeypatch.setattr("trio_p2p._listen.puncher.MAX_NONCES", 1)
     async with open_raw_peers("receiver") as (_, listener, sender):
         for _ in range(3):
             async with await sender.open_stream("receiver", raw=True):

@@ -12,12 +12,12 @@ from trio_p2p._net.network_changes import Network, current_network
 from trio_p2p._net.system import system_in_use
 from trio_p2p._wire.messages import Hello, RefusalCode, Refused, Register, Registered
 
+from ..kit.fake_broker import Script, open_fake_broker
 from ..kit.faulty_system import Fault, FaultySystem
 from ..kit.hostile import GREETING, THERE
 from ..kit.loopback import PATIENCE, open_broker, until
 from ..kit.raw_client import RawClient
 from ..kit.streams import open_peers
-from ..scenarios.test_hostile_brokers import Script, open_fake_broker
 
 
 async def register_all(client: RawClient) -> None:

@@ -129,6 +129,12 @@ def is_hopeless(sender: str, receiver: str) -> bool:
     return both <= SYMMETRIC and bool(both & AT_RANDOM)
 
 
+@pytest.fixture(autouse=True)
+def _guess_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let receivers guess in each run, not once a minute: there are several between two sites."""
+    monkeypatch.setattr("trio_p2p._listen.guessing.GUESSING_INTERVAL", 0.0)
+
+
 @LITTLE_OR_MUCH
 @pytest.mark.parametrize("sender", KINDS)
 def test_every_pair_connects(userspace_lab: Lab, sender: str, is_soak: bool) -> None:

@@ -2,9 +2,7 @@
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 
 import pytest
@@ -26,7 +24,6 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._addresses import Endpoint
-from trio_p2p._net.channel import ChannelClosedError
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     Hello,
@@ -34,11 +31,11 @@ from trio_p2p._wire.messages import (
     ReceiverEndpoint,
     RefusalCode,
     Refused,
-    Register,
     Registered,
     SenderEndpoint,
 )
 
+from ..kit.fake_broker import Script, open_fake_broker, register_client
 from ..kit.hostile import (
     CERTIFICATE,
     GREETING,
@@ -49,30 +46,13 @@ from ..kit.hostile import (
     frame_of,
     reset,
 )
-from ..kit.loopback import HOST, PATIENCE, echo, until
+from ..kit.loopback import PATIENCE, echo, until
 from ..kit.raw_client import RawClient
 
 RANDOM = random.Random(20240501)  # the same bytes in every run
 
 
-Script = Callable[[RawClient], Awaitable[object]]
 Client = Callable[[tuple[str, int]], Awaitable[object]]
-
-
-@asynccontextmanager
-async def open_fake_broker(script: Script) -> AsyncGenerator[tuple[str, int]]:
-    """Somebody at a broker's address who follows a script, and then waits."""
-
-    async def serve(stream: trio.SocketStream) -> None:
-        client = RawClient(stream)
-        with suppress(ChannelClosedError, trio.BrokenResourceError, trio.ClosedResourceError):
-            await script(client)
-            await client.wait_closed()
-
-    async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
-        yield listeners[0].socket.getsockname()
-        nursery.cancel_scope.cancel(reason="the test is over")
 
 
 def says(data: bytes) -> Script:
@@ -280,13 +260,6 @@ async def test_broker_that_says_nothing_can_be_given_up(client: Client) -> None:
         assert scope.cancelled_caught
 
 
-async def register_everybody(client: RawClient) -> None:
-    await client.receive(Hello)
-    await client.send(GREETING)
-    await client.receive(Register)
-    await client.send(Registered(THERE))
-
-
 async def test_registered_receiver_survives_a_broker_gone_mad(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -300,7 +273,7 @@ async def test_registered_receiver_survives_a_broker_gone_mad(
     ]
 
     async def go_mad(client: RawClient) -> None:
-        await register_everybody(client)
+        await register_client(client, THERE)
         if madness:
             await client.stream.send_all(madness.pop())
 
@@ -327,7 +300,7 @@ async def test_receiver_sent_to_places_that_do_not_answer(
     ]
 
     async def send_around(client: RawClient) -> None:
-        await register_everybody(client)
+        await register_client(client, THERE)
         for place, nonce in zip(places, nonces, strict=True):
             await client.send(SenderEndpoint(place, nonce, CERTIFICATE))
 

@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from trio_p2p import Attempt, Outcome, P2PStream, Route, open_p2p_stream, serve_broker, serve_p2p
-from trio_p2p._addresses import Endpoint, endpoint_of, is_public
-from trio_p2p._traversal.candidates import MAX_DIALLED, MIN_PORT
+from trio_p2p._addresses import MIN_PORT, Endpoint, endpoint_of, is_public
+from trio_p2p._traversal.candidates import MAX_DIALLED
 from trio_p2p._traversal.port_guessing import GUESSES
 from trio_p2p._wire.messages import ReceiverEndpoint, Registered, Update
 from trio_p2p._wire.offer import (

@@ -1,7 +1,7 @@
 """Brokers that lie, and peers that pretend: each ends in a named error, and never in a stream."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 
 import attrs
@@ -29,8 +29,6 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._addresses import endpoint_of
-from trio_p2p._broker.connection import Outgoing
-from trio_p2p._broker.server import Broker
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ConnectionRequest,
@@ -49,7 +47,6 @@ from trio_p2p._wire.offer import Opening
 from ..kit.loopback import (
     ANY_WAY,
     HOST,
-    LIFETIME,
     PATIENCE,
     SESSION_WAYS,
     LoopbackBroker,
@@ -59,35 +56,12 @@ from ..kit.loopback import (
     open_broker,
     until,
 )
+from ..kit.lying_broker import Address, Lie, open_lying_broker
 from ..kit.raw_client import RawClient, identity_of, registration
 
 ALICE, MALLORY, SENDER = map(identity_of, ("alice", "mallory", "sender"))
 
 EVERY_WAY = pytest.mark.parametrize("way", SESSION_WAYS, ids=str)
-
-Lie = Callable[[Message], Iterable[Message]]
-Address = tuple[str, int]
-
-
-class LyingBroker(Broker):
-    """A broker that sends something else than it should."""
-
-    def __init__(self, lie: Lie) -> None:
-        super().__init__()
-        self._lie = lie
-
-    def _post(self, outgoing: Outgoing) -> None:
-        super()._post([(to, lie) for to, message in outgoing for lie in self._lie(message)])
-
-
-@asynccontextmanager
-async def open_lying_broker(lie: Lie) -> AsyncGenerator[Address]:
-    with trio.fail_after(LIFETIME):
-        async with trio.open_nursery() as nursery:
-            listeners = await trio.open_tcp_listeners(0, host=HOST)
-            nursery.start_soon(LyingBroker(lie).serve_listeners, listeners)  # noqa: ASYNC113
-            yield listeners[0].socket.getsockname()
-            nursery.cancel_scope.cancel(reason="the test is over")
 
 
 def open_alice(way: Way, broker: Address) -> AbstractAsyncContextManager[P2PListener[P2PStream]]:

@@ -26,10 +26,11 @@ from trio_p2p._connect import broker_link
 from trio_p2p._net.system import System, system_in_use
 from trio_p2p._wire.messages import Hello, IntroductionRequest, Register, Registered
 
+from ..kit.fake_broker import open_fake_broker
 from ..kit.hostile import GREETING, THERE
 from ..kit.loopback import PATIENCE, held, open_broker, until
 from ..kit.raw_client import RawClient
-from .test_hostile_brokers import CLIENTS, Client, listen, open_fake_broker, says
+from .test_hostile_brokers import CLIENTS, Client, listen, says
 
 PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\nContent-Length: 0\r\n\r\n"
 

@@ -20,6 +20,7 @@ from ..kit.message_strategies import endpoints
 OWN = Endpoint(ip_address("203.0.113.1"), 40_001)
 PEER = Endpoint(ip_address("198.51.100.2"), 40_002)
 NEIGHBOUR = Endpoint(ip_address("203.0.113.9"), 40_003)
+BESIDE = Endpoint(OWN.address, 40_004)
 LAN = Endpoint(ip_address("192.168.1.7"), 5000)
 BROKER = ip_address("192.0.2.1")
 
@@ -40,7 +41,20 @@ def test_a_private_address_is_dialled_in_the_own_network_only() -> None:
     offered = [Candidate(CandidateKind.HOST, LAN)]
     assert vet(offered, OWN, PEER) == ()
     assert vet(offered, OWN, Endpoint(OWN.address, 7)) == tuple(offered)
-    assert vet(offered, OWN, NEIGHBOUR) == tuple(offered)
+    assert vet(offered, OWN, NEIGHBOUR) == ()  # another customer of the provider, say
+
+
+def test_a_private_address_is_no_neighbours_because_the_broker_sees_one() -> None:
+    offered = [Candidate(CandidateKind.HOST, LAN)]
+    proxy = ip_address("172.17.0.1")
+    assert vet(offered, Endpoint(proxy, 1), Endpoint(proxy, 2)) == ()
+
+
+def test_one_ipv6_network_is_one_site() -> None:
+    offered = [candidate("fd00::7")]
+    own = Endpoint(ip_address("2001:db8:1:1::1"), 40_001)
+    assert vet(offered, own, Endpoint(ip_address("2001:db8:1:1::2"), 7)) == tuple(offered)
+    assert vet(offered, own, Endpoint(ip_address("2001:db8:1:2::1"), 7)) == ()
 
 
 def test_a_port_mapping_is_dialled_where_the_peer_is() -> None:
@@ -118,10 +132,10 @@ def test_what_honest_peers_name_is_not_forbidden() -> None:
 
 def test_ten_thousand_candidates_are_few() -> None:
     many = [candidate("192.168.1.7", port=port) for port in range(2000, 12_000)]
-    assert len(vet(many, OWN, NEIGHBOUR)) == MAX_DIALLED - 1
-    assert len(vet(many[:1] * 10_000, OWN, NEIGHBOUR)) == 1
+    assert len(vet(many, OWN, BESIDE)) == MAX_DIALLED - 1
+    assert len(vet(many[:1] * 10_000, OWN, BESIDE)) == 1
     twice = [candidate("192.168.1.7", kind) for kind in CandidateKind]
-    assert len(vet(twice, OWN, NEIGHBOUR)) == 1
+    assert len(vet(twice, OWN, BESIDE)) == 1
 
 
 @given(st.lists(candidates), endpoints, endpoints)

@@ -39,6 +39,12 @@ def test_proof_is_the_hmac_that_the_specification_says(role: Role) -> None:
 
 
 @pytest.mark.parametrize("role", Role)
+def test_busy_is_the_hmac_that_the_specification_says(role: Role) -> None:
+    nonce = bytes(range(NONCE_BYTES))
+    assert proofs(nonce, role).busy == hmac.new(nonce, b"trio_p2p busy", hashlib.sha256).digest()
+
+
+@pytest.mark.parametrize("role", Role)
 def test_other_role(role: Role) -> None:
     assert role.other is not role
     assert role.other.other is role
@@ -46,4 +52,4 @@ def test_other_role(role: Role) -> None:
 
 def test_secrets_are_not_shown() -> None:
     made = proofs(bytes(NONCE_BYTES), Role.SENDER)
-    assert repr(made) == repr(Proofs(b"something", b"else", b"more"))
+    assert repr(made) == repr(Proofs(b"something", b"else", b"more", b"still more"))

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from trio_p2p import Attempt, Outcome, Route, Technique
-from trio_p2p._addresses import Endpoint, endpoint_of
+from trio_p2p._addresses import Endpoint, Vantage, endpoint_of
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._traversal.check import PROOF_BYTES, QUESTION, Role, proofs
 from trio_p2p._traversal.introduction import Introduction
@@ -22,13 +22,13 @@ from ..kit.hostile import CERTIFICATE, THERE
 from ..kit.loopback import HOST, PATIENCE, received
 from ..kit.shared_ports import open_port_somewhere
 
+VANTAGE = Vantage(THERE.address, THERE.address, THERE.address)
+
 
 def introduction_by(message: SenderEndpoint | ReceiverEndpoint) -> Introduction:
     """What a peer makes of what the broker says."""
     own = Side(THERE, NO_OFFER)
-    return Introduction.of(
-        Technique.FAST, message, own, broker=THERE.address, broker_round_trip=0.0
-    )
+    return Introduction.of(Technique.FAST, message, own, vantage=VANTAGE, broker_round_trip=0.0)
 
 
 def introduction_to(sender: Endpoint, nonce: bytes) -> Introduction:
@@ -146,6 +146,7 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
         introduction = attrs.evolve(
             introduction_by(message),
             strategy=Strategy((Dial(dialled, Route.HOST, is_guarded=False, is_told=False),)),
+            forbidden=(),
         )
 
         def note(attempt: Attempt) -> None:

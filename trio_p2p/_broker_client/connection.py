@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import trio
 
-from .._addresses import Endpoint
+from .._addresses import Endpoint, Scope, Vantage, scope_of
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,
+    BusyError,
     IdentityError,
     IntroductionError,
     LocalProtocolError,
@@ -40,6 +42,7 @@ ANSWER_TIME = 10.0
 INTRODUCTION_TIME = 15.0  # for an answer that the receiver has 10 seconds for
 
 CHECK_BROKER = "check its address, and that trio-p2p-broker runs there"
+RETRY_TIME = 1.0  # seconds after which to try again if a busy broker does not say
 
 _NOT_INTRODUCED = "the broker could not introduce us: {}"
 
@@ -69,6 +72,12 @@ class BrokerConnection(trio.abc.AsyncResource):
     def round_trip(self) -> float:
         """The round trip to the broker in seconds; 0 if the system does not say."""
         return round_trip(self._channel.stream) / 1_000_000
+
+    @property
+    def vantage(self) -> Vantage:
+        """Where this host stands towards the broker, to vet what it names."""
+        observed = None if self.observed is None else self.observed.address
+        return Vantage(self.local.address, observed, self.remote.address)
 
     async def greet(self) -> None:
         """Greet the broker unless that has been done, and wait for its greeting.
@@ -194,7 +203,15 @@ class BrokerConnection(trio.abc.AsyncResource):
             for each in message.probes
             if each.address.version == address.version and each.address != address
         )
-        self.probes = (*here, *others)
+        vantage = self.vantage
+        self.probes = tuple(
+            each
+            for each in (*here, *others)
+            # A broker at an address of the internet may be asked at any port of that address: it
+            # is its own. Behind one of this host, or of its network, there may be a tunnel.
+            if vantage.may_dial_untrusted(each)
+            or (each in here and scope_of(address) is Scope.INTERNET)
+        )
         self._is_greeted = True
 
     async def keep_alive(self) -> None:
@@ -228,7 +245,7 @@ class BrokerConnection(trio.abc.AsyncResource):
         )
 
 
-_MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
+_MEANINGS: dict[RefusalCode, tuple[Callable[[str], P2PError], str]] = {
     RefusalCode.UNKNOWN_UID: (
         UnknownUIDError,
         (
@@ -264,6 +281,7 @@ _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.OTHER_IP_VERSION: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
+    RefusalCode.BUSY: (partial(BusyError, retry_after=RETRY_TIME), "try again in a while: {}"),
 }
 
 
@@ -271,7 +289,10 @@ def error_of(refused: Refused) -> P2PError:
     """The error that a broker's refusal means."""
     error_type, sentence = _MEANINGS[refused.code]
     # Not by str.format: the reason is the broker's, and so are the braces in it.
-    return error_type(sentence.replace("{}", refused.reason))
+    error = error_type(sentence.replace("{}", refused.reason))
+    if isinstance(error, BusyError) and refused.retry_after is not None:
+        error.retry_after = refused.retry_after / 1000
+    return error
 
 
 def unexpected(message: Message) -> RemoteProtocolError:

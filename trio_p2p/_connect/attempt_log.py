@@ -44,6 +44,10 @@ class AttemptLog:
         self._connected = None
         self.note(wrong)
 
+    def drop(self) -> None:
+        """The receiver has no room for what is connected: not an attempt that counts."""
+        self._connected = None
+
     def close(self) -> None:
         """Whoever is connected is the peer, for all that is known."""
         if self._connected is not None:

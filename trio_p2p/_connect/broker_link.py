@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import trio
 
@@ -19,6 +19,7 @@ from .._broker_client.connection import (
 )
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
+from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._net.barrier import Barrier
 from .._net.nursery import open_background_nursery
@@ -31,6 +32,9 @@ from .._wire.messages import IntroductionRequest, KeepAlive, ReceiverEndpoint, R
 from .._wire.offer import Nat, Opening
 
 logger = logging.getLogger("trio_p2p.sender")
+MAX_DECLINED = 64  # introductions that nothing has asked about yet
+
+_DECLINED = "the receiver has declined"
 
 
 class BrokerLink:
@@ -56,13 +60,15 @@ class BrokerLink:
         self._connection = connection
         self._numbers = itertools.count()
         self._answers: dict[int, trio.MemorySendChannel[ReceiverEndpoint | Refused]] = {}
+        self._blocks: dict[int, trio.CancelScope] = {}  # of until_declined()
+        self._declined: dict[int, P2PError] = {}
 
     async def ask(
         self,
         uid: str,
         technique: Technique,
         kind: StreamKind,
-        certificate: bytes,
+        identity: Identity,
         nat: Nat,
         *,
         port_guessing: bool,
@@ -75,7 +81,7 @@ class BrokerLink:
             uid: the receiver's.
             technique: how to be introduced.
             kind: what the connection is for.
-            certificate: ours.
+            identity: ours.
             nat: what is known of our NATs.
             port_guessing: whether to take part in guessing ports.
             opening: how to begin.
@@ -83,6 +89,7 @@ class BrokerLink:
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
+            BusyError: the broker or the receiver has no room for it now.
             IntroductionError: the broker could not introduce us by this technique.
             BrokerUnreachableError: no broker has greeted.
             BrokerLostError: the connection broke, or no answer came in time.
@@ -96,13 +103,17 @@ class BrokerLink:
         offer = make_offer(
             nat, self._connection.local, port_guessing=port_guessing, opening=opening
         )
+        # A receiver guesses only for peers that it knows who they are, and admits.
+        proof = identity.sign_introduction(errand, uid) if port_guessing else None
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         answer: ReceiverEndpoint | Refused | None = None
         try:
             with trio.move_on_after(seconds):
                 await self._connection.send(
-                    IntroductionRequest(number, uid, technique, kind, certificate, offer, errand)
+                    IntroductionRequest(
+                        number, uid, technique, kind, identity.certificate, offer, errand, proof
+                    )
                 )
                 answer = await got.receive()
         except trio.EndOfChannel:
@@ -119,9 +130,32 @@ class BrokerLink:
             technique,
             answer,
             own,
-            broker=self._connection.remote.address,
+            vantage=self._connection.vantage,
             broker_round_trip=self._connection.round_trip,
         )
+
+    @contextmanager
+    def until_declined(self, introduction: Introduction) -> Generator[None]:
+        """Cancel a block when the receiver declines the introduction that the block is for.
+
+        Args:
+            introduction: what :meth:`ask` has just returned.
+
+        Raises:
+            BusyError: it has.
+        """
+        number = introduction.number
+        with trio.CancelScope() as scope:
+            self._blocks[number] = scope
+            if number in self._declined:  # together with the introduction
+                scope.cancel(reason=_DECLINED)
+            try:
+                yield
+            finally:
+                del self._blocks[number]
+                error = self._declined.pop(number, None)
+        if scope.cancelled_caught and error is not None:
+            raise error
 
     async def learn(self, local_network: LocalNetwork) -> None:
         """Find out what our NATs do, unless it is known.
@@ -154,6 +188,8 @@ class BrokerLink:
                             # Nobody waits for it any more if that was cancelled.
                             if number in self._answers:
                                 self._answers.pop(number).send_nowait(answer)
+                            elif isinstance(answer, Refused):
+                                self._note_declined(number, error_of(answer))
                         case message:
                             raise unexpected(message)
             except P2PError as error:
@@ -176,6 +212,13 @@ class BrokerLink:
                 answers.close()
             self.ended.set()
         return self.lost
+
+    def _note_declined(self, number: int, error: P2PError) -> None:
+        self._declined[number] = error
+        if number in self._blocks:
+            self._blocks[number].cancel(reason=_DECLINED)
+        elif len(self._declined) > MAX_DECLINED:
+            del self._declined[next(iter(self._declined))]
 
 
 @asynccontextmanager

@@ -22,8 +22,10 @@ from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
 from .direct import open_by_any_ip
-from .path_finder import Dial, PathFinder
+from .path_finder import PathFinder
+from .patience import retry_while_busy
 from .rounds import Errand, OpenInRound
+from .secured import Dial
 from .watcher import Watcher
 
 
@@ -79,9 +81,7 @@ class Connector:
         if direct:
             dials[PathKind.DIRECT] = partial(self._dial, uid, direct, StreamKind.SESSION)
         if Technique.RELAY in chosen:
-            dials[PathKind.RELAY] = partial(
-                ask_for_relay, options.broker, uid, options.identity.certificate
-            )
+            dials[PathKind.RELAY] = partial(self._dial_relay, uid)
         session = Session(
             Role.OPENER,
             secrets.token_bytes(SESSION_ID_BYTES),
@@ -105,6 +105,11 @@ class Connector:
             raise
         return P2PStream(carrier, peer_id)
 
+    async def _dial_relay(self, uid: str, on_attempt: OnAttempt) -> PeerConnection:
+        options = self._options
+        ask = partial(ask_for_relay, options.broker, uid, options.identity.certificate, on_attempt)
+        return await retry_while_busy(ask)
+
     async def _dial(
         self,
         uid: str,
@@ -112,10 +117,9 @@ class Connector:
         kind: StreamKind,
         on_attempt: OnAttempt | None,
     ) -> PeerConnection:
-        certificate = self._options.identity.certificate
-        port_guessing = self._options.port_guessing
+        identity, port_guessing = self._options.identity, self._options.port_guessing
         for ip_version, local_network in self._local_network.items():
             self._local_network[ip_version] = local_network.here()
-        errand = Errand(kind, certificate, on_attempt, self._local_network, port_guessing)
+        errand = Errand(kind, identity, on_attempt, self._local_network, port_guessing)
         host, _ = self._options.broker
         return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)

@@ -6,27 +6,21 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeAlias, cast
 
 import trio
 
-from .._errors import (
-    IntroductionError,
-    P2PError,
-    PathLostError,
-    RelayError,
-    RemoteProtocolError,
-    WrongPeerError,
-)
+from .._errors import IntroductionError, P2PError, RelayError
 from .._identity.peer_id import PeerId
+from .._net.barrier import Barrier
 from .._net.network_changes import Network, cancel_when_network_changes, current_network
-from .._peer_connection import OnAttempt, PeerConnection
+from .._peer_connection import OnAttempt
 from .._stream.carrier import Carrier
-from .._stream.handshake import secure
-from .._stream.path import Path
-from .._stream.stream_path import PathKind, StreamPath
+from .._stream.stream_path import PathKind
 from .._stream.tls import Context
-from .attempt_log import AttemptLog
+from .reserve import keep_reserve
+from .secured import Dial, SecuredPath, open_secured
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.
@@ -34,9 +28,7 @@ MIN_PAUSE = 0.1
 MAX_PAUSE = 60.0
 MAX_URGENT_PAUSE = 1.0
 PAUSE_GROWTH = 2.0
-# How long to keep a relayed path in reserve after a move to a direct one, which has yet to prove
-# itself. It is idle, and brokers end idle circuits after a minute.
-RESERVE_TIME = 50.0
+FAILURE_PAUSE = 10.0  # after something that no search foresees
 STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
 # From the first path until the peer is watched: what is sent first is not to wait for that, and a
 # stream that is over by then need not pay for it.
@@ -44,9 +36,6 @@ WATCHING_DELAY = 0.1
 # What the peer sent before it moved may come after the news of that, and lift the doubt. So there
 # is a second one when all that was under way has come.
 UNDER_WAY_TIME = 0.75
-MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when somebody came through
-
-Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
 Watch: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 
 logger = logging.getLogger("trio_p2p.sender")
@@ -94,10 +83,11 @@ class PathFinder:
         try:
             async with trio.open_nursery() as nursery:
                 for kind, dial in self._dials.items():
-                    nursery.start_soon(self._keep_finding, kind, dial)
+                    find = partial(self._keep_finding, kind, dial)
+                    nursery.start_soon(self._keep_on, f"finding {kind} paths", find)
                 if len(self._dials) > 1:
-                    nursery.start_soon(self._keep_reserve, self._dials[PathKind.RELAY])
-                nursery.start_soon(self._watch_receiver)
+                    nursery.start_soon(self._keep_on, "keeping a reserve", self._keep_reserve)
+                nursery.start_soon(self._keep_on, "watching the receiver", self._watch_receiver)
                 await self._carrier.run()
                 nursery.cancel_scope.cancel(reason="the session is over")
         finally:
@@ -134,8 +124,23 @@ class PathFinder:
                 pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
             else:
                 pause = MIN_PAUSE
-            is_found = self._is_wanted(kind) and await self._find(kind, dial, network)
+            is_found = self._is_wanted(kind) and await self._find_apart(kind, dial, network)
             steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
+
+    async def _find_apart(self, kind: PathKind, dial: Dial, network: Network) -> bool:
+        """Like :meth:`_find`, but a search that fails in an unforeseen way has found nothing."""
+        with Barrier(logger, f"one search for a {kind} path"):
+            return await self._find(kind, dial, network)
+        self._failures[kind] = P2PError(f"the search for a {kind} path has failed: see the log")
+        self._tell()
+        return False
+
+    async def _keep_on(self, what: str, search: Callable[[], Awaitable[None]]) -> None:
+        """Begin a search anew, after a pause, when it has failed in an unforeseen way."""
+        while True:
+            with Barrier(logger, what):
+                await search()
+            await trio.sleep(FAILURE_PAUSE)
 
     async def _find(self, kind: PathKind, dial: Dial, network: Network) -> bool:
         """Try once to find a path from a network, as long as it is wanted; whether there is one."""
@@ -145,79 +150,33 @@ class PathFinder:
             nursery.start_soon(self._cancel_when_unwanted, kind, scope)
             nursery.start_soon(cancel_when_network_changes, scope, network)
             try:
-                connection, path, described, peer_id = await self._open(dial)
+                found = await self._open(dial)
             except (P2PError, OSError) as error:
                 logger.info("no %s path was found: %s", kind, error)
                 self._failures[kind] = error if isinstance(error, P2PError) else _explained(error)
             else:
                 is_found = self._is_wanted(kind) and self._carrier.attach(
-                    path, described, circuit=connection.circuit
+                    found.path, found.described, circuit=found.circuit
                 )
                 if is_found:
-                    self.peer_id = peer_id
+                    self.peer_id = found.peer_id
                     self._has_found = True
                 else:
-                    path.close()
+                    found.path.close()
             self._tell()
             scope.cancel(reason="the search is over")
         return is_found
 
-    async def _open(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
-        """A connection whose other end has proven who it is; the next one if one breaks before."""
-        for _ in range(MAX_BROKEN):
-            try:
-                return await self._open_once(dial)
-            except PathLostError as error:
-                logger.info("dialling again: %s", error)
-        return await self._open_once(dial)
+    async def _open(self, dial: Dial) -> SecuredPath:
+        return await open_secured(dial, self._context, self.peer_id, self._on_attempt)
 
-    async def _open_once(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
-        attempts = AttemptLog(self._on_attempt)
-        try:
-            connection = await dial(attempts.note)
-            try:
-                secured = await secure(
-                    connection, self._context, server_side=False, expected=self.peer_id
-                )
-            except (WrongPeerError, RemoteProtocolError) as error:
-                attempts.note_wrong_peer()
-                raise error from attempts.failures
-        finally:
-            attempts.close()
-        return connection, *secured
-
-    async def _keep_reserve(self, dial: Dial) -> None:
-        """After each move from the relay to a direct path, have a way back for a while."""
-        while True:
-            await self._wait_moved()
-            network = current_network()
-            try:
-                connection, path, described, _ = await self._open(dial)
-            except (P2PError, OSError) as error:
-                logger.info("no path is in reserve: %s", error)
-                continue
-            is_attached = False
-            try:
-                path.send_last_flight()
-                with trio.move_on_after(RESERVE_TIME):
-                    while self._is_carried:
-                        await self._carrier.path_changed.park()
-                is_of_use = self._carrier.path is None and current_network() == network
-                if is_of_use and self._is_wanted(PathKind.RELAY):
-                    is_attached = self._carrier.attach(path, described, circuit=connection.circuit)
-            finally:
-                if not is_attached:
-                    path.close()
-
-    async def _wait_moved(self) -> None:
-        before: PathKind | None = None
-        while True:
-            path = self._carrier.path
-            kind = None if path is None else path.kind
-            if (before, kind) == (PathKind.RELAY, PathKind.DIRECT):
-                return
-            before = kind
-            await self._carrier.path_changed.park()
+    async def _keep_reserve(self) -> None:
+        await keep_reserve(
+            self._carrier,
+            partial(self._open, self._dials[PathKind.RELAY]),
+            is_carried=lambda: self._is_carried,
+            is_wanted=lambda: self._is_wanted(PathKind.RELAY),
+        )
 
     async def _watch_receiver(self) -> None:
         """Doubt the path whenever the peer has registered again: it may have moved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import attrs
@@ -11,6 +12,7 @@ import trio
 
 from .._attempt import Attempt, Outcome, Technique
 from .._errors import IntroductionError
+from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.nomination import Nomination
@@ -20,6 +22,7 @@ from .._traversal.strategy import reflexive_route
 from .._wire.messages import StreamKind
 from .._wire.offer import Opening
 from .broker_link import BrokerLink, open_broker_link
+from .patience import retry_while_busy
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -54,7 +57,7 @@ class Errand:
 
     Attributes:
         kind: what is to be made of it.
-        certificate: ours.
+        identity: ours.
         on_attempt: told of each attempt when it has ended, if anybody wants to know.
         local_network: what we know of our network, for each version of IP.
         port_guessing: whether to guess ports.
@@ -62,7 +65,7 @@ class Errand:
     """
 
     kind: StreamKind
-    certificate: bytes = attrs.field(repr=False)
+    identity: Identity
     on_attempt: OnAttempt | None
     local_network: Mapping[int, LocalNetwork]
     port_guessing: bool
@@ -129,10 +132,15 @@ async def open_in_rounds(
 
     for technique in techniques:
         for opening, seconds in ROUNDS[technique]:
+            before, started_at = len(attempts), trio.current_time()
             round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
-            connection = await open_in_round(round_)
+            connection = await retry_while_busy(partial(open_in_round, round_))
             if connection is not None:
                 return connection
+            if len(attempts) == before:
+                # The program was busy, and the round's time over, before anything was sent.
+                took, route = trio.current_time() - started_at, reflexive_route(ip_version)
+                note(Attempt(technique, None, None, Outcome.SILENT, took, route))
             if attempts[-1].outcome in _ENDS_TECHNIQUE:
                 break
         if attempts[-1].outcome is Outcome.RULED_OUT:
@@ -154,7 +162,12 @@ async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConn
 
 
 async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
-    """A round's connection, by a link whose port was not used for the UID before."""
+    """A round's connection, by a link whose port was not used for the UID before.
+
+    Raises:
+        BusyError: the broker or the receiver has no room for the introduction now.
+        P2PError: the broker refuses everything, or is lost.
+    """
     started_at = trio.current_time()
     errand, local_network = round_.errand, round_.local_network
 
@@ -168,7 +181,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             round_.uid,
             round_.technique,
             errand.kind,
-            errand.certificate,
+            errand.identity,
             local_network.nat,
             port_guessing=errand.port_guessing,
             opening=round_.opening,
@@ -193,7 +206,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         seconds = max(seconds, GUESSING_TIME)
     elif introduction.peer.nat.is_symmetric and not local_network.nat.is_known:
         seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
-    with trio.move_on_after(seconds):
+    with link.until_declined(introduction), trio.move_on_after(seconds):
         return await connect_introduced(
             link.shared_port,
             introduction,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .._addresses import is_public
+from .._addresses import Scope, is_public, scope_of
 from .._nat.findings import Survey
 from .._wire.offer import Behaviour
 
@@ -15,6 +15,14 @@ def advise(survey: Survey) -> list[str]:
 
 
 def _about_the_broker(survey: Survey) -> Iterator[str]:
+    seen_at = survey.reflexive
+    if seen_at is not None and survey.is_translated and scope_of(seen_at) is not Scope.INTERNET:
+        yield (
+            f"The broker sees this host at {seen_at}, an address of a private network that this "
+            "host is not in: a proxy or a NAT stands before the broker, and hides where its "
+            "clients are. Peers are not connected directly by it: let clients reach the broker "
+            "itself, or have the proxy pass their addresses on."
+        )
     if survey.nat.mapping is None:
         yield (
             "What the NAT does cannot be told, as the broker answers on one port only: run it with "

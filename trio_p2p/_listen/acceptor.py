@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TypeAlias, TypeVar
 
 import trio
@@ -19,13 +20,16 @@ from .._stream.handshake import secure
 from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
 from .._stream.session import Role, Session, State
-from .._stream.stream_path import PathKind
+from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import make_context
+from .probation import Probation
 
 logger = logging.getLogger("trio_p2p.receiver")
 
 _NOT_KNOWN = "this stream is not known here any more: the program was started again, or ended it"
 
+# Seconds; the side that opens keeps a reserve for less.
+MAX_RESERVE_TIME = 60.0
 MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
 
 Admit: TypeAlias = Callable[[PeerId], bool]
@@ -67,6 +71,7 @@ class Acceptor:
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
         self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
+        self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
 
     def is_any_path_lost(self) -> bool:
         """Whether a stream waits for another path."""
@@ -75,13 +80,13 @@ class Acceptor:
             for _, carrier in self._carriers.values()
         )
 
-    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
+    async def take(self, connection: PeerConnection, probation: Probation) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
 
         Args:
             connection: what came of an introduction; it is ours from now on.
-            scope: its deadline is lifted as soon as there is a stream, which then waits until
-                the application takes it.
+            probation: it ends when the sender is admitted; the new stream then waits until the
+                application takes it.
 
         Raises:
             NotAdmittedError: we do not admit the peer.
@@ -91,11 +96,10 @@ class Acceptor:
         If cancelled, the connection is closed.
         """
         path, described, peer_id = await secure(connection, self._context, server_side=True)
-        if described.kind is PathKind.RELAY:
-            scope.deadline = math.inf  # it may be meant as a reserve; the relay ends it in time
         is_taken = False
         try:
-            hello = await _receive_hello(path)
+            with self._reserving(described, peer_id, probation):
+                hello = await _receive_hello(path)
             if hello.session in self._ended:
                 self._answer_late(path, hello, peer_id)
                 return
@@ -112,9 +116,27 @@ class Acceptor:
             if not is_taken:
                 path.close()
         if known is None:
-            scope.deadline = math.inf
+            probation.end()
             self.connected += 1
             await _deliver(self._streams, P2PStream(carrier, peer_id), self.discard)
+
+    @contextmanager
+    def _reserving(
+        self, described: StreamPath, peer_id: PeerId, probation: Probation
+    ) -> Generator[None]:
+        """Let a relayed path wait as a reserve, one for each live session of its peer."""
+        sessions = sum(owner == peer_id for owner, _ in self._carriers.values())
+        if described.kind is not PathKind.RELAY or self._reserves[peer_id] >= sessions:
+            yield
+            return
+        self._reserves[peer_id] += 1
+        probation.extend(MAX_RESERVE_TIME)
+        try:
+            yield
+        finally:
+            self._reserves[peer_id] -= 1
+            if not self._reserves[peer_id]:
+                del self._reserves[peer_id]
 
     def _carrier_of(self, hello: Hello, peer_id: PeerId) -> Carrier | None:
         """What carries the session that a path belongs to; None if that is to begin."""
@@ -187,9 +209,9 @@ class RawAcceptor:
         """Whether a stream waits for another path: there is none for raw streams."""
         return False
 
-    async def take(self, connection: PeerConnection, scope: trio.CancelScope) -> None:
+    async def take(self, connection: PeerConnection, probation: Probation) -> None:
         """Pass a connection on; like :meth:`Acceptor.take`."""
-        scope.deadline = math.inf
+        probation.end()  # it has shown the proof of the introduction
         self.connected += 1
         await _deliver(self._streams, connection.stream, self.discard)
 

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
 import attrs
 import trio
 
-from .._addresses import Endpoint
-from .._attempt import Attempt, Outcome, Technique
+from .._addresses import site_of
+from .._attempt import Attempt, Outcome
 from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.relay import join_relay
-from .._broker_client.resolve import connect_to_broker
-from .._errors import (
-    NotAdmittedError,
-    P2PError,
-    PathLostError,
-    RemoteProtocolError,
-    WrongPeerError,
-)
-from .._net.nursery import open_background_nursery
+from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
+from .._identity.peer_id import PeerId
+from .._net.barrier import Barrier
+from .._net.log_limit import RepeatedLine
 from .._peer_connection import PeerConnection
-from .._traversal.candidates import make_offer
-from .._traversal.introduction import Introduction
-from .._traversal.nomination import Errands
-from .._traversal.race import connect_introduced
-from .._traversal.shared_port import SharedPort, start_shared_port
-from .._wire.messages import (
-    Acknowledge,
-    ConnectionRequest,
-    HolePunched,
-    Message,
-    RelayRequest,
-    SenderEndpoint,
-)
+from .._traversal.shared_port import SharedPort
+from .._wire.messages import ConnectionRequest, Decline, Message, RelayRequest, SenderEndpoint
+from .guessing import GuessingPermits
+from .probation import Probation
+from .puncher import Puncher
 from .reachability import LocalSide
+from .slots import Holder, Slot, Slots
 
 logger = logging.getLogger("trio_p2p.receiver")
 
 MAX_INTRODUCTIONS = 256  # under way at a time
 INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
-MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
-Take: TypeAlias = Callable[[PeerConnection, trio.CancelScope], Awaitable[None]]
+MAX_DECLINING = 64  # answers at a time that wait for a broker that does not read
+RETRY_TIME = 1.0  # seconds after which a sender that was declined may try again
+
+Take: TypeAlias = Callable[[PeerConnection, Probation], Awaitable[None]]
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
+_Introducing: TypeAlias = SenderEndpoint | ConnectionRequest | RelayRequest
+
+
+@attrs.frozen
+class _UnderWay:
+    """What ends an introduction before its time, and what tells the sender so."""
+
+    scope: trio.CancelScope
+    decline: Callable[[], None]
 
 
 class Introductions:
@@ -55,26 +55,42 @@ class Introductions:
         uid: the receiver's.
         capabilities: what to greet the broker with.
         take: makes of a connection what the application wants of it.
-        port_guessing: whether to take part in guessing ports.
+        admit: says which peers are admitted; all if None.
+        port_guessing: whether to take part in guessing ports, for those.
 
     Attributes:
         introduced, failed, forbidden, wrong_peers: counts so far.
     """
 
     def __init__(
-        self, uid: str, capabilities: Sequence[str], take: Take, *, port_guessing: bool
+        self,
+        uid: str,
+        capabilities: Sequence[str],
+        take: Take,
+        *,
+        admit: Callable[[PeerId], bool] | None,
+        port_guessing: bool,
     ) -> None:
         self.introduced: int = 0
         self.failed: int = 0
         self.forbidden: int = 0
         self.wrong_peers: int = 0
         self._uid = uid
-        self._capabilities = capabilities
         self._take = take
-        self._port_guessing = port_guessing
-        self._nonces: dict[bytes, None] = {}
-        self._errands = Errands()
-        self._under_way = 0
+        self._puncher = Puncher(
+            capabilities,
+            port_guessing=port_guessing,
+            permits=GuessingPermits(uid, admit),
+            on_attempt=self._note_attempt,
+            on_stranger=self.note_stranger,
+        )
+        self._slots = Slots(MAX_INTRODUCTIONS)
+        self._under_way: dict[Slot, _UnderWay] = {}
+        self._declining = 0
+        self._declined_line = RepeatedLine(logger, logging.WARNING)
+        self._failed_lines = {
+            level: RepeatedLine(logger, level) for level in (logging.WARNING, logging.DEBUG)
+        }
 
     def start(
         self,
@@ -83,11 +99,11 @@ class Introductions:
         connection: BrokerConnection,
         nursery: trio.Nursery,
     ) -> None:
-        """Begin to connect to a sender.
+        """Begin to connect to a sender, or decline to.
 
         Args:
-            message: what the broker says of it.
-            local_side: from where to meet it.
+            message: what the broker says of the sender.
+            local_side: from where to meet the sender.
             connection: the registration that the message came over.
             nursery: where to connect.
 
@@ -97,142 +113,95 @@ class Introductions:
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(self._connect_fast, message, local_side, connection.round_trip)
+                connect = partial(
+                    self._puncher.connect_fast, message, local_side, connection.round_trip
+                )
             case ConnectionRequest():
-                connect = partial(self._connect_classic, message, local_side)
+                connect = partial(self._puncher.connect_classic, message, local_side)
             case RelayRequest():
                 connect = partial(join_relay, local_side.broker, message, connection)
             case _:
                 raise unexpected(message)
         self.introduced += 1
-        if self._under_way == MAX_INTRODUCTIONS:
+        slot = self._find_slot(_holder_of(message))
+        if slot is None:
             self.failed += 1
-            logger.warning("%r has too many introductions under way; one ignored", self._uid)
+            text = "an introduction to %r was declined: too many are under way"
+            self._declined_line.say(trio.current_time(), text, self._uid)
+            self._decline(message, local_side, connection, nursery)
             return
-        self._under_way += 1
-        nursery.start_soon(self._connect, connect, isinstance(message, RelayRequest))
+        self._under_way[slot] = _UnderWay(
+            trio.CancelScope(), partial(self._decline, message, local_side, connection, nursery)
+        )
+        nursery.start_soon(self._run, connect, slot, isinstance(message, RelayRequest))
 
     def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
         """Accept on the port that a connection to the broker was made from."""
-        return start_shared_port(
-            nursery, connection.local, asks=False, on_stranger=self.note_stranger
-        )
+        return self._puncher.start_shared_port(nursery, connection)
 
     def note_stranger(self) -> None:
         """A connection was closed whose other side has not proven itself."""
         self.wrong_peers += 1
 
-    async def _connect(self, connect: _Connect, is_relay: bool) -> None:
+    def _find_slot(self, holder: Holder) -> Slot | None:
+        """Take a slot, perhaps from another introduction; None if the newcomer has to wait."""
+        if self._slots.is_full:
+            loser = self._slots.giving_way_to(holder)
+            if loser is None:
+                return None
+            self._slots.release(loser)
+            self._under_way[loser].scope.cancel(reason="it gives way to another sender")
+            self._under_way[loser].decline()
+        return self._slots.take(holder)
+
+    def _decline(
+        self,
+        message: _Introducing,
+        local_side: LocalSide,
+        connection: BrokerConnection,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Let a sender know that there is no room for it, whichever way it hears first."""
+        if isinstance(message, SenderEndpoint):
+            local_side.shared_port.decline(message.nonce)
+        if self._declining < MAX_DECLINING:
+            self._declining += 1
+            nursery.start_soon(self._tell_declined, message, connection)
+
+    async def _tell_declined(self, message: _Introducing, connection: BrokerConnection) -> None:
         try:
-            with trio.move_on_after(INTRODUCTION_TIME) as scope:
+            with suppress(BrokerLostError):  # then the sender is told otherwise
+                await connection.send(_decline_of(message))
+        finally:
+            self._declining -= 1
+
+    async def _run(self, connect: _Connect, slot: Slot, is_relay: bool) -> None:
+        try:
+            with Barrier(logger, f"an introduction to {self._uid!r}"):
+                await self._connect(connect, slot, is_relay)
+        finally:
+            self._slots.release(slot)
+            del self._under_way[slot]
+
+    async def _connect(self, connect: _Connect, slot: Slot, is_relay: bool) -> None:
+        try:
+            with self._under_way[slot].scope as scope:
+                scope.deadline = trio.current_time() + INTRODUCTION_TIME
                 connection = await connect()
                 if connection is not None:  # else the sender has another one already
-                    await self._take(connection, scope)
+                    await self._take(connection, Probation(scope, slot))
                 return
-            logger.info("no connection came of an introduction to %r", self._uid)
+            why = "in time" if slot in self._slots else "before it gave way to another sender"
+            logger.info("no connection came of an introduction to %r %s", self._uid, why)
         except (P2PError, OSError) as error:
             # A sender that has found one path leaves the others as they are: no news.
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             self.wrong_peers += isinstance(error, WrongPeerError)
-            logger.log(level, "an introduction to %r failed: %s", self._uid, error)
-        finally:
-            self._under_way -= 1
+            text = "an introduction to %r failed: %s"
+            self._failed_lines[level].say(trio.current_time(), text, self._uid, error)
         self.failed += not is_relay
-
-    async def _connect_fast(
-        self, message: SenderEndpoint, local_side: LocalSide, round_trip: float
-    ) -> PeerConnection | None:
-        """Punch from the registration's port, or that which the broker has seen over IPv6."""
-        introduction = Introduction.of(
-            Technique.FAST,
-            message,
-            local_side.side,
-            broker=local_side.broker.address,
-            broker_round_trip=round_trip,
-        )
-        logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
-        return await self._punch(introduction, local_side.shared_port, local_side.guard_hops)
-
-    async def _connect_classic(
-        self, request: ConnectionRequest, local_side: LocalSide
-    ) -> PeerConnection | None:
-        """Steps 3 to 9: punch from a fresh port, and tell the broker."""
-        punched = None
-        try:
-            async with open_background_nursery() as nursery:
-                punched = await self._punch_classic(request, local_side, nursery)
-        except BaseException:
-            if punched is not None:
-                punched.close()
-            raise
-        return punched
-
-    async def _punch_classic(
-        self, request: ConnectionRequest, local_side: LocalSide, nursery: trio.Nursery
-    ) -> PeerConnection | None:
-        async with await connect_to_broker([local_side.broker], self._capabilities) as connection:
-            logger.debug("step 3: acknowledging from %s", connection.local)
-            nat = local_side.local_network.nat
-            offer = make_offer(nat, connection.local, port_guessing=self._port_guessing)
-            await connection.send(Acknowledge(request.introduction, offer))
-            message = await connection.receive_answer()
-            if not isinstance(message, SenderEndpoint):
-                raise unexpected(message)
-            # Before step 5: the port must stay ours.
-            shared_port = self.start_shared_port(nursery, connection)
-        introduction = Introduction.of(
-            Technique.CLASSIC,
-            message,
-            attrs.evolve(local_side.side, offer=offer),
-            broker=local_side.broker.address,
-            broker_round_trip=connection.round_trip,
-        )
-        logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
-        logger.debug("steps 6 to 8: punching, held, and listening")
-
-        def report() -> None:
-            nursery.start_soon(self._report_punched, local_side.broker, request)
-
-        return await self._punch(
-            introduction, shared_port, local_side.guard_hops, on_punched=report
-        )
-
-    async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
-        try:
-            async with await connect_to_broker([broker], self._capabilities) as connection:
-                logger.debug("step 9: the hole is punched")
-                await connection.send(HolePunched(request.introduction))
-        except P2PError as error:
-            logger.warning("cannot report the punched hole to the broker: %s", error)
-
-    async def _punch(
-        self,
-        introduction: Introduction,
-        shared_port: SharedPort,
-        guard_hops: int,
-        on_punched: Callable[[], None] = lambda: None,
-    ) -> PeerConnection | None:
-        if introduction.nonce in self._nonces:
-            raise RemoteProtocolError("got the same introduction a second time from the broker")
-        self._nonces[introduction.nonce] = None
-        if len(self._nonces) > MAX_NONCES:
-            del self._nonces[next(iter(self._nonces))]
-
-        async def connect() -> PeerConnection:
-            if introduction.needs_classic:
-                await trio.sleep_forever()  # but what the sender began before is over
-            return await connect_introduced(
-                shared_port,
-                introduction,
-                guard_hops=guard_hops,
-                on_attempt=self._note_attempt,
-                on_punched=on_punched,
-            )
-
-        ip_version = introduction.peer.endpoint.address.version
-        return await self._errands.connect(introduction.errand, ip_version, connect)
 
     def _note_attempt(self, attempt: Attempt) -> None:
         logger.debug("%s", attempt)
@@ -249,3 +218,21 @@ def ip_version_of(message: Message) -> int | None:
             return message.ip_version
         case _:
             return None
+
+
+def _holder_of(message: _Introducing) -> Holder:
+    """On whose behalf the broker introduces, as far as the message says."""
+    match message:
+        case SenderEndpoint():
+            return Holder(site_of(message.endpoint.address), message.certificate)
+        case ConnectionRequest():
+            return Holder(message.origin, None)
+        case RelayRequest():
+            return Holder(message.origin, message.certificate)
+
+
+def _decline_of(message: _Introducing) -> Decline:
+    milliseconds = int(RETRY_TIME * 1000)
+    if isinstance(message, SenderEndpoint):
+        return Decline(nonce=message.nonce, retry_after=milliseconds)
+    return Decline(introduction=message.introduction, retry_after=milliseconds)

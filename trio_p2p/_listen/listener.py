@@ -264,7 +264,7 @@ async def open_p2p_listener(
         )
         capabilities = (*chosen, StreamKind.RAW if raw else StreamKind.SESSION)
         introductions = Introductions(
-            checked_uid, capabilities, acceptor.take, port_guessing=port_guessing
+            checked_uid, capabilities, acceptor.take, admit=admit, port_guessing=port_guessing
         )
         registration = Registration(
             checked_uid,

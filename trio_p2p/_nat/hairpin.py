@@ -24,7 +24,7 @@ async def is_hairpinning(broker: Endpoint) -> bool | None:
     """Whether connections between two local ports by their reflexive endpoints come about.
 
     Both dial and listen, so that filters on the way have seen both sides. None if the broker does
-    not say how it sees us, or not in time.
+    not say how it sees us, or not in time, or names what is not to be dialled.
 
     Takes two round trips if they come about, else :data:`HAIRPIN_TIME` more.
     """
@@ -34,8 +34,9 @@ async def is_hairpinning(broker: Endpoint) -> bool | None:
             for _ in range(2):
                 connection = await stack.enter_async_context(await connect_to_broker([broker], ()))
                 await connection.receive_challenge()
-                if connection.observed is not None:
-                    ends.append(_End(connection, connection.observed))
+                observed = connection.observed
+                if observed is not None and connection.vantage.may_dial_untrusted(observed):
+                    ends.append(_End(connection, observed))
         return await _do_meet(*ends) if len(ends) == 2 else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from .._attempt import Technique
-from .._errors import PathLostError, WrongPeerError
+from .._errors import BusyError, PathLostError, WrongPeerError
 from .._identity.certificate import peer_id_of_untrusted
 from .._identity.peer_id import PeerId
 from .._net.sockets import local_endpoint, remote_endpoint
@@ -37,6 +37,7 @@ async def secure(
 
     Raises:
         WrongPeerError: it is somebody else.
+        BusyError: the receiver has no room for the connection now.
         P2PError: it could not be found out.
 
     If cancelled, the connection is closed.
@@ -66,7 +67,7 @@ async def secure(
         raise PathLostError("the other side did not answer TLS's handshake in time")
     except (trio.BrokenResourceError, OSError) as error:
         connection.close()
-        if isinstance(error.__cause__, WrongPeerError):
+        if isinstance(error.__cause__, (BusyError, WrongPeerError)):
             raise error.__cause__ from None
         raise PathLostError(f"the connection broke during TLS's handshake: {error}") from error
     except BaseException:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._addresses import Endpoint, IPAddress, are_neighbours, is_public, is_special
+from .._addresses import (
+    MIN_PORT,
+    Endpoint,
+    IPAddress,
+    Scope,
+    is_public,
+    is_special,
+    scope_of,
+    site_of,
+)
 from .._wire.offer import Candidate, CandidateKind, Nat, Offer, Opening
 
 MAX_DIALLED = 8  # endpoints of a peer, that which the broker sees it at included
-MIN_PORT = 1024  # below are services, and nobody's chance local port
 
 
 def vet_untrusted(
@@ -78,8 +86,12 @@ def _is_acceptable(candidate: Candidate, own: Endpoint, peer: Endpoint, broker: 
         return False
     if address == peer.address:  # from where it talks to the broker
         return candidate.kind is CandidateKind.MAPPED
-    # The peer may be in our own network, or in that of our carrier.
-    return address.version == peer.address.version and are_neighbours(own.address, peer.address)
+    # Behind the same NAT, as far as the internet sees. A network that only looks like ours, such
+    # as that of a proxy before the broker, does not count, nor do neighbours of one provider: they
+    # are strangers.
+    is_behind_one_nat = site_of(own.address) == site_of(peer.address)
+    is_seen_from_outside = scope_of(own.address) is Scope.INTERNET
+    return is_behind_one_nat and is_seen_from_outside and address.version == own.address.version
 
 
 def _is_forbidden(endpoint: Endpoint, peer: Endpoint, broker: IPAddress) -> bool:

@@ -23,6 +23,7 @@ import attrs
 PROOF_BYTES = 32
 QUESTION = bytes(PROOF_BYTES)  # who are you?
 _CHECK = b"trio_p2p check"
+_BUSY = b"trio_p2p busy"
 
 
 class Role(enum.Enum):
@@ -46,11 +47,13 @@ class Proofs:
         peers: what it wants to hear.
         check: what the sender says where it may have reached somebody else. It nominates
             nothing, and the receiver answers with its proof.
+        busy: what the receiver says instead of its proof if it has declined the introduction.
     """
 
     own: bytes = attrs.field(repr=False)
     peers: bytes = attrs.field(repr=False)
     check: bytes = attrs.field(repr=False)
+    busy: bytes = attrs.field(repr=False)
 
 
 def proofs(nonce: bytes, role: Role) -> Proofs:
@@ -59,4 +62,5 @@ def proofs(nonce: bytes, role: Role) -> Proofs:
         own=hmac.digest(nonce, role.value, "sha256"),
         peers=hmac.digest(nonce, role.other.value, "sha256"),
         check=hmac.digest(nonce, _CHECK, "sha256"),
+        busy=hmac.digest(nonce, _BUSY, "sha256"),
     )

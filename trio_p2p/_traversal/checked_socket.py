@@ -21,9 +21,11 @@ from typing import Any, ClassVar, Self
 
 import trio
 
-from .._errors import WrongPeerError
+from .._errors import BusyError, WrongPeerError
 from .._net.sockets import send_at_once
 from .._net.system import current_system
+
+BUSY_TIME = 1.0  # seconds after which to try again
 
 _NOT_PROVEN = "whoever answered could not prove to be the introduced peer"
 
@@ -35,14 +37,21 @@ class CheckedSocket(trio.socket.SocketType):
         sock: a connected socket that has not sent yet, if there is something to say.
         says: what to send before anything else; nothing if empty.
         expects: what has to come before anything else; nothing if empty.
+        busy: what comes instead if the other side has no room for us.
     """
 
     def __init__(
-        self, sock: trio.socket.SocketType, *, says: bytes = b"", expects: bytes = b""
+        self,
+        sock: trio.socket.SocketType,
+        *,
+        says: bytes = b"",
+        expects: bytes = b"",
+        busy: bytes = b"",
     ) -> None:
         self._sock = sock
         self._says = says
         self._expects = expects
+        self._busy = busy
         self._received = bytearray()
         if not says:
             self._step_aside("send")
@@ -56,6 +65,9 @@ class CheckedSocket(trio.socket.SocketType):
             if not data:
                 break
             self._received += data
+        if self._busy and hmac.compare_digest(self._received, self._busy):
+            error = BusyError("the receiver has no room for a connection now", BUSY_TIME)
+            raise trio.BrokenResourceError(f"{error}: open another stream") from error
         if not hmac.compare_digest(self._received, self._expects):
             # One that ends before it has said anything wrong may have been the peer's.
             is_wrong = not self._expects.startswith(bytes(self._received))

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from .._addresses import Endpoint, IPAddress
+from .._addresses import MIN_PORT, Endpoint, IPAddress
 from .._net.sockets import adopt, start_connecting
 from .._net.system import current_system
-from .candidates import MIN_PORT
 from .punch import Take, connects_within
 
 HOLES = 256

@@ -22,6 +22,7 @@ from .._net.sockets import (
     wait_connected,
 )
 from .punch_schedule import PunchSchedule
+from .syn_budget import SynBudget
 
 # Seconds for an IPv6 socket to be guarded at most: less than until a SYN that came meanwhile is
 # sent again (RFC 6298).
@@ -35,6 +36,7 @@ async def punch(
     port: int,
     remote: Endpoint,
     schedule: PunchSchedule,
+    budget: SynBudget,
     *,
     source: IPAddress | None,
     take: Take,
@@ -50,16 +52,18 @@ async def punch(
         port: the local port, shared with other sockets.
         remote: where to connect to.
         schedule: when to send the next SYN.
+        budget: what SYNs after the first one are taken from, here and at other endpoints.
         source: the local address; as the system sees fit if None.
         take: takes a connection over if it leads to the right peer, and says whether it did.
         record: told how each attempt ended: local and remote endpoint, outcome, seconds.
         task_status: started when the first SYN has left, or could not.
 
-    If cancelled, what was under way is closed, and recorded as silent.
+    Returns when a connection was taken over, or the budget is used up. If cancelled, what was under
+    way is closed, and recorded as silent.
     """
+    await trio.sleep(schedule.pause)
     is_punched = False
     while True:
-        await trio.sleep(schedule.pause)
         started_at = trio.current_time()
         outcome = Outcome.SILENT
         sock = local = None
@@ -73,12 +77,9 @@ async def punch(
             task_status.started()
         try:
             if sock is not None:
-                if schedule.hops is not None and remote.family == socket.AF_INET6:
-                    expire = partial(start_connecting, remote, source=source, hops=schedule.hops)
-                    outcome = await _wait_expired(expire)
-                    lower_guard(sock)
-                if outcome is Outcome.SILENT:
-                    outcome = await _connect(sock, schedule.patience, take)
+                decoy = partial(start_connecting, remote, source=source, hops=schedule.hops)
+                expire = decoy if _has_decoy(remote, schedule) else None
+                outcome = await _hold(sock, expire, schedule, budget, take)
         finally:
             if sock is not None and outcome is not Outcome.CONNECTED:
                 sock.close()
@@ -86,6 +87,43 @@ async def punch(
         if outcome is Outcome.CONNECTED:
             return
         schedule.failed(outcome)
+        await trio.sleep(schedule.pause)
+        if not take_syns(remote, schedule, budget):
+            return
+        if outcome is not Outcome.SILENT:  # else the last one was held until now
+            await trio.sleep(budget.time_to_repeat(trio.current_time()))
+
+
+def take_syns(remote: Endpoint, schedule: PunchSchedule, budget: SynBudget) -> bool:
+    """Take what the next SYN of a punch costs, those for its guard included; whether it may leave.
+
+    Args:
+        remote: where the SYN goes.
+        schedule: of the punch.
+        budget: what the punch shares with others.
+    """
+    is_paid = budget.take(schedule.patience)
+    return is_paid and (not _has_decoy(remote, schedule) or budget.take(GUARD_TIME))
+
+
+def _has_decoy(remote: Endpoint, schedule: PunchSchedule) -> bool:
+    return schedule.hops is not None and remote.family == socket.AF_INET6
+
+
+async def _hold(
+    sock: socket.socket,
+    expire: Callable[..., socket.socket] | None,
+    schedule: PunchSchedule,
+    budget: SynBudget,
+    take: Take,
+) -> Outcome:
+    """What comes of a socket in SYN_SENT, and before of its guard, if there is one to wait for."""
+    if expire is not None:
+        outcome = await _wait_expired(expire)
+        lower_guard(sock)
+        if outcome is not Outcome.SILENT:
+            return outcome
+    return await _connect(sock, schedule.patience, budget, take)
 
 
 async def _wait_expired(start: Callable[..., socket.socket]) -> Outcome:
@@ -103,10 +141,13 @@ async def _wait_expired(start: Callable[..., socket.socket]) -> Outcome:
     return Outcome.SILENT
 
 
-async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
+async def _connect(sock: socket.socket, patience: float, budget: SynBudget, take: Take) -> Outcome:
     """What comes of a socket in SYN_SENT; CONNECTED if it was taken over."""
     try:
-        if not await connects_within(patience, sock):
+        # Until the next SYN may leave: the peer's must not come when there is none.
+        if not await connects_within(
+            patience, sock, lambda: budget.time_to_repeat(trio.current_time())
+        ):
             return Outcome.SILENT
         taken = await take(adopt(sock))
     except OSError as error:
@@ -114,13 +155,23 @@ async def _connect(sock: socket.socket, patience: float, take: Take) -> Outcome:
     return Outcome.CONNECTED if taken else Outcome.WRONG_PEER
 
 
-async def connects_within(patience: float, sock: socket.socket) -> bool:
+async def connects_within(
+    patience: float, sock: socket.socket, extension: Callable[[], float] = lambda: 0.0
+) -> bool:
     """Hold a socket in SYN_SENT for so many seconds at least; whether it is connected now.
+
+    Args:
+        patience: for how many seconds.
+        sock: the socket.
+        extension: says then for how many more.
 
     Raises:
         OSError: the connection failed.
     """
     with trio.move_on_after(patience):
+        await wait_connected(sock)
+        return True
+    with trio.move_on_after(extension()):
         await wait_connected(sock)
         return True
     if is_answered(sock):

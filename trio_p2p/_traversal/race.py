@@ -18,10 +18,11 @@ from .checked_socket import CheckedSocket
 from .introduction import Introduction
 from .nomination import Nomination
 from .port_guessing import guess, hold
-from .punch import Take, punch
+from .punch import Take, punch, take_syns
 from .punch_schedule import PunchSchedule
 from .shared_port import PROOF_TIME, SharedPort
-from .strategy import ROUTES, Dial, PortGuessing, reflexive_route
+from .strategy import Dial, PortGuessing, reflexive_route
+from .syn_budget import SynBudget
 
 
 async def connect_introduced(
@@ -98,15 +99,18 @@ class Race:
             self._nomination.withdraw()
 
     def refuse_forbidden(self) -> None:
-        """Tell where we do not connect to, although the peer wants us to."""
-        for candidate in self._introduction.forbidden:
-            route = ROUTES[candidate.kind]
-            self._record(route, None, candidate.endpoint, Outcome.FORBIDDEN, 0.0)
+        """Tell where we do not connect to, although the peer or the broker wants us to."""
+        for route, endpoint in self._introduction.forbidden:
+            self._record(route, None, endpoint, Outcome.FORBIDDEN, 0.0)
 
     async def start(self, shared_port: SharedPort, guard_hops: int, nursery: trio.Nursery) -> None:
         """Start all that may lead to the peer; the first SYNs have left in their order."""
-        introduction = self._introduction
-        for dial in introduction.strategy.dials:
+        introduction, budget = self._introduction, SynBudget()
+        dials = introduction.strategy.dials
+        schedules = [self._schedule(dial, guard_hops) for dial in dials]
+        for dial, schedule in zip(dials, schedules, strict=True):
+            take_syns(dial.remote, schedule, budget)  # those that leave at once
+        for dial, schedule in zip(dials, schedules, strict=True):
             take = self.take_unproven if dial.is_told else self._take_asked
             record = partial(self._record, dial.route)
             await nursery.start(
@@ -114,7 +118,8 @@ class Race:
                     punch,
                     shared_port.port,
                     dial.remote,
-                    self._schedule(dial, guard_hops),
+                    schedule,
+                    budget,
                     source=shared_port.source_towards(dial.remote) if dial.is_told else None,
                     take=take,
                     record=record,
@@ -178,7 +183,8 @@ class Race:
         """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
         if self._introduction.role is Role.SENDER:
             # To wait for the receiver's proof would cost a round trip.
-            return self._nominate(sock, CheckedSocket(sock, expects=self.proofs.peers))
+            expects, busy = self.proofs.peers, self.proofs.busy
+            return self._nominate(sock, CheckedSocket(sock, expects=expects, busy=busy))
         said, says = await self._hear(sock), self.proofs.own
         if said in (QUESTION, self.proofs.check):
             send_at_once(sock, says)

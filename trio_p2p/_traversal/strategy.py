@@ -10,10 +10,10 @@ import enum
 
 import attrs
 
-from .._addresses import Endpoint
+from .._addresses import MIN_PORT, Endpoint
 from .._attempt import Route
 from .._wire.offer import CandidateKind, Nat, Offer, Opening
-from .candidates import MAX_DIALLED, MIN_PORT
+from .candidates import MAX_DIALLED
 from .check import Role
 
 PREDICTIONS = 8  # ports that a sequential NAT may give next
@@ -81,6 +81,12 @@ class Strategy:
     port_guessing: PortGuessing | None = None
     is_hopeless: bool = False
     needs_order: bool = False
+
+    def without_told(self) -> Strategy:
+        """Return what is left if nothing leads to where the broker says that the peer is."""
+        is_besides = (Route.HOST, Route.MAPPED)
+        dials = tuple(dial for dial in self.dials if dial.route in is_besides)
+        return attrs.evolve(self, dials=dials, port_guessing=None)
 
 
 def reflexive_route(ip_version: int) -> Route:

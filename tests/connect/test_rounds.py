@@ -1,0 +1,45 @@
+"""One round after the other: what each of them says counts for itself."""
+
+import pytest
+
+from trio_p2p import Attempt, Outcome, Technique
+from trio_p2p._broker_client.resolve import IP_VERSIONS
+from trio_p2p._connect.rounds import ROUNDS, Errand, NoWayError, Round, open_in_rounds
+from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._wire.messages import StreamKind
+
+from ..kit.raw_client import identity_of
+
+TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
+
+
+async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], list[Attempt]]:
+    """Which rounds there are, and what is told of them, if these are their outcomes."""
+    local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
+    errand = Errand(StreamKind.RAW, identity_of("sender"), None, local_network, port_guessing=False)
+    rounds: list[Round] = []
+    rest = list(outcomes)
+
+    async def open_in_round(round_: Round) -> None:
+        rounds.append(round_)
+        outcome = rest.pop(0) if rest else None
+        if outcome is not None:
+            round_.on_attempt(Attempt(round_.technique, None, None, outcome, 0.0))
+
+    with pytest.raises(NoWayError) as caught:
+        await open_in_rounds("uid", TECHNIQUES, 4, errand, open_in_round)
+    return rounds, list(caught.value.attempts)
+
+
+async def test_round_in_which_nothing_was_attempted_is_an_attempt_without_answer() -> None:
+    rounds, attempts = await rounds_and_attempts()
+    assert len(rounds) == len(attempts) == len(ROUNDS[Technique.FAST] + ROUNDS[Technique.CLASSIC])
+    assert {attempt.outcome for attempt in attempts} == {Outcome.SILENT}
+
+
+async def test_only_the_attempts_of_a_round_say_what_follows_it() -> None:
+    # Had the first round's outcome still counted in the second one, that would be the last.
+    rounds, _ = await rounds_and_attempts(Outcome.NOT_TRIED)
+    assert [each.technique for each in rounds] == [Technique.FAST, *[Technique.CLASSIC] * 2]
+    rounds, _ = await rounds_and_attempts(Outcome.RULED_OUT)
+    assert len(rounds) == 1

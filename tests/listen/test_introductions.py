@@ -1,0 +1,182 @@
+"""Introductions under way at a receiver: how many, for whom, and for how long."""
+
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import IPv4Address
+
+import pytest
+import trio
+
+from trio_p2p import Identity, open_p2p_listener
+from trio_p2p._addresses import Endpoint
+from trio_p2p._broker_client.relay import ask_for_relay
+from trio_p2p._stream.frames import Hello, Kind
+from trio_p2p._stream.handshake import secure
+from trio_p2p._stream.path import Path
+from trio_p2p._stream.tls import make_context
+from trio_p2p._wire.messages import (
+    ID_BYTES,
+    NONCE_BYTES,
+    ORIGIN_BYTES,
+    ConnectionRequest,
+    Decline,
+    RelayRequest,
+    SenderEndpoint,
+)
+
+from ..kit.fake_broker import open_fake_broker, register_client
+from ..kit.loopback import PATIENCE, nobody_listening
+from ..kit.raw_client import RawClient, identity_of
+from ..kit.sinks import FrameSink
+from ..kit.streams import Peers, open_peers
+
+SLOTS = 4
+MALLORY, HONEST = identity_of("mallory"), identity_of("honest")
+
+
+@pytest.fixture
+def few_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_p2p._listen.introductions.MAX_INTRODUCTIONS", SLOTS)
+
+
+@pytest.fixture
+def silent_place() -> Iterator[Endpoint]:
+    """Where a sender is said to be, and is not."""
+    with nobody_listening() as (host, port):
+        yield Endpoint(IPv4Address(host), port)
+
+
+def nonces(count: int) -> Iterator[bytes]:
+    return (number.to_bytes(NONCE_BYTES, "big") for number in range(count))
+
+
+@pytest.mark.usefixtures("few_slots")
+async def test_flood_by_one_identity_is_declined_and_others_are_not(
+    silent_place: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    declined: list[bytes | None] = []
+    is_over = trio.Event()
+
+    async def flood(client: RawClient) -> None:
+        await register_client(client)
+        for nonce in nonces(3 * SLOTS):
+            await client.send(SenderEndpoint(silent_place, nonce, MALLORY.certificate))
+        await client.send(SenderEndpoint(silent_place, b"H" * NONCE_BYTES, HONEST.certificate))
+        await client.send(SenderEndpoint(silent_place, b"Z" * NONCE_BYTES, MALLORY.certificate))
+        while len(declined) < 2 * SLOTS + 2:
+            decline = await client.receive(Decline)
+            assert decline.retry_after
+            declined.append(decline.nonce)
+        is_over.set()
+
+    async with open_fake_broker(flood) as address, open_p2p_listener("a", address) as listener:
+        with trio.fail_after(PATIENCE):
+            await is_over.wait()
+        # The oldest one has given way to the honest sender's.
+        [oldest, *_], late = nonces(SLOTS), [*nonces(3 * SLOTS)][SLOTS:]
+        assert {*declined} == {oldest, *late, b"Z" * NONCE_BYTES}
+        assert listener.statistics().failed == 2 * SLOTS + 1
+    lines = [record for record in caplog.records if "too many are under way" in record.msg]
+    assert len(lines) == 1
+
+
+@pytest.mark.usefixtures("few_slots")
+async def test_requests_that_name_no_endpoint_are_shared_by_their_origin() -> None:
+    declined: list[bytes | None] = []
+    is_over = trio.Event()
+    registered = False
+
+    async def flood(client: RawClient) -> None:
+        await register_client(client)
+        mine, other = b"m" * ORIGIN_BYTES, b"o" * ORIGIN_BYTES
+        names = [bytes([number]) * ID_BYTES for number in range(SLOTS + 3)]
+        for name in names[:-2]:
+            await client.send(ConnectionRequest(name, 4, mine))
+        await client.send(RelayRequest(names[-2], HONEST.certificate, other))
+        await client.send(ConnectionRequest(names[-1], 4, mine))
+        while len(declined) < 3:
+            declined.append((await client.receive(Decline)).introduction)
+        assert {*declined} == {names[0], names[SLOTS], names[-1]}
+        is_over.set()
+
+    async def answer(client: RawClient) -> None:
+        nonlocal registered
+        if registered:  # the connections of the introductions lead nowhere
+            await trio.sleep_forever()
+        registered = True
+        await flood(client)
+
+    async with open_fake_broker(answer) as address, open_p2p_listener("a", address):
+        with trio.fail_after(PATIENCE):
+            await is_over.wait()
+
+
+async def open_relayed_path(peers: Peers, identity: Identity) -> Path:
+    """A path through the relay, over which nothing is said yet."""
+    connection = await ask_for_relay(
+        peers.broker.address, "receiver", identity.certificate, lambda _: None
+    )
+    path, _, _ = await secure(connection, make_context(identity), server_side=False)
+    path.send_last_flight()
+    return path
+
+
+async def wait_ended(path: Path) -> None:
+    sink = FrameSink()
+    with trio.fail_after(PATIENCE):
+        while True:
+            try:
+                if not await path.receive(sink):
+                    return
+            except trio.BrokenResourceError:
+                return
+
+
+async def test_sender_that_never_says_what_it_wants_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio_p2p._listen.introductions.INTRODUCTION_TIME", 0.3)
+    async with open_peers() as peers:
+        path = await open_relayed_path(peers, MALLORY)
+        await wait_ended(path)
+        path.close()
+
+
+async def test_live_session_may_have_one_path_in_reserve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_p2p._listen.introductions.INTRODUCTION_TIME", 0.3)
+    async with open_peers(identity=HONEST) as peers:
+        opened, _ = await peers.open_pair("direct")
+        reserve = await open_relayed_path(peers, HONEST)
+        ends = partial(open_relayed_path, peers)
+        for path in [await ends(HONEST), await ends(MALLORY)]:
+            await wait_ended(path)
+            path.close()
+        # The first one is as good as it was when the other two have been left.
+        sink, session = FrameSink(), opened._session.identifier
+        reserve.send_at_once(Hello(0, session, 9, is_new=False).encode())
+        with trio.fail_after(PATIENCE):
+            await reserve.receive(sink)
+        assert sink.said[0].kind is Kind.HELLO
+        reserve.close()
+
+
+async def test_introduction_with_a_mistake_of_ours_ends_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    has_failed = trio.Event()
+
+    async def fail(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        has_failed.set()
+        raise ZeroDivisionError("a mistake")
+
+    async with open_peers() as peers:
+        with monkeypatch.context() as broken:
+            broken.setattr("trio_p2p._listen.introductions.join_relay", fail)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(peers.sender.open_stream, "receiver", path="relay"))
+                await has_failed.wait()
+                nursery.cancel_scope.cancel(reason="it cannot be opened")
+        async with await peers.sender.open_stream("receiver", path="relay"):
+            pass
+    assert "an introduction to 'receiver' failed" in caplog.text

@@ -1,0 +1,76 @@
+"""How a receiver meets senders: what it does for those that it does not know yet."""
+
+from ipaddress import ip_address
+
+import pytest
+import trio
+import trio.testing
+
+from trio_p2p import Attempt, Identity
+from trio_p2p._addresses import Endpoint
+from trio_p2p._listen.guessing import GuessingPermits
+from trio_p2p._listen.puncher import Puncher
+from trio_p2p._listen.reachability import LocalSide
+from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._traversal.shared_port import SharedPort
+from trio_p2p._traversal.strategy import Side
+from trio_p2p._wire.messages import ID_BYTES, NONCE_BYTES, SenderEndpoint
+from trio_p2p._wire.offer import Offer
+
+from ..kit.loopback import HOST, PATIENCE, nobody_listening
+from ..kit.raw_client import identity_of
+from ..kit.shared_ports import open_port_somewhere
+from ..traversal.kinds import PORT, RANDOM
+
+ALICE, MALLORY = identity_of("alice"), identity_of("mallory")
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_guessed"), [(ALICE, True), (MALLORY, False), (None, False)]
+)
+async def test_ports_are_guessed_for_admitted_senders(
+    identity: Identity | None, is_guessed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guessed: list[object] = []
+
+    async def guess(address: object, *_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        guessed.append(address)
+
+    monkeypatch.setattr("trio_p2p._traversal.race.guess", guess)
+    is_dialled = trio.Event()
+
+    def note(_: Attempt) -> None:
+        is_dialled.set()
+
+    puncher = Puncher(
+        [],
+        port_guessing=True,
+        permits=GuessingPermits("receiver", {ALICE.peer_id}.__contains__),
+        on_attempt=note,
+        on_stranger=lambda: None,
+    )
+    with nobody_listening() as (host, port), trio.fail_after(PATIENCE):
+        sender, errand = Endpoint(ip_address(host), port), bytes(ID_BYTES)
+        message = SenderEndpoint(
+            sender,
+            bytes(NONCE_BYTES),
+            (identity or ALICE).certificate,
+            offer=Offer(RANDOM),
+            errand=errand,
+            proof=None if identity is None else identity.sign_introduction(errand, "receiver"),
+        )
+        async with open_port_somewhere() as shared_port, trio.open_nursery() as nursery:
+            nursery.start_soon(
+                puncher.connect_fast, message, local_side(shared_port, Offer(PORT)), 0.0
+            )
+            await is_dialled.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert guessed == ([sender.address] if is_guessed else [])
+
+
+def local_side(shared_port: SharedPort, offer: Offer) -> LocalSide:
+    shared_port.address = ip_address(HOST)
+    here = Endpoint(shared_port.address, shared_port.port)
+    return LocalSide(here, shared_port, Side(here, offer), LocalNetwork())

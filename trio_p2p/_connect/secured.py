@@ -1,0 +1,90 @@
+"""A new path whose other end has proven who it is, from one dial or several."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
+
+import attrs
+
+from .._errors import BusyError, PathLostError, RemoteProtocolError, WrongPeerError
+from .._identity.peer_id import PeerId
+from .._peer_connection import OnAttempt, PeerConnection
+from .._stream.handshake import secure
+from .._stream.path import Path
+from .._stream.stream_path import StreamPath
+from .._stream.tls import Context
+from .attempt_log import AttemptLog
+from .patience import retry_while_busy
+
+MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by
+
+Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
+
+logger = logging.getLogger("trio_p2p.sender")
+
+
+@attrs.frozen
+class SecuredPath:
+    """A path that carries nothing yet.
+
+    Attributes:
+        path: the encrypted connection.
+        described: what there is to say of the connection.
+        circuit: the id of the relay's circuit, if the broker relays it.
+        peer_id: who the peer has proven to be.
+    """
+
+    path: Path
+    described: StreamPath
+    circuit: bytes
+    peer_id: PeerId
+
+
+async def open_secured(
+    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt | None
+) -> SecuredPath:
+    """Open a path, once more if a connection breaks before the peer has proven itself.
+
+    Args:
+        dial: gives a connection.
+        context: proves our identity.
+        expected: who the peer has to be; any if None.
+        on_attempt: told of each attempt when it has ended.
+
+    Raises:
+        P2PError: no connection leads to the peer.
+        OSError: this host lacks something.
+
+    If cancelled, everything that was under way is closed.
+    """
+    open_once = partial(_open_once, dial, context, expected, on_attempt)
+    for _ in range(MAX_BROKEN):
+        try:
+            return await retry_while_busy(open_once)
+        except PathLostError as error:
+            logger.info("dialling again: %s", error)
+    return await retry_while_busy(open_once)
+
+
+async def _open_once(
+    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt | None
+) -> SecuredPath:
+    attempts = AttemptLog(on_attempt)
+    try:
+        connection = await dial(attempts.note)
+        try:
+            path, described, peer_id = await secure(
+                connection, context, server_side=False, expected=expected
+            )
+        except BusyError:
+            attempts.drop()
+            raise
+        except (WrongPeerError, RemoteProtocolError) as error:
+            attempts.note_wrong_peer()
+            raise error from attempts.failures
+    finally:
+        attempts.close()
+    return SecuredPath(path, described, connection.circuit, peer_id)
