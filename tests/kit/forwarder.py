@@ -4,7 +4,7 @@ import enum
 import random
 import socket
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import attrs
@@ -169,20 +169,20 @@ class DetouredSystem(System):
     """This host, from which all connections but those to a broker go through forwarders.
 
     Args:
-        broker: where the broker is.
+        brokers: where the broker is reached.
         nursery: where the forwarders run.
         chance, probability, most_bytes: as for :class:`Forwarder`.
     """
 
     def __init__(
         self,
-        broker: tuple[str, int],
+        brokers: Iterable[tuple[str, int]],
         nursery: trio.Nursery,
         chance: random.Random,
         probability: float,
         most_bytes: int,
     ) -> None:
-        self._broker = endpoint_of(broker)
+        self._brokers = {endpoint_of(broker) for broker in brokers}
         self._nursery = nursery
         self._chance = chance
         self._probability = probability
@@ -190,7 +190,7 @@ class DetouredSystem(System):
         self.happened: list[Mishap] = []
 
     def start_connecting(self, sock: socket.socket, remote: Endpoint) -> None:
-        if remote == self._broker:
+        if remote in self._brokers:
             super().start_connecting(sock, remote)
             return
         forwarder = Forwarder(remote.sockaddr, self._chance, self._probability, self._most_bytes)

@@ -78,14 +78,17 @@ class Schedule:
             open_forwarder(broker.address, chance, self.probability, self.most_bytes) as to_broker,
             trio.open_nursery() as nursery,
         ):
-            relay = (broker.address[0], to_broker.port)
-            detours = partial(DetouredSystem, relay, nursery, chance)
+            mistreated = (broker.address[0], to_broker.port)
+            brokers = broker.address, mistreated
+            detours = partial(DetouredSystem, brokers, nursery, chance)
+            # Behind a forwarder the broker sees another endpoint, so that nothing is direct.
+            address = broker.address if self.path == "direct" else mistreated
             with system_in_use(detours(self.probability, self.most_bytes)):
                 async with (
                     open_p2p_listener(
                         "receiver", broker.address, window=self.window(), grace=GRACE
                     ) as listener,
-                    open_p2p_sender(relay, window=self.window(), grace=GRACE) as sender,
+                    open_p2p_sender(address, window=self.window(), grace=GRACE) as sender,
                 ):
                     opened, accepted = await self._open_pair(sender, listener)
                     async with trio.open_nursery() as busy:
