@@ -53,7 +53,8 @@ async def fail_to_join(
     with trio.fail_after(PATIENCE), pytest.raises(kind):
         await join_relay(endpoint_of(address), REQUEST, registration)
     await until(lambda: held() == before)
-    return registration.sent  # type: ignore[no-any-return]
+    sent: list[Decline] = registration.sent
+    return sent
 
 
 DECLINED = [Decline(REQUEST.introduction, retry_after=RETRY_TIME)]

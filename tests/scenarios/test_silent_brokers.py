@@ -32,6 +32,7 @@ from ..kit.loopback import PATIENCE, held, open_broker, until
 from ..kit.raw_client import RawClient
 from .test_hostile_brokers import CLIENTS, Client, listen, says
 
+BROKER = ("broker.example", 1)
 PORTAL = b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -114,7 +115,8 @@ class TwoAddresses(System):
     def __init__(self, *addresses: tuple[str, int]) -> None:
         self._addresses = addresses
 
-    async def resolve(self, _host: str, _port: int, family: int) -> list[Any]:
+    async def resolve(self, host: str, port: int, family: int) -> list[Any]:
+        assert (host, port) == BROKER
         await trio.lowlevel.checkpoint()
         if family == socket.AF_INET6:
             raise socket.gaierror(socket.EAI_NONAME, "no IPv6 address")
@@ -134,8 +136,8 @@ async def test_next_address_is_tried(script: Any, path: str) -> None:
     async with open_two(script) as system:
         with system_in_use(system), trio.fail_after(PATIENCE):
             async with (
-                open_p2p_listener("alice", "broker.example:1") as listener,
-                open_p2p_stream("alice", "broker.example:1", path=path) as stream,
+                open_p2p_listener("alice", BROKER) as listener,
+                open_p2p_stream("alice", BROKER, path=path) as stream,
                 await listener.accept() as accepted,
             ):
                 await stream.send_all(b"?")
@@ -150,7 +152,7 @@ async def test_error_names_all_addresses() -> None:
             trio.fail_after(PATIENCE),
             pytest.raises(BrokerUnreachableError) as caught,
         ):
-            await listen(("broker.example", 1))
+            await listen(BROKER)
     for address in (one, other):
         assert f"no trio-p2p broker answers at 127.0.0.1:{address[1]}" in str(caught.value)
 

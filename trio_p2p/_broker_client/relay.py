@@ -87,12 +87,12 @@ async def join_relay(
     try:
         leg = await connect_to_broker([broker], _CAPABILITIES)
         return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
-    except LocalProtocolError:
-        raise  # there is no such introduction, or no more
-    except P2PError:
+    except P2PError as error:
+        failure = error
+    if not isinstance(failure, LocalProtocolError):  # else there is no such introduction any more
         with suppress(BrokerLostError):
             await registration.send(Decline(request.introduction, retry_after=RETRY_TIME))
-        raise
+    raise failure
 
 
 async def _request_relay(
