@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Iterable
 
 import trio
-from trio import current_time as now
 
 from .._addresses import Endpoint
 from .._attempt import Technique
@@ -40,6 +39,7 @@ from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 MAX_CUT = 16  # clients that give way at once when there are no descriptors left
 
 logger = logging.getLogger("trio_p2p.broker")
+now = trio.current_time
 
 
 class Broker:
@@ -212,7 +212,7 @@ class Broker:
         for connection, link in self._links.items():
             if connection.state not in (State.RECEIVER, State.RELAYED):
                 links.setdefault(network_of(connection.endpoint.address), []).append(link)
-        for link in max(links.values(), key=len, default=[])[:MAX_CUT]:
+        for link in max(links.values(), key=len)[:MAX_CUT] if links else ():
             link.cut("gives way to others, as there are no descriptors left")
 
     def _say_ended(self, connection: Connection, link: Link) -> None:
