@@ -47,7 +47,7 @@ class Broker:
 
     Args:
         relay: how much to relay; None for nothing.
-        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        probes: where else clients may probe; None to say nothing of that, and to call no client back.
         source_limits: how much one source may ask for.
         external: endpoints at which clients find it, besides those that this host has itself.
 
@@ -248,7 +248,7 @@ class Broker:
 
 
 def _check_is_last(message: Message, channel: Channel) -> None:
-    """Nobody may send anything between a request for the relay and the answer."""
+    """Check that a client sends nothing between a request for the relay and the answer."""
     is_request = isinstance(message, IntroductionRequest) and message.technique == Technique.RELAY
     if is_request or isinstance(message, JoinRelay):
         _, rest = channel.detach()
