@@ -47,7 +47,7 @@ class Broker:
 
     Args:
         relay: how much to relay; None for nothing.
-        probes: where else clients may probe; None to say nothing of that, and to call no client back.
+        probes: where else clients may probe; None to say nothing of that, and to call none back.
         source_limits: how much one source may ask for.
         external: endpoints at which clients find it, besides those that this host has itself.
 
