@@ -69,7 +69,9 @@ async def test_source_with_most_clients_gives_way(caplog: pytest.LogCaptureFixtu
             for number in range(count):
                 ours, theirs = trio.testing.memory_stream_pair()
                 endpoint = Endpoint(ip_address(host), 40000 + number)
-                nursery.start_soon(broker.broker.serve, theirs, endpoint, BROKER)
+                now = trio.current_time()
+                connection = broker.broker.registry.connected(endpoint, BROKER, now)
+                nursery.start_soon(broker.broker.serve, theirs, connection)
                 clients[host].append(RawClient(ours))
         few, many = clients.values()
         registered = many[0]

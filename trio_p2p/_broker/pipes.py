@@ -113,7 +113,7 @@ class CarrierPool:
 
     def put_back(self, carrier: Carrier) -> None:
         """Take back a carrier."""
-        # A small pipe would slow down the circuit that has it next; one that holds something is spoilt.
+        # A small pipe would slow down what has it next; one that holds something is spoilt.
         if carrier.is_full_sized and not carrier.held and len(self._idle) < _IDLE_PIPES:
             self._idle.append(carrier)
         else:

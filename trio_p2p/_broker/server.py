@@ -104,33 +104,31 @@ class Broker:
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
-            endpoints = remote_endpoint(stream.socket), local_endpoint(stream.socket)
+            connection = self.registry.connected(
+                remote_endpoint(stream.socket), local_endpoint(stream.socket), now()
+            )
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return
-        circuit = await self.serve(stream, *endpoints)
+        circuit = await self.serve(stream, connection)
         if circuit is None:
             return
-        del endpoints  # a relayed connection is to cost little
+        del connection  # a relayed one is to cost little
         try:
             await circuit.carry(stream)
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def serve(
-        self, stream: trio.abc.Stream, endpoint: Endpoint, local: Endpoint
-    ) -> Circuit | None:
+    async def serve(self, stream: trio.abc.Stream, connection: Connection) -> Circuit | None:
         """Serve one client, until it is done, or to be relayed.
 
         Args:
-            stream: its connection.
-            endpoint: its reflexive endpoint.
-            local: the endpoint that it has connected to.
+            stream: what it is heard on.
+            connection: what the registry has made of that; see :meth:`Registry.connected`.
 
         Returns:
             What has to carry the stream's bytes from now on; None if the stream is closed.
         """
-        connection = self.registry.connected(endpoint, local, now())
         scope = trio.CancelScope(deadline=connection.deadline)
         link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
