@@ -54,21 +54,24 @@ async def test_broker_without_descriptors_says_so_once_and_goes_on(
 
 
 async def test_broker_that_cannot_accept_at_all_ends() -> None:
-    with pytest.raises(ExceptionGroup) as raised:
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(OSError, match="Invalid argument"), flatten_subgroups=True
+    ):
         async with open_broker_on(FaultySystem(Fault("accept", 0, errno.EINVAL))):
             await trio.sleep_forever()
-    assert raised.group_contains(OSError, match="Invalid argument")
 
 
 async def test_source_with_most_clients_gives_way(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trio_p2p.broker")
-    async with trio.open_nursery() as nursery, open_memory_broker() as broker:
+    async with open_memory_broker() as broker, trio.open_nursery() as nursery:
         clients: dict[str, list[RawClient]] = {"192.0.2.1": [], "192.0.2.2": []}
         for host, count in (("192.0.2.1", 3), ("192.0.2.2", 20)):
             for number in range(count):
                 ours, theirs = trio.testing.memory_stream_pair()
                 endpoint = Endpoint(ip_address(host), 40000 + number)
-                nursery.start_soon(broker.broker.serve, theirs, endpoint, BROKER)
+                now = trio.current_time()
+                connection = broker.broker.registry.connected(endpoint, BROKER, now)
+                nursery.start_soon(broker.broker.serve, theirs, connection)
                 clients[host].append(RawClient(ours))
         few, many = clients.values()
         registered = many[0]

@@ -132,7 +132,8 @@ class MemoryBroker:
         return RawClient(ours)
 
     async def _serve(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
-        await self.broker.serve(stream, endpoint, BROKER)
+        connection = self.broker.registry.connected(endpoint, BROKER, trio.current_time())
+        await self.broker.serve(stream, connection)
         self.served += 1
 
 

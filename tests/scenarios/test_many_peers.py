@@ -305,8 +305,10 @@ async def test_uid_that_a_stranger_took_while_the_broker_was_away_is_taken_back_
                 ours, brokers = trio.testing.memory_stream_pair()
                 endpoint = Endpoint(IPv4Address("192.0.2.1"), 1)
                 broker.broker.writers = nursery
+                now = trio.current_time()
+                connection = broker.broker.registry.connected(endpoint, BROKER, now)
                 # It ends when its client does, below.
-                nursery.start_soon(broker.broker.serve, brokers, endpoint, BROKER)  # noqa: ASYNC111
+                nursery.start_soon(broker.broker.serve, brokers, connection)  # noqa: ASYNC111
                 async with RawClient(ours) as stranger:
                     await stranger.register("receiver")
                     await broker.start()

@@ -208,7 +208,7 @@ class Introductions:
         """The hole is punched, in the classic technique: the sender, and what it is told.
 
         Raises:
-            RefusalError: nobody has asked for it, or it was not acknowledged.
+            RefusalError: no sender has asked for it, or it was not acknowledged.
         """
         introduction = self._pending.get_classic_untrusted(message.introduction)
         sender, receiver = introduction.sender, introduction.receiver
@@ -241,7 +241,7 @@ class Introductions:
         ]
 
     def end(self, introduction: Introduction) -> None:
-        """It is answered, or nobody waits for that any more."""
+        """It is answered, or the sender does not wait any more."""
         self._pending.remove(introduction)
         if introduction.grant is not None:
             self.release(introduction.grant)

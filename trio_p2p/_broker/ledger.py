@@ -29,7 +29,7 @@ class Ledger:
         round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
         reads: whether a connection's client has read all that it was told, as far as is known.
         relay: how much to relay; None for nothing.
-        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        probes: where else clients may probe; None to say nothing of that, and to call none back.
         source_limits: how much one source may ask for.
         own_endpoints: what registrations may be signed for.
     """

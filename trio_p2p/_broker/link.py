@@ -46,7 +46,7 @@ class Unwritten:
     written: trio.Event = attrs.field(factory=trio.Event)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Link:
     """One client's connection, as the shell sees it.
 

@@ -21,7 +21,7 @@ _IDLE_PIPES = 16  # to open and enlarge one costs as much as to carry a piece: k
 
 
 class Pipe:
-    """A pipe that is empty unless somebody holds it.
+    """A pipe that is empty unless it is lent.
 
     Attributes:
         held: how many bytes are in it.
@@ -92,7 +92,7 @@ Carrier: TypeAlias = Pipe | Buffer
 
 
 class CarrierPool:
-    """Lends carriers to whoever has bytes to carry just now.
+    """Lends carriers to circuits that have bytes to carry just now.
 
     Args:
         system: whose pipes and sockets these are.
@@ -113,13 +113,13 @@ class CarrierPool:
 
     def put_back(self, carrier: Carrier) -> None:
         """Take back a carrier."""
-        # A small pipe would slow down whoever has it next; one that holds something is spoilt.
+        # A small pipe would slow down what has it next; one that holds something is spoilt.
         if carrier.is_full_sized and not carrier.held and len(self._idle) < _IDLE_PIPES:
             self._idle.append(carrier)
         else:
             carrier.close()
 
     def close(self) -> None:
-        """Close what nobody holds."""
+        """Close what is not lent."""
         while self._idle:
             self._idle.pop().close()

@@ -45,7 +45,7 @@ class Prober:
     """Answers probes, and says who is to be called back.
 
     Args:
-        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        probes: where else clients may probe; None to say nothing of that, and to call none back.
     """
 
     def __init__(self, probes: Probes | None) -> None:

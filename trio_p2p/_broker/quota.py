@@ -1,6 +1,6 @@
 """How much the broker relays, for whom, and how fast.
 
-Relayed bytes are paid for by whoever runs the broker, so there are limits: on what one circuit may
+Relayed bytes are paid for by the broker's operator, so there are limits: on what one circuit may
 carry, and on how many circuits an address or an identity may have at a time. Sans-IO: it counts
 what it is told of, and time is an argument.
 """
@@ -19,7 +19,7 @@ from .._identity.peer_id import PeerId
 from .._wire.messages import MAX_COUNT, MAX_IDLE_TIME
 
 # Of the rate: so long may a circuit carry at once what it has not used before. Long enough for
-# pieces that are worth a system call, and short enough for nobody to notice the pauses.
+# pieces that are worth a system call, and short enough for the pauses not to be noticed.
 BURST_TIME = 0.1
 
 # Seconds. Peers say something well before a circuit has been idle for too long, but not every few
@@ -51,7 +51,7 @@ class RelayLimits:
     """How much a broker relays between peers that find no direct way.
 
     A circuit is one relayed connection between two peers. What is above a limit is refused or cut
-    with a sentence that names the limit, to both peers; only the rate makes nobody fail.
+    with a sentence that names the limit, to both peers; only the rate lets none of them fail.
 
     Attributes:
         bytes_per_second: how fast a circuit is, both directions together; None for no limit.

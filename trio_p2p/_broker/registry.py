@@ -45,7 +45,7 @@ SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
 RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
 # An IPv6 endpoint that a receiver was seen at. Addresses come and go (RFC 8981), and one that has
-# gone may be somebody else's.
+# gone may be another host's.
 IPV6_TIME = 3600.0
 
 

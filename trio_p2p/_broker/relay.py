@@ -66,7 +66,7 @@ class Relay:
         self._ended(circuit.grant)
 
     def rest(self) -> None:
-        """Somebody has stopped carrying: keep nothing if nobody is left."""
+        """A circuit has stopped carrying: keep no carriers if it was the last one."""
         if not self._circuits:
             self.carriers.close()
 

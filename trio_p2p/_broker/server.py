@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Iterable
 
 import trio
-from trio import current_time as now
 
 from .._addresses import Endpoint
 from .._attempt import Technique
@@ -40,6 +39,7 @@ from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 MAX_CUT = 16  # clients that give way at once when there are no descriptors left
 
 logger = logging.getLogger("trio_p2p.broker")
+now = trio.current_time
 
 
 class Broker:
@@ -47,7 +47,7 @@ class Broker:
 
     Args:
         relay: how much to relay; None for nothing.
-        probes: where else clients may probe; None to say nothing of that, and to call nobody back.
+        probes: where else clients may probe; None to say nothing of that, and to call none back.
         source_limits: how much one source may ask for.
         external: endpoints at which clients find it, besides those that this host has itself.
 
@@ -104,33 +104,31 @@ class Broker:
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         try:
-            endpoints = remote_endpoint(stream.socket), local_endpoint(stream.socket)
+            connection = self.registry.connected(
+                remote_endpoint(stream.socket), local_endpoint(stream.socket), now()
+            )
         except OSError:  # gone before it was accepted
             await trio.aclose_forcefully(stream)
             return
-        circuit = await self.serve(stream, *endpoints)
+        circuit = await self.serve(stream, connection)
         if circuit is None:
             return
-        del endpoints  # a relayed connection is to cost little
+        del connection  # a relayed one is to cost little
         try:
             await circuit.carry(stream)
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def serve(
-        self, stream: trio.abc.Stream, endpoint: Endpoint, local: Endpoint
-    ) -> Circuit | None:
+    async def serve(self, stream: trio.abc.Stream, connection: Connection) -> Circuit | None:
         """Serve one client, until it is done, or to be relayed.
 
         Args:
-            stream: its connection.
-            endpoint: its reflexive endpoint.
-            local: the endpoint that it has connected to.
+            stream: what it is heard on.
+            connection: what the registry has made of that; see :meth:`Registry.connected`.
 
         Returns:
             What has to carry the stream's bytes from now on; None if the stream is closed.
         """
-        connection = self.registry.connected(endpoint, local, now())
         scope = trio.CancelScope(deadline=connection.deadline)
         link = self._links[connection] = Link(Channel(stream), scope)
         circuit = None
@@ -212,7 +210,7 @@ class Broker:
         for connection, link in self._links.items():
             if connection.state not in (State.RECEIVER, State.RELAYED):
                 links.setdefault(network_of(connection.endpoint.address), []).append(link)
-        for link in max(links.values(), key=len, default=[])[:MAX_CUT]:
+        for link in max(links.values(), key=len)[:MAX_CUT] if links else ():
             link.cut("gives way to others, as there are no descriptors left")
 
     def _say_ended(self, connection: Connection, link: Link) -> None:
@@ -248,7 +246,7 @@ class Broker:
 
 
 def _check_is_last(message: Message, channel: Channel) -> None:
-    """Nobody may send anything between a request for the relay and the answer."""
+    """Check that a client sends nothing between a request for the relay and the answer."""
     is_request = isinstance(message, IntroductionRequest) and message.technique == Technique.RELAY
     if is_request or isinstance(message, JoinRelay):
         _, rest = channel.detach()

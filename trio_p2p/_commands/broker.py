@@ -79,7 +79,7 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
         "may be repeated",
     )
     group.add_argument(
-        "--no-probes", action="store_true", help="no second port, and call nobody back"
+        "--no-probes", action="store_true", help="no second port, and call no client back"
     )
 
 

@@ -17,6 +17,8 @@ class Barrier:
         what: what the block does: the beginning of the log line.
     """
 
+    __slots__ = ("_logger", "_what")  # there is one for each idle connection of a broker
+
     def __init__(self, logger: logging.Logger, what: str) -> None:
         self._logger = logger
         self._what = what
