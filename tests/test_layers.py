@@ -34,7 +34,7 @@ INNER_FLOORS = {
         ["direct", "link_pool", "path_finder", "watcher"],
         ["reserve", "rounds"],
         ["broker_link", "secured"],
-        ["attempt_log", "patience"],
+        ["attempt_log", "failures", "path_record", "patience"],
     ],
     "_listen": [
         ["listener"],
@@ -92,6 +92,8 @@ PURE = [
     "trio_p2p._broker.source_limits",
     "trio_p2p._broker.told",
     "trio_p2p._broker.watches",
+    "trio_p2p._connect.failures",
+    "trio_p2p._connect.path_record",
     "trio_p2p._doctor.advice",
     "trio_p2p._doctor.page",
     "trio_p2p._doctor.prospects",

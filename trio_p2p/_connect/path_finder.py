@@ -7,18 +7,21 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import trio
 
-from .._errors import IntroductionError, P2PError, RelayError
+from .._errors import P2PError, RelayError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
 from .._net.network_changes import Network, cancel_when_network_changes, current_network
 from .._peer_connection import OnAttempt
 from .._stream.carrier import Carrier
-from .._stream.stream_path import PathKind
+from .._stream.path_worker import PathSilentError
+from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import Context
+from .failures import combined, explained
+from .path_record import PathRecord
 from .reserve import keep_reserve
 from .secured import Dial, SecuredPath, open_secured
 
@@ -77,6 +80,9 @@ class PathFinder:
         self._failures: dict[PathKind, P2PError] = {}
         self._news = trio.Event()
         self._has_found = False
+        self._record = PathRecord()
+        self._direct: StreamPath | None = None  # what the record is being made of
+        self._loss_before: P2PError | None = None
 
     async def run(self) -> None:
         """Find paths until the session is over."""
@@ -105,7 +111,7 @@ class PathFinder:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 raise trio.ClosedResourceError("the sender was closed")
             if len(self._failures) == len(self._dials):
-                raise self._failure()
+                raise combined(list(self._failures.values()))
             await self._news.wait()
         return self.peer_id
 
@@ -114,18 +120,46 @@ class PathFinder:
         steady_at = math.inf
         network = current_network()
         while True:
-            while not self._is_wanted(kind):
-                await self._carrier.path_changed.park()
+            await self._wait_wanted(kind)
             if trio.current_time() >= steady_at:
                 pause = 0.0
+            if kind is PathKind.DIRECT and self._record.is_poor and len(self._dials) > 1:
+                pause = max(pause, MAX_URGENT_PAUSE)  # the relay first
             await self._rest(pause, network)
             before, network = network, current_network()
             if network == before:
                 pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
             else:
                 pause = MIN_PAUSE
+                self._record = PathRecord()
             is_found = self._is_wanted(kind) and await self._find_apart(kind, dial, network)
             steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
+
+    async def _wait_wanted(self, kind: PathKind) -> None:
+        while True:
+            self._note_end()
+            if self._is_wanted(kind):
+                return
+            retry_at = self._record.retry_at
+            is_resting = kind is PathKind.DIRECT and trio.current_time() < retry_at
+            with trio.CancelScope(deadline=retry_at if is_resting else math.inf):
+                await self._carrier.path_changed.park()
+
+    def _note_beginning(self) -> None:
+        """Note what a new path begins with, if it is a direct one."""
+        path = self._carrier.path
+        if path is not None and path.kind is PathKind.DIRECT:
+            self._direct, self._loss_before = path, self._carrier.loss
+            self._record.began(trio.current_time(), self._carrier.session.transferred)
+
+    def _note_end(self) -> None:
+        """Note what the last direct path has carried, if it is gone."""
+        if self._direct is not None and self._carrier.path is not self._direct:
+            self._direct = None
+            loss = self._carrier.loss
+            is_silent = isinstance(loss, PathSilentError) and loss is not self._loss_before
+            transferred = self._carrier.session.transferred
+            self._record.ended(trio.current_time(), transferred, is_silent=is_silent)
 
     async def _find_apart(self, kind: PathKind, dial: Dial, network: Network) -> bool:
         """Like :meth:`_find`, but a search that fails in an unforeseen way has found nothing."""
@@ -153,7 +187,7 @@ class PathFinder:
                 found = await self._open(dial)
             except (P2PError, OSError) as error:
                 logger.info("no %s path was found: %s", kind, error)
-                self._failures[kind] = error if isinstance(error, P2PError) else _explained(error)
+                self._failures[kind] = explained(error)
             else:
                 is_found = self._is_wanted(kind) and self._carrier.attach(
                     found.path, found.described, circuit=found.circuit
@@ -161,6 +195,8 @@ class PathFinder:
                 if is_found:
                     self.peer_id = found.peer_id
                     self._has_found = True
+                    self._note_end()
+                    self._note_beginning()
                 else:
                     found.path.close()
             self._tell()
@@ -193,6 +229,7 @@ class PathFinder:
                     self._carrier.doubt()
 
     def _look_again(self) -> None:
+        self._record = PathRecord()
         self._carrier.doubt()
         self._registered_again.unpark_all()
 
@@ -220,22 +257,6 @@ class PathFinder:
         self._news.set()
         self._news = trio.Event()
 
-    def _failure(self) -> P2PError:
-        """What went wrong, if everything did: the causes of both ways, or what explains both."""
-        errors = list(self._failures.values())
-        for error in errors:
-            if not isinstance(error, (IntroductionError, RelayError)):
-                return error
-        if len(errors) == 1:
-            return errors[0]
-        causes: list[Exception] = []
-        for error in errors:
-            group = cast("ExceptionGroup[P2PError] | None", error.__cause__)
-            causes += [error] if group is None else list(group.exceptions)
-        failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
-        failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
-        return failure
-
     @property
     def _is_carried(self) -> bool:
         """Whether there is a path that nobody doubts."""
@@ -250,8 +271,5 @@ class PathFinder:
             return False  # what the relay has cut for a reason is not for asking it again
         if path is None or self._carrier.is_doubted:
             return True
-        return path.kind is PathKind.RELAY and kind is PathKind.DIRECT
-
-
-def _explained(error: OSError) -> P2PError:
-    return P2PError(f"this host cannot connect ({error.strerror}): see its limits of open files")
+        is_better = path.kind is PathKind.RELAY and kind is PathKind.DIRECT
+        return is_better and trio.current_time() >= self._record.retry_at

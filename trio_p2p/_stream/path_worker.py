@@ -22,6 +22,10 @@ HAND_OVER_TIME = 0.02  # seconds without anybody who waits, until the reader rea
 logger = logging.getLogger("trio_p2p.stream")
 
 
+class PathSilentError(PathLostError):
+    """Nothing has come over a path for so long that it counts as lost."""
+
+
 class Owner(Protocol):
     """What the worker of a path tells of it."""
 
@@ -222,7 +226,7 @@ class PathWorker:
     async def _write(self) -> None:
         while self._is_current:
             if trio.current_time() >= self._session.dead_at():
-                self._lose(PathLostError("nothing has come from the other side"))
+                self._lose(PathSilentError("nothing has come from the other side"))
                 return
             self.push()
             self._writer_wakes_at = self._due_at()

@@ -96,6 +96,11 @@ class Session:
         return self._incoming.has_input
 
     @property
+    def transferred(self) -> int:
+        """How many bytes have arrived so far, here or, as acknowledged, at the other side."""
+        return self._incoming.received + self._outgoing.acked
+
+    @property
     def room(self) -> int:
         """How many bytes :meth:`write` would take now."""
         return self._outgoing.room

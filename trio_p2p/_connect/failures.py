@@ -1,0 +1,35 @@
+"""What to tell of searches for a path that have all failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from .._errors import IntroductionError, P2PError, RelayError
+
+
+def combined(errors: Sequence[P2PError]) -> P2PError:
+    """One error for all: the one that explains all, or one with the causes of each.
+
+    Args:
+        errors: why each search has failed.
+    """
+    for error in errors:
+        if not isinstance(error, (IntroductionError, RelayError)):
+            return error
+    if len(errors) == 1:
+        return errors[0]
+    causes: list[Exception] = []
+    for error in errors:
+        group = cast("ExceptionGroup[P2PError] | None", error.__cause__)
+        causes += [error] if group is None else list(group.exceptions)
+    failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
+    failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
+    return failure
+
+
+def explained(error: P2PError | OSError) -> P2PError:
+    """An error of ours for whatever a search has failed with."""
+    if isinstance(error, P2PError):
+        return error
+    return P2PError(f"this host cannot connect ({error.strerror}): see its limits of open files")
