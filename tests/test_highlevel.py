@@ -260,7 +260,7 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
         [failure] = cause.exceptions
         assert isinstance(failure, AttemptFailedError)
         assert failure.attempt.outcome is Outcome.NOT_INTRODUCED
-        with pytest.raises(IntroductionError, match="could not introduce us"):
+        with pytest.raises(IntroductionError, match="did not introduce this program to"):
             await open_in_vain("receiver", broker.address, path="relay")
         async with open_p2p_stream(
             "receiver", broker.address, path="direct", on_attempt=attempts.append

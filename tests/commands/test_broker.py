@@ -33,7 +33,7 @@ def test_without_a_relay(uid: str) -> None:
         with listen(broker, uid), connect(broker, uid, "--only=relay") as sender:
             code, _, errors = sender.end()
             assert code == 1
-            assert_sentence(errors, "the broker does not relay this: ")
+            assert_sentence(errors, f"the broker at {broker.address} did not relay to {uid!r}: ")
 
 
 def test_limits_of_the_relay(uid: str) -> None:

@@ -51,7 +51,7 @@ def test_raw_receiver_leaves_the_uid_to_others(broker: BrokerTool, uid: str) -> 
         with connect(broker, uid, "--raw") as late:
             code, _, errors = late.end()
             assert code == 1
-            assert_sentence(errors, "no receiver is registered under this UID")
+            assert_sentence(errors, f"no receiver is registered under {uid!r}")
         assert end_both(receiver, sender, b"y", b"z") == [(0, b"z", ""), (0, b"y", "")]
 
 
@@ -74,14 +74,17 @@ def test_only_one_of_them_raw(broker: BrokerTool, uid: str, raw_one: str) -> Non
     ):
         code, output, errors = sender.end(b"secret")
     assert (code, output) == (1, b"")
-    assert_sentence(errors, "the sender wants a")
+    assert_sentence(errors, f"the broker at {broker.address} did not introduce this program to ")
+    assert f"{uid!r}: the sender wants a" in errors
 
 
 def test_unknown_uid(broker: BrokerTool, uid: str) -> None:
     with connect(broker, uid) as sender:
         code, output, errors = sender.end()
     assert (code, output) == (1, b"")
-    assert_sentence(errors, "no receiver is registered under this UID: check its spelling")
+    assert_sentence(
+        errors, f"no receiver is registered under {uid!r} at the broker at {broker.address}: "
+    )
 
 
 def test_taken_uid(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_taken_uid(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     with listen(broker, uid), listen(broker, uid, other) as second:
         code, output, errors = second.end()
     assert (code, output) == (1, b"")
-    assert_sentence(errors, "another receiver is registered under this UID: choose another")
+    assert_sentence(errors, f"another receiver is registered under {uid!r} at the broker at ")
 
 
 def test_uid_taken_over_by_the_same_identity(broker: BrokerTool, uid: str) -> None:
@@ -118,7 +121,7 @@ def test_receiver_finds_broker_again(uid: str) -> None:
         assert broker.stop() == 0
         assert receiver.errors.readline().startswith(f"trio-p2p: {uid!r} is not".encode())
         with reopen() as successor:
-            successor.wait_for(f"Register(uid={uid!r})")
+            successor.wait_for(f"Register(uid={uid!r}, ")
             with connect(successor, uid) as sender:
                 (code, output, errors), of_sender = end_both(receiver, sender, b"x", b"y")
     assert (code, output) == (0, b"y")
@@ -157,7 +160,9 @@ def test_unexpected_peer(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
         with connect(broker, uid, "--expect", expected) as sender:
             code, output, errors = sender.end(b"secret")
         assert (code, output) == (1, b"")
-        assert_sentence(errors, f"{expected} was to be connected to, but the broker gave ")
+        assert_sentence(
+            errors, f"the broker introduced another peer than the expected one: expected {expected}"
+        )
         assert peer_id() in errors
         # It still waits for a peer.
         with connect(broker, uid) as sender:

@@ -85,7 +85,7 @@ def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_pa
     ):
         code, _, errors = sender.end()
     assert code == 1
-    assert_sentence(errors, f"no connection to {uid!r} came of ")
+    assert_sentence(errors, f"no direct connection to {uid!r}, which is registered, came of ")
     report = read_report(file)
     attempts = report["attempts"]
     assert report == {**NOTHING, "attempts": attempts}

@@ -64,25 +64,28 @@ class KnownPeers:
                 line = json.dumps([*receiver, str(peer_id)])
                 self._replace(f"{text}{end}{line}\n")
             elif known != peer_id:
-                finding = f"{peer_id} answers, and it used to be {known}"
-                raise self.changed_peer_error(broker, uid, known=known, finding=finding)
+                raise self.changed_peer_error(broker, uid, known=known, found=peer_id)
 
     def changed_peer_error(
-        self, broker: tuple[str, int], uid: str, *, known: PeerId, finding: str
+        self, broker: tuple[str, int], uid: str, *, known: PeerId, found: PeerId | None
     ) -> WrongPeerError:
         """The error to raise when another peer answers to a UID than the first time.
 
         Args:
             broker: host and port.
             uid: the UID.
-            known: who answered the first time.
-            finding: what happened now, as a clause.
+            known: the peer that answered the first time.
+            found: the peer that answered now, or None if it could not prove its peer id.
         """
+        answered = "a peer without proof of its peer id" if found is None else found
         host_and_port, _ = _receiver(broker, uid)
         return WrongPeerError(
-            f"the peer behind {uid!r} at {host_and_port} is not the one it was: {finding}. "
-            "Somebody may be impersonating it. If you know why it changed, remove the line with "
-            f"{json.dumps(uid)} and {known} from {self._path} and connect again"
+            f"the peer behind {uid!r} at {host_and_port} is not the one it was: {answered} "
+            f"answers, and it used to be {known}. Another program may be impersonating it. If you "
+            f"know why it changed, remove the line with {json.dumps(uid)} and {known} from "
+            f"{self._path} and connect again",
+            expected=known,
+            found=found,
         )
 
     def _peers_in(self, text: str) -> dict[_Receiver, PeerId]:

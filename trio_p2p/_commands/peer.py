@@ -91,7 +91,7 @@ async def _connect(options: argparse.Namespace, report: Report) -> None:
             if known is None:
                 raise
             raise known_peers.changed_peer_error(
-                broker, options.uid, known=known, finding=str(error)
+                broker, options.uid, known=known, found=error.found
             ) from error
         report.note_opened(stream)
         if not is_pinned:

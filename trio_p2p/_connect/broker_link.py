@@ -95,7 +95,7 @@ class BrokerLink:
         finally:
             self._answers.pop(number, None)
         if isinstance(answer, Refused):
-            raise error_of(answer)
+            raise error_of(answer, self._connection.remote, uid)
         own = Side(self._connection.observed or self._connection.local, offer)
         return Introduction.of(
             technique,

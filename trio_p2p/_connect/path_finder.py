@@ -11,6 +11,7 @@ from typing import TypeAlias, cast
 import trio
 
 from .._errors import (
+    AttemptFailedError,
     IntroductionError,
     P2PError,
     PathLostError,
@@ -20,6 +21,7 @@ from .._errors import (
 )
 from .._identity.peer_id import PeerId
 from .._net.network_changes import Network, cancel_when_network_changes, current_network
+from .._net.os_errors import is_out_of_resources
 from .._peer_connection import OnAttempt, PeerConnection
 from .._stream.carrier import Carrier
 from .._stream.handshake import secure
@@ -273,7 +275,10 @@ class PathFinder:
         for error in errors:
             group = cast("ExceptionGroup[P2PError] | None", error.__cause__)
             causes += [error] if group is None else list(group.exceptions)
-        failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
+        failure = IntroductionError(
+            f"no path leads to the peer: {'; '.join(map(str, errors))}",
+            attempts=tuple(each.attempt for each in causes if isinstance(each, AttemptFailedError)),
+        )
         failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
         return failure
 
@@ -295,4 +300,5 @@ class PathFinder:
 
 
 def _explained(error: OSError) -> P2PError:
-    return P2PError(f"this host cannot connect ({error.strerror}): see its limits of open files")
+    advice = "close some, or raise the limit" if is_out_of_resources(error) else "see its network"
+    return P2PError(f"this host cannot open a connection ({error.strerror}): {advice}")

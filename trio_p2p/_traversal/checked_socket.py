@@ -25,7 +25,7 @@ from .._errors import WrongPeerError
 from .._net.sockets import send_at_once
 from .._net.system import current_system
 
-_NOT_PROVEN = "whoever answered could not prove to be the introduced peer"
+_NOT_PROVEN = "the peer that answered could not prove to be the introduced one"
 
 
 class CheckedSocket(trio.socket.SocketType):
