@@ -10,18 +10,42 @@ import attrs
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_NO_ADDRESS = "{!r:.200} is no IP address: give its text, like '192.0.2.1', or an ipaddress object"
+
+
+def _parse_address(address: str | IPAddress) -> IPAddress:
+    given: Any = address  # which may be anything
+    if not isinstance(given, str | IPAddress):  # and not what else ip_address() takes, like a port
+        raise ValueError(_NO_ADDRESS.format(given))
+    try:
+        parsed = ipaddress.ip_address(given)
+    except ValueError:
+        raise ValueError(_NO_ADDRESS.format(given)) from None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped
+    return parsed
+
+
+def _check_port(_endpoint: Endpoint, _attribute: attrs.Attribute[Any], port: object) -> None:
+    if type(port) is not int or not 0 <= port < 65536:
+        raise ValueError(f"{port!r:.200} is no port: give a number from 0 to 65535")
+
 
 @attrs.frozen(order=True)
 class Endpoint:
     """An IP address and a TCP port, compared by value.
 
     Attributes:
-        address: the IP address; never an IPv4 address in IPv6 clothes.
-        port: the TCP port, 1 to 65535.
+        address: the IP address, given as an object or as text; an IPv4-mapped IPv6 address becomes
+            the IPv4 address.
+        port: the TCP port, 0 to 65535.
+
+    Raises:
+        ValueError: the address or the port is none.
     """
 
-    address: IPAddress
-    port: int
+    address: IPAddress = attrs.field(converter=_parse_address)
+    port: int = attrs.field(validator=_check_port)
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -40,10 +64,7 @@ class Endpoint:
 
 def endpoint_of(sockaddr: Any) -> Endpoint:
     """The endpoint that ``getpeername``, ``getsockname`` or ``getaddrinfo`` speaks of."""
-    address = ipaddress.ip_address(str(sockaddr[0]))
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return Endpoint(address, int(sockaddr[1]))
+    return Endpoint(str(sockaddr[0]), int(sockaddr[1]))
 
 
 def is_public(address: IPAddress) -> bool:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from ._identity.peer_id import PeerId  # which raises these errors itself
 
 
+def shown(value: object) -> str:
+    """What a caller gave, as far as it can be shown on a line of an error's text."""
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
+        return f"this {type(value).__name__}"
+
+
 class P2PError(Exception):
     """The base of every error that is trio_p2p's own."""
 

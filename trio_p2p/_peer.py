@@ -20,6 +20,8 @@ from ._options import (
     ALL_TECHNIQUES,
     BrokerAddress,
     SenderOptions,
+    check_callback,
+    check_flag,
     parse_expected,
     parse_uid,
 )
@@ -77,6 +79,8 @@ class P2PSender:
         """
         checked_uid = parse_uid(uid)
         expected = parse_expected(checked_uid, expect)
+        check_flag("raw", raw)
+        check_callback("on_attempt", on_attempt, "a function of an Attempt")
         if not raw:
             return await self._connector.open_session(checked_uid, expected, path, on_attempt)
         if expect is not None or path == "relay":

@@ -21,6 +21,7 @@ from .._net.channel import Channel, ChannelClosedError
 from .._net.sockets import LISTEN_BACKLOG, local_endpoint, remote_endpoint, round_trip
 from .._net.system import current_system
 from .._wire.messages import MAX_PROBES, IntroductionRequest, JoinRelay, Message
+from .arguments import check_arguments, parse_endpoints
 from .callback_probes import call_back
 from .connection import Connection, Outgoing, Probes, State
 from .quota import DEFAULT_LIMITS, RelayLimits
@@ -59,9 +60,13 @@ async def serve_broker(
 
     Raises:
         OSError: a port cannot be listened on.
+        LocalProtocolError: an argument is wrong.
 
     If cancelled, every connection is closed.
     """
+    ports = [port] if probe_port is None else [port, probe_port]
+    check_arguments(host=host, ports=ports, relay=relay)
+    elsewhere = parse_endpoints("probe_at", probe_at)
     system = current_system()
     listeners = await system.open_listeners(port, host, LISTEN_BACKLOG)
     probes = None
@@ -74,8 +79,10 @@ async def serve_broker(
             raise
         listeners += more
         endpoints = [local_endpoint(listener.socket) for listener in more]
-        ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
-        probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
+        by_version: dict[int, int] = {
+            endpoint.address.version: endpoint.port for endpoint in endpoints
+        }
+        probes = Probes(by_version, elsewhere[:MAX_PROBES])
     await Broker(relay, probes).serve_listeners(listeners, task_status=task_status)
 
 
