@@ -134,6 +134,14 @@ def test_without_nats() -> None:
     assert errors == ""
 
 
+def test_where_only_ascii_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    output, errors = show_demo()
+    assert output.isascii()
+    assert " -> " in output
+    assert errors == ""
+
+
 @pytest.mark.usefixtures("kernel_network")
 def test_with_nats() -> None:
     output, errors = show_demo("--nat")

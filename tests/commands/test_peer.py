@@ -154,6 +154,16 @@ def test_expected_peer(broker: BrokerTool, uid: str, configuration: Path) -> Non
     assert not (configuration / "known_peers").exists()
 
 
+def test_expected_peer_needs_no_configuration_directory(
+    broker: BrokerTool, uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, identity = peer_id(), identity_option(tmp_path)
+    with listen(broker, uid) as receiver:
+        monkeypatch.setenv("XDG_CONFIG_HOME", "/proc/nowhere")
+        with connect(broker, uid, identity, "--expect", expected) as sender:
+            assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+
+
 def test_unexpected_peer(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     expected = peer_id(identity_option(tmp_path))
     with listen(broker, uid) as receiver:

@@ -1,5 +1,6 @@
 """Reports: what a stream was, or why there was none."""
 
+import json
 import time
 from pathlib import Path
 
@@ -131,6 +132,18 @@ def test_unwritable_report(
     code, errors = run_main(main_command.main, arguments, capsys)
     assert code == 1
     assert_sentence(errors, f"the report {file} cannot be written: {reason}")
+
+
+def test_report_to_standard_error(
+    broker: BrokerTool, uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with listen(broker, uid) as receiver, connect(broker, uid, "--report", "-") as sender:
+        of_receiver, (code, output, errors) = end_both(receiver, sender, b"x", b"y")
+    assert of_receiver == (0, b"y", "")
+    assert (code, output) == (0, b"x")
+    assert json.loads(errors)["peer_id"] == peer_id()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_that_turns_out_unwritable(broker: BrokerTool, uid: str) -> None:

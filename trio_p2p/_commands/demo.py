@@ -30,7 +30,7 @@ from .._net.sockets import local_endpoint
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind
 from .run import EXIT_FAILED
-from .standard_streams import end_standard_output
+from .standard_streams import end_standard_output, printable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -186,6 +186,6 @@ def _steps_shown() -> Generator[None]:
 
 def _show(line: str) -> None:
     try:
-        print(line + "\n", end="", flush=True)  # at once, as other threads do the same
+        print(printable(line) + "\n", end="", flush=True)  # at once, as other threads do the same
     except BrokenPipeError:
         end_standard_output()

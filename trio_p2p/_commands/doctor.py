@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from .._broker_client.resolve import resolve_broker
 from .._doctor.page import as_json, render
 from .._nat.network_survey import survey_network
 from .._options import parse_broker
 from .run import CommandError
-from .standard_streams import require_standard_streams, write_standard_output
+from .standard_streams import printable, require_standard_streams, write_standard_output
 
 
 def add_doctor_command(parser: argparse.ArgumentParser, default_broker: str | None) -> None:
@@ -37,5 +38,5 @@ async def diagnose(options: argparse.Namespace) -> None:
             "which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT"
         )
     survey = await survey_network(await resolve_broker(parse_broker(options.broker)))
-    page = json.dumps(as_json(survey), indent=2) if options.json else render(survey)
-    await write_standard_output(f"{page}\n".encode())
+    page = json.dumps(as_json(survey), indent=2) if options.json else printable(render(survey))
+    await write_standard_output(f"{page}\n".encode(sys.stdout.encoding))

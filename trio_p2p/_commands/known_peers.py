@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from .._errors import WrongPeerError
 from .._identity.peer_id import PeerId, looks_like_peer_id
-from .identity_file import configuration_directory
+from .identity_file import configuration_directory, configuration_path
 from .run import CommandError
 
 _Receiver: TypeAlias = tuple[str, str]  # the broker, as HOST:PORT, and the UID there
@@ -29,14 +29,15 @@ class KnownPeers:
 
     Args:
         path: the file, or None for ``known_peers`` in the user's configuration directory. It need
-            not exist.
+            not exist; the directory is made when there is something to remember.
 
     Raises:
-        CommandError: the configuration directory cannot be made.
+        CommandError: this user has no configuration directory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = configuration_directory() / "known_peers" if path is None else path
+        self._is_of_user = path is None
+        self._path = configuration_path() / "known_peers" if path is None else path
 
     def lookup(self, broker: tuple[str, int], uid: str) -> PeerId | None:
         """Who answered to a UID the first time, or None if nobody has yet.
@@ -50,11 +51,14 @@ class KnownPeers:
         """Keep who answered to a UID; a UID that is a peer id says so itself and is not kept.
 
         Raises:
-            CommandError: the file cannot be read or written, or has a corrupt line.
+            CommandError: the file cannot be read or written, or has a corrupt line; or its
+                directory cannot be made.
             WrongPeerError: another peer has been remembered, maybe by another process just now.
         """
         if looks_like_peer_id(uid):
             return
+        if self._is_of_user:
+            configuration_directory()
         with self._explained("written"), self._locked():
             text = self._read()
             receiver = _receiver(broker, uid)

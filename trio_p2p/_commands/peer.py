@@ -71,9 +71,8 @@ async def connect(options: argparse.Namespace) -> None:
 async def _connect(options: argparse.Namespace, report: Report) -> None:
     broker, techniques = _broker(options), _techniques(options)
     identity = load_or_create_identity(options.identity)
-    known_peers = KnownPeers()
-    is_pinned = options.expect is not None
-    known = None if is_pinned else known_peers.lookup(broker, options.uid)
+    known_peers = None if options.expect is not None else KnownPeers()
+    known = None if known_peers is None else known_peers.lookup(broker, options.uid)
     async with AsyncExitStack() as stack:
         try:
             stream = await stack.enter_async_context(
@@ -81,20 +80,20 @@ async def _connect(options: argparse.Namespace, report: Report) -> None:
                     options.uid,
                     broker,
                     identity=identity,
-                    expect=options.expect if is_pinned else known,
+                    expect=options.expect or known,
                     techniques=techniques,
                     grace=_grace(options),
                     on_attempt=report.attempts.append,
                 )
             )
         except WrongPeerError as error:
-            if known is None:
+            if known_peers is None or known is None:
                 raise
             raise known_peers.changed_peer_error(
                 broker, options.uid, known=known, found=error.found
             ) from error
         report.note_opened(stream)
-        if not is_pinned:
+        if known_peers is not None:
             known_peers.remember(broker, options.uid, stream.peer_id)
         _say(options, f"connected to {stream.peer_id}")
         async with trio.open_nursery() as nursery:
