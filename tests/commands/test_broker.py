@@ -109,8 +109,11 @@ def test_port_for_probes_is_the_next_one(port: str, expected: int) -> None:
 
 
 def test_place_to_probe_that_is_none() -> None:
-    argv = command("trio-p2p-broker", "--port=0", "--host=127.0.0.1", "--probe-at=nowhere")
+    argv = command(
+        "trio-p2p-broker", "--port=0", "--host=127.0.0.1", "--probe-at=nowhere.invalid:1"
+    )
     with Tool(*argv) as broker:
         code, output, errors = broker.end()
     assert (code, output) == (1, b"")
-    assert_sentence(errors, "'nowhere' is no broker: give HOST:PORT", program="trio-p2p-broker")
+    sentence = "the broker's host 'nowhere.invalid' cannot be found ("
+    assert_sentence(errors, sentence, program="trio-p2p-broker")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from trio_p2p import PeerId
 from trio_p2p._commands import main as main_command
+from trio_p2p._commands.known_peers import KnownPeers
 
 from ..kit.commands import (
     NOBODY,
@@ -73,7 +75,7 @@ def test_only_one_of_them_raw(broker: BrokerTool, uid: str, raw_one: str) -> Non
         connect(broker, uid, *options["connect"]) as sender,
     ):
         code, output, errors = sender.end(b"secret")
-    assert (code, output) == (1, b"")
+    assert (code, output) == (2, b"")
     assert_sentence(errors, f"the broker at {broker.address} did not introduce this program to ")
     assert f"{uid!r}: the sender wants a" in errors
 
@@ -181,6 +183,44 @@ def test_unexpected_peer(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     assert of_sender == (0, b"x", "")
 
 
+def test_only_admitted_peers_get_in(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
+    friend = identity_option(tmp_path)
+    option = f"--admit={peer_id(friend)}"
+    other = f"--admit={PeerId(bytes(23))}"
+    with listen(broker, uid, other, option) as receiver:
+        with connect(broker, uid) as stranger:
+            code, output, errors = stranger.end(b"guessed")
+        assert (code, output) == (1, b"")
+        assert_sentence(errors, "the connection to the peer broke: the receiver does not admit p2p")
+        with connect(broker, uid, friend) as sender:
+            (code, output, errors), of_sender = end_both(receiver, sender, b"secret", b"y")
+    assert (code, output) == (0, b"y")
+    assert of_sender == (0, b"secret", "")
+
+
+def test_a_remembered_peer_is_admitted_by_its_name(
+    broker: BrokerTool, uid: str, configuration: Path, tmp_path: Path
+) -> None:
+    friend = identity_option(tmp_path)
+    host, _, port = broker.address.rpartition(":")
+    known_peers = KnownPeers(configuration / "known_peers")
+    configuration.mkdir(mode=0o700)
+    known_peers.remember((host, int(port)), "friend", PeerId.parse(peer_id(friend)))
+    with (
+        listen(broker, uid, "--admit=friend") as receiver,
+        connect(broker, uid, friend) as sender,
+    ):
+        assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
+
+
+@pytest.mark.usefixtures("started_by_user")
+def test_a_peer_that_is_not_remembered_is_not_admitted(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["listen", "u", "--admit", "friend", "--broker", NOBODY]
+    code, errors = run_main(main_command.main, arguments, capsys)
+    assert code == 2
+    assert_sentence(errors, "'friend' is no peer to admit: give a peer id, as ")
+
+
 def test_peer_id_as_uid(broker: BrokerTool, configuration: Path) -> None:
     uid = peer_id()
     with listen(broker, uid) as receiver, connect(broker, uid) as sender:
@@ -194,5 +234,5 @@ def test_peer_id_of_somebody_else_as_uid(
 ) -> None:
     other = peer_id(identity_option(tmp_path))
     code, errors = run_main(main_command.main, ["listen", other, "--broker", NOBODY], capsys)
-    assert code == 1
+    assert code == 2
     assert_sentence(errors, f"{other} is the peer id of another identity: ")

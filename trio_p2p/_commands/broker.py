@@ -10,12 +10,13 @@ from functools import partial
 
 import trio
 
-from .._addresses import Endpoint, endpoint_of
+from .._addresses import endpoint_of
 from .._broker.quota import DEFAULT_LIMITS, RelayLimits
 from .._broker.server import serve_broker
 from .._broker_client.resolve import resolve_broker
 from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
+from .arguments import checked_by
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
 
 
@@ -57,6 +58,7 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--probe-at",
         action="append",
+        type=checked_by(parse_broker),
         default=[],
         metavar="HOST:PORT",
         help="where peers can probe as well: another address of this broker, or another broker; "
@@ -123,7 +125,9 @@ def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
 
 async def _serve(options: argparse.Namespace, relay: RelayLimits | None) -> None:
     probe_port = _probe_port(options)
-    probe_at = [endpoint for broker in options.probe_at for endpoint in await _resolve(broker)]
+    probe_at = [
+        endpoint for broker in options.probe_at for endpoint in await resolve_broker(broker)
+    ]
     serve = partial(
         serve_broker,
         options.port,
@@ -156,11 +160,6 @@ def _probe_port(options: argparse.Namespace) -> int | None:
         port: int = options.probe_port
         return port
     return options.port + 1 if 0 < options.port < 65535 else 0
-
-
-async def _resolve(broker: str) -> list[Endpoint]:
-    """Where clients are to probe, too."""
-    return await resolve_broker(parse_broker(broker))
 
 
 def _port(text: str) -> int:
