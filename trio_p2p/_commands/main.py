@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "demo":
         try:
-            return demonstrate(with_nats=options.nat)
+            return demonstrate(with_nats=options.nat, verbose=options.verbose)
         except KeyboardInterrupt:
             return EXIT_SIGNALLED + signal.SIGINT
     command = {
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"
     )
+    add_verbose_option(demo)
     show_id = commands.add_parser("id", help="print your peer id")
     show_id.description = "Prints the peer id that others know you by, and can expect."
     _add_identity_option(show_id)

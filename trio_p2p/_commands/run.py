@@ -99,5 +99,5 @@ def _program() -> str:
 def _first_of(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
-    exceptions = cast("tuple[BaseException, ...]", error.exceptions)
-    return _first_of(exceptions[0])
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _first_of(group.exceptions[0])

@@ -148,7 +148,7 @@ class Introductions:
             broker=local_side.broker.address,
             broker_round_trip=round_trip,
         )
-        logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
+        logger.debug("steps 5 to 8: punching to %s, listening", message.endpoint)
         return await self._punch(introduction, local_side.shared_port, local_side.guard_hops)
 
     async def _connect_classic(
