@@ -57,7 +57,6 @@ def test_ipv4_address_in_ipv6_clothes_is_an_ipv4_address() -> None:
 def test_an_endpoint_takes_the_text_of_an_address() -> None:
     assert Endpoint("192.0.2.1", 80) == Endpoint(ip_address("192.0.2.1"), 80)
     assert str(Endpoint("2001:db8::1", 80)) == "[2001:db8::1]:80"
-    assert Endpoint("::ffff:192.0.2.1", 80) == Endpoint("192.0.2.1", 80)
 
 
 @pytest.mark.parametrize(

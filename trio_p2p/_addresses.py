@@ -18,12 +18,9 @@ def _parse_address(address: str | IPAddress) -> IPAddress:
     if not isinstance(given, str | IPAddress):  # and not what else ip_address() takes, like a port
         raise ValueError(_NO_ADDRESS.format(given))
     try:
-        parsed = ipaddress.ip_address(given)
+        return ipaddress.ip_address(given)
     except ValueError:
         raise ValueError(_NO_ADDRESS.format(given)) from None
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        return parsed.ipv4_mapped
-    return parsed
 
 
 def _check_port(_endpoint: Endpoint, _attribute: attrs.Attribute[Any], port: object) -> None:
@@ -36,8 +33,7 @@ class Endpoint:
     """An IP address and a TCP port, compared by value.
 
     Attributes:
-        address: the IP address, given as an object or as text; an IPv4-mapped IPv6 address becomes
-            the IPv4 address.
+        address: the IP address, given as an object or as text.
         port: the TCP port, 0 to 65535.
 
     Raises:
@@ -64,7 +60,10 @@ class Endpoint:
 
 def endpoint_of(sockaddr: Any) -> Endpoint:
     """The endpoint that ``getpeername``, ``getsockname`` or ``getaddrinfo`` speaks of."""
-    return Endpoint(str(sockaddr[0]), int(sockaddr[1]))
+    address = ipaddress.ip_address(str(sockaddr[0]))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return Endpoint(address, int(sockaddr[1]))
 
 
 def is_public(address: IPAddress) -> bool:
