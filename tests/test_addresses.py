@@ -1,6 +1,8 @@
 """Addresses: which of them are public, and that IPv6's clothes do not matter."""
 
+import re
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,26 @@ def test_what_a_broker_names_is_dialled_where_it_may_be_known(
 )
 def test_one_site_has_one_ipv4_address_or_one_ipv6_network(text: str, site: str) -> None:
     assert site_of(ip_address(text)) == ip_address(site)
+
+
+def test_an_endpoint_takes_the_text_of_an_address() -> None:
+    assert Endpoint("192.0.2.1", 80) == Endpoint(ip_address("192.0.2.1"), 80)
+    assert str(Endpoint("2001:db8::1", 80)) == "[2001:db8::1]:80"
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "sentence"),
+    [
+        ("broker.example.org", 80, "'broker.example.org' is no IP address: give its text, like"),
+        (1, 80, "1 is no IP address: give its text, like '192.0.2.1', or an ipaddress object"),
+        (b"\xc0\x00\x02\x01", 80, r"b'\xc0\x00\x02\x01' is no IP address: give its text"),
+        (None, 80, "None is no IP address: give its text"),
+        ("192.0.2.1", "80", "'80' is no port: give a number from 0 to 65535"),
+        ("192.0.2.1", True, "True is no port: give a number from 0 to 65535"),
+        ("192.0.2.1", 65536, "65536 is no port: give a number from 0 to 65535"),
+        ("192.0.2.1", -1, "-1 is no port: give a number from 0 to 65535"),
+    ],
+)
+def test_what_makes_no_endpoint_gets_a_sentence(address: Any, port: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Endpoint(address, port)

@@ -1,6 +1,7 @@
 """The errors: one hierarchy, and texts that say what happened and what to do."""
 
 import inspect
+import pickle
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -21,9 +22,11 @@ from trio_p2p import (
     Outcome,
     P2PError,
     PathLostError,
+    PeerId,
     ProtocolError,
     RelayError,
     RemoteProtocolError,
+    SessionLostError,
     StreamAbortedError,
     Technique,
     UIDTakenError,
@@ -54,6 +57,7 @@ def test_one_hierarchy() -> None:
         P2PError: (Exception,),
         BrokerUnreachableError: (P2PError,),
         BrokerLostError: (P2PError,),
+        BusyError: (P2PError,),
         UnknownUIDError: (P2PError,),
         UIDTakenError: (P2PError,),
         IdentityError: (P2PError,),
@@ -61,8 +65,8 @@ def test_one_hierarchy() -> None:
         StreamAbortedError: (P2PError,),
         NotAdmittedError: (StreamAbortedError,),
         PathLostError: (P2PError,),
+        SessionLostError: (P2PError,),
         RelayError: (P2PError,),
-        BusyError: (P2PError,),
         IntroductionError: (P2PError,),
         AttemptFailedError: (P2PError,),
         ProtocolError: (P2PError,),
@@ -72,38 +76,101 @@ def test_one_hierarchy() -> None:
     }
 
 
+BROKER = Endpoint(IPv4Address("198.51.100.4"), 4433)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
     [
-        (RefusalCode.UNKNOWN_UID, UnknownUIDError, "check its spelling, that the receiver runs"),
-        (RefusalCode.UID_TAKEN, UIDTakenError, "choose another, or stop that one"),
+        (RefusalCode.UNKNOWN_UID, UnknownUIDError, "check the UID's spelling, that the receiver"),
+        (RefusalCode.UID_TAKEN, UIDTakenError, "choose another UID, or stop that receiver"),
         (RefusalCode.UNSUPPORTED_VERSION, UnsupportedVersionError, "update the older one"),
-        (RefusalCode.PROTOCOL_VIOLATION, LocalProtocolError, "THE REASON"),
-        (RefusalCode.UNSUPPORTED_TECHNIQUE, IntroductionError, "THE REASON"),
-        (RefusalCode.UNSUPPORTED_STREAM, LocalProtocolError, "THE REASON"),
-        (RefusalCode.RECEIVER_LOST, IntroductionError, "THE REASON"),
-        (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE REASON"),
-        (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE REASON"),
-        (RefusalCode.RELAY_REFUSED, RelayError, "THE REASON"),
-        (RefusalCode.BUSY, BusyError, "THE REASON"),
+        (RefusalCode.PROTOCOL_VIOLATION, LocalProtocolError, "THE {REASON}"),
+        (RefusalCode.UNSUPPORTED_TECHNIQUE, IntroductionError, "THE {REASON}"),
+        (RefusalCode.UNSUPPORTED_STREAM, LocalProtocolError, "THE {REASON}"),
+        (RefusalCode.RECEIVER_LOST, IntroductionError, "THE {REASON}"),
+        (RefusalCode.RECEIVER_SILENT, IntroductionError, "THE {REASON}"),
+        (RefusalCode.OTHER_IP_VERSION, IntroductionError, "THE {REASON}"),
+        (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE {REASON}"),
+        (RefusalCode.RELAY_REFUSED, RelayError, "THE {REASON}"),
+        (RefusalCode.BUSY, BusyError, "try again in 2.5 seconds"),
     ],
 )
 def test_each_refusal_has_its_error(code: RefusalCode, kind: type[P2PError], advice: str) -> None:
-    error = error_of(Refused(code, "THE REASON"))
+    error = error_of(Refused(code, "THE {REASON}", retry_after=2500), BROKER, "alice")
     assert type(error) is kind
     assert advice in str(error)
-
-
-@pytest.mark.parametrize(("milliseconds", "seconds"), [(None, 1.0), (250, 0.25)])
-def test_busy_says_when_to_try_again(milliseconds: int | None, seconds: float) -> None:
-    error = error_of(Refused(RefusalCode.BUSY, "THE REASON", retry_after=milliseconds))
-    assert isinstance(error, BusyError)
-    assert error.retry_after == seconds
+    assert "the broker at 198.51.100.4:4433" in str(error)
 
 
 def test_every_refusal_code_has_an_error() -> None:
     for code in RefusalCode:
-        assert isinstance(error_of(Refused(code, "")), P2PError)
+        assert isinstance(error_of(Refused(code, ""), BROKER), P2PError)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(RefusalCode.UNKNOWN_UID, UnknownUIDError), (RefusalCode.UID_TAKEN, UIDTakenError)],
+)
+def test_an_error_about_a_uid_names_it(
+    code: RefusalCode, kind: type[UnknownUIDError | UIDTakenError]
+) -> None:
+    error = error_of(Refused(code, ""), BROKER, "alice")
+    assert isinstance(error, kind)
+    assert error.uid == "alice"
+    assert "registered under 'alice' at the broker at 198.51.100.4:4433" in str(error)
+    unasked = error_of(Refused(code, ""), BROKER)
+    assert isinstance(unasked, kind)
+    assert unasked.uid is None
+
+
+@pytest.mark.parametrize(("milliseconds", "seconds"), [(2500, 2.5), (0, 0.0), (None, 1.0)])
+def test_a_busy_broker_says_when_to_try_again(milliseconds: int | None, seconds: float) -> None:
+    error = error_of(Refused(RefusalCode.BUSY, "full", 7, milliseconds), BROKER)
+    assert isinstance(error, BusyError)
+    assert error.retry_after == seconds
+
+
+FAILED = Attempt(Technique.FAST, HERE, THERE, Outcome.REFUSED, 0.12345)
+ALICE, MALLORY = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        P2PError("text"),
+        UnknownUIDError("text", uid="alice"),
+        UIDTakenError("text", uid="alice"),
+        BusyError("text", retry_after=2.5),
+        WrongPeerError("text", expected=ALICE, found=MALLORY),
+        WrongPeerError("text"),
+        IntroductionError("text", attempts=(FAILED,)),
+        AttemptFailedError(FAILED),
+        SessionLostError("text"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_keeps_its_facts_when_it_is_pickled(error: P2PError) -> None:
+    error.add_note("a note")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+    assert repr(copy) == repr(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (BrokerLostError("the broker is gone"), "BrokerLostError('the broker is gone')"),
+        (UnknownUIDError("no", uid="alice"), "UnknownUIDError('no', uid='alice')"),
+        (
+            WrongPeerError("no", found=MALLORY),
+            f"WrongPeerError('no', expected=None, found=PeerId('{MALLORY}'))",
+        ),
+    ],
+)
+def test_the_repr_of_an_error_shows_its_facts(error: P2PError, text: str) -> None:
+    assert repr(error) == text
 
 
 def test_attempt_says_what_happened() -> None:
@@ -154,13 +221,15 @@ async def test_unknown_uid_and_taken_uid(nursery: trio.Nursery) -> None:
         lambda **options: serve_broker(0, host="127.0.0.1", **options)
     )
     address = listener.socket.getsockname()[:2]
-    with pytest.raises(UnknownUIDError, match="check its spelling"):
+    with pytest.raises(UnknownUIDError, match="check the UID's spelling") as unknown:
         async with open_p2p_stream("alice", address):
             pytest.fail("connected to nobody")
+    assert unknown.value.uid == "alice"
     async with open_p2p_listener("alice", address):
-        with pytest.raises(UIDTakenError, match="choose another, or stop that one"):
+        with pytest.raises(UIDTakenError, match="choose another UID, or stop that") as taken:
             async with open_p2p_listener("alice", address):
                 raise AssertionError("it was taken")
+    assert taken.value.uid == "alice"
 
 
 async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> None:
@@ -172,7 +241,7 @@ async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> 
         with pytest.raises(IntroductionError) as caught:
             async with open_p2p_stream("alice", address, techniques=["fast"]):
                 pytest.fail("connected by what the receiver does not want")
-    assert "no connection to 'alice' came of 1 attempts, though it is registered" in str(
+    assert "no direct connection to 'alice', which is registered, came of 1 attempts" in str(
         caught.value
     )
     group = caught.value.__cause__
@@ -180,3 +249,19 @@ async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> 
     (cause,) = group.exceptions
     assert isinstance(cause, AttemptFailedError)
     assert cause.attempt.outcome is Outcome.NOT_INTRODUCED
+    assert caught.value.attempts == (cause.attempt,)
+
+
+async def test_an_unexpected_peer_is_named(nursery: trio.Nursery) -> None:
+    (listener,) = await nursery.start(
+        lambda **options: serve_broker(0, host="127.0.0.1", **options)
+    )
+    address = listener.socket.getsockname()[:2]
+    async with open_p2p_listener("alice", address) as registered:
+        with pytest.raises(WrongPeerError) as caught:
+            async with open_p2p_stream("alice", address, expect=ALICE):
+                pytest.fail("connected to another peer than the expected one")
+    assert (caught.value.expected, caught.value.found) == (ALICE, registered.peer_id)
+    assert f"expected {ALICE}, but the certificate is that of {registered.peer_id}" in str(
+        caught.value
+    )

@@ -163,7 +163,7 @@ async def test_stream_is_opened_by_whichever_way_is_allowed() -> None:
 async def test_unknown_uid(is_raw: bool) -> None:
     options = {"raw": True} if is_raw else {}
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        with pytest.raises(UnknownUIDError, match="check its spelling"):
+        with pytest.raises(UnknownUIDError, match="check the UID"):
             await open_in_vain("nobody", broker.address, **options)
 
         async def ask() -> None:
@@ -260,7 +260,7 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
         [failure] = cause.exceptions
         assert isinstance(failure, AttemptFailedError)
         assert failure.attempt.outcome is Outcome.NOT_INTRODUCED
-        with pytest.raises(IntroductionError, match="could not introduce us"):
+        with pytest.raises(IntroductionError, match="did not introduce this program to"):
             await open_in_vain("receiver", broker.address, path="relay")
         async with open_p2p_stream(
             "receiver", broker.address, path="direct", on_attempt=attempts.append

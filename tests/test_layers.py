@@ -1,6 +1,7 @@
 """Imports only go down, and what is called pure or sans-IO is."""
 
 import ast
+import copy
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,10 +167,18 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text("utf-8"))
 
 
+class WithoutTypes(ast.NodeTransformer):
+    """Leaves out what only type checkers read."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if is_for_types else self.generic_visit(node)
+
+
 def imports_of(module: str) -> Iterator[str]:
-    """Every module that a module imports, wherever in its text."""
+    """Every module that a module imports when it runs, wherever in its text."""
     is_package = MODULES[module].name == "__init__.py"
-    for node in ast.walk(tree_of(module)):
+    for node in ast.walk(WithoutTypes().visit(copy.deepcopy(tree_of(module)))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -1,11 +1,26 @@
 """What callers hand in, checked: every mistake gets a sentence."""
 
 import math
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import pytest
+import trio
 
-from trio_p2p import LocalProtocolError, PeerId, Technique
+from trio_p2p import (
+    Identity,
+    LocalProtocolError,
+    PeerId,
+    Technique,
+    open_p2p_listener,
+    open_p2p_sender,
+    open_p2p_stream,
+    serve_broker,
+    serve_p2p,
+)
 from trio_p2p._options import (
     ALL_TECHNIQUES,
     parse_broker,
@@ -233,3 +248,123 @@ def test_grace(grace: float) -> None:
 def test_bad_grace(grace: float) -> None:
     with pytest.raises(LocalProtocolError, match="is no time: give seconds, 0 or more"):
         parse_grace(grace)
+
+
+NOWHERE = "127.0.0.1:1"
+ME = Identity.generate()
+
+
+async def handler(_stream: object) -> None: ...
+
+
+async def entered(manager: AbstractAsyncContextManager[Any]) -> None:
+    async with manager:
+        pytest.fail("a wrong argument was taken")
+
+
+def opening(open_: Callable[..., AbstractAsyncContextManager[Any]], *arguments: object) -> Any:
+    """An async function of keyword arguments only that enters what a function opens."""
+
+    async def call(**options: object) -> None:
+        await entered(open_(*arguments, **options))
+
+    return call
+
+
+open_stream = opening(open_p2p_stream, "alice", NOWHERE)
+open_sender = opening(open_p2p_sender, NOWHERE)
+open_listener = opening(open_p2p_listener, "alice", NOWHERE)
+serve = partial(serve_p2p, handler, "alice", NOWHERE)
+serve_anything: Any = serve_p2p
+serve_broker_anywhere: Any = serve_broker
+
+
+async def open_stream_of_sender(**options: object) -> None:
+    open_: Any
+    async with open_p2p_sender(NOWHERE) as sender:
+        open_ = sender.open_stream
+        await open_("alice", **options)
+
+
+SENDING = [open_stream, open_sender]
+LISTENING = [open_listener, serve]
+ALL = [*SENDING, *LISTENING]
+MISTAKES = [
+    (ALL, {"identity": "file"}, "'file' is no identity: give what Identity.load('file') returns"),
+    (ALL, {"identity": ME.peer_id}, f"PeerId('{ME.peer_id}') is no identity: give what"),
+    (ALL, {"identity": 0}, "0 is no identity: give what"),
+    (ALL, {"port_guessing": "no"}, "'no' is no value for port_guessing=: give True or False"),
+    (ALL, {"techniques": 5}, "5 is no list of techniques: choose from 'fast'"),
+    (ALL, {"window": True}, "True is no window: give a number of bytes, at least"),
+    (ALL, {"grace": True}, "True is no time: give seconds, 0 or more"),
+    (
+        [open_stream, open_stream_of_sender, open_listener, serve],
+        {"raw": "yes"},
+        "'yes' is no value for raw=: give True or False",
+    ),
+    (
+        [open_stream, open_stream_of_sender],
+        {"on_attempt": "print"},
+        "'print' is no value for on_attempt=: give a function of an Attempt",
+    ),
+    ([open_stream, open_stream_of_sender], {"path": ["relay"]}, "['relay'] is no path: choose"),
+    ([open_stream, open_stream_of_sender], {"expect": b"bob"}, "b'bob' is no peer id: give one"),
+    (
+        LISTENING,
+        {"admit": {ME.peer_id}},
+        f"{{PeerId('{ME.peer_id}')}} is no value for admit=: give a function of a PeerId",
+    ),
+    ([serve], {"handler_nursery": 5}, "5 is no value for handler_nursery=: give a trio.Nursery"),
+    (
+        [partial(serve_anything, "handler", "alice", NOWHERE)],
+        {},
+        "'handler' is no handler: give an async function of a stream",
+    ),
+    (
+        [partial(serve_broker_anywhere, "4433")],
+        {},
+        "'4433' is no port: give a number from 0 to 65535",
+    ),
+    (
+        [partial(serve_broker_anywhere, 65536)],
+        {},
+        "65536 is no port: give a number from 0 to 65535",
+    ),
+    ([partial(serve_broker_anywhere, True)], {}, "True is no port: give a number from 0 to 65535"),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"probe_port": "0"},
+        "'0' is no port: give a number from 0 to",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"host": 127},
+        "127 is no host: give a name or an address",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"relay": False},
+        "False is no value for relay=: give RelayLimits, or None to relay nothing",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"probe_at": "192.0.2.1:4433"},
+        "'192.0.2.1:4433' is no value for probe_at=: give a list of Endpoint",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"probe_at": [("192.0.2.1", 4433)]},
+        "[('192.0.2.1', 4433)] is no value for probe_at=: give a list of Endpoint",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "options", "sentence"),
+    [(call, options, sentence) for calls, options, sentence in MISTAKES for call in calls],
+)
+async def test_an_argument_of_a_wrong_type_gets_a_sentence(
+    call: Any, options: dict[str, object], sentence: str
+) -> None:
+    with trio.fail_after(5), pytest.raises(LocalProtocolError, match=re.escape(sentence)):
+        await call(**options)

@@ -12,6 +12,22 @@ import attrs
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MIN_PORT = 1024  # below are services, and no port that a system or a NAT has chosen
+_NO_ADDRESS = "{!r:.200} is no IP address: give its text, like '192.0.2.1', or an ipaddress object"
+
+
+def _parse_address(address: str | IPAddress) -> IPAddress:
+    given: Any = address  # which may be anything
+    if not isinstance(given, str | IPAddress):  # and not what else ip_address() takes, like a port
+        raise ValueError(_NO_ADDRESS.format(given))
+    try:
+        return ipaddress.ip_address(given)
+    except ValueError:
+        raise ValueError(_NO_ADDRESS.format(given)) from None
+
+
+def _check_port(_endpoint: Endpoint, _attribute: attrs.Attribute[Any], port: object) -> None:
+    if type(port) is not int or not 0 <= port < 65536:
+        raise ValueError(f"{port!r:.200} is no port: give a number from 0 to 65535")
 
 
 @attrs.frozen(order=True)
@@ -19,12 +35,15 @@ class Endpoint:
     """An IP address and a TCP port, compared by value.
 
     Attributes:
-        address: the IP address; never an IPv4 address in IPv6 clothes.
-        port: the TCP port, 1 to 65535.
+        address: the IP address, given as an object or as text.
+        port: the TCP port, 0 to 65535.
+
+    Raises:
+        ValueError: the address or the port is none.
     """
 
-    address: IPAddress
-    port: int
+    address: IPAddress = attrs.field(converter=_parse_address)
+    port: int = attrs.field(validator=_check_port)
 
     @property
     def family(self) -> socket.AddressFamily:

@@ -1,16 +1,34 @@
 """Everything that trio_p2p raises, in one hierarchy.
 
 Blame is split: what the caller did wrong is a :exc:`LocalProtocolError`, what the other side did
-wrong is a :exc:`RemoteProtocolError`, and what the network did is one of the others.
+wrong is a :exc:`RemoteProtocolError`, and what the network did is one of the others. The text of an
+error is for people; the facts that a program may act on are attributes. Pure.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ._attempt import Attempt
+
+if TYPE_CHECKING:
+    from ._identity.peer_id import PeerId  # which raises these errors itself
+
+
+def shown(value: object) -> str:
+    """What a caller gave, as far as it can be shown on a line of an error's text."""
+    try:
+        return f"{value!r:.200}"
+    except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
+        return f"this {type(value).__name__}"
 
 
 class P2PError(Exception):
     """The base of every error that is trio_p2p's own."""
+
+    def __repr__(self) -> str:
+        facts = [f"{name}={fact!r}" for name, fact in vars(self).items() if name[0] != "_"]
+        return f"{type(self).__name__}({', '.join([repr(str(self)), *facts])})"
 
 
 class BrokerUnreachableError(P2PError):
@@ -22,27 +40,69 @@ class BrokerLostError(P2PError):
 
 
 class UnknownUIDError(P2PError):
-    """No receiver is registered under the UID."""
+    """No receiver is registered under the UID.
+
+    Attributes:
+        uid: the UID that was asked for, or None if the broker refused without being asked.
+    """
+
+    def __init__(self, text: str, *, uid: str | None = None) -> None:
+        super().__init__(text)
+        self.uid = uid
 
 
 class UIDTakenError(P2PError):
-    """Another receiver is registered under the UID."""
+    """Another receiver is registered under the UID.
+
+    Attributes:
+        uid: the UID that was to be registered, or None if the broker refused without being asked.
+    """
+
+    def __init__(self, text: str, *, uid: str | None = None) -> None:
+        super().__init__(text)
+        self.uid = uid
+
+
+class BusyError(P2PError):
+    """The broker or the receiver has no room for another request now.
+
+    Opening a stream tries again by itself, as long as the caller waits.
+
+    Attributes:
+        retry_after: after how many seconds to try again.
+    """
+
+    def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class IdentityError(P2PError):
-    """An identity cannot be used: its file, or what it was to prove, is not in order."""
+    """An identity cannot be used: its file is not in order, or the broker rejects its proof."""
 
 
 class WrongPeerError(P2PError):
-    """Whoever answered is not the peer that was to be connected to."""
+    """The peer authenticated as another peer id than the expected one, or not at all.
+
+    Attributes:
+        expected: the peer id that the peer had to have, or None if only the broker had named it.
+        found: the peer id that was found, or None if the peer could not prove to have any.
+    """
+
+    def __init__(
+        self, text: str, *, expected: PeerId | None = None, found: PeerId | None = None
+    ) -> None:
+        super().__init__(text)
+        self.expected = expected
+        self.found = found
 
 
 class SessionLostError(P2PError):
-    """The peer does not know the stream any more: its program was started again, say."""
+    """There was a session, and its other end is gone: the peer's program was restarted, say."""
 
 
 class StreamAbortedError(P2PError):
-    """The other side gave the stream up."""
+    """The other side aborted the stream."""
 
 
 class NotAdmittedError(StreamAbortedError):
@@ -55,20 +115,6 @@ class PathLostError(P2PError):
 
 class RelayError(P2PError):
     """The broker does not relay, or not any more."""
-
-
-class BusyError(P2PError):
-    """The broker or the receiver has no room for a request now: try again in a while.
-
-    Opening a stream does so by itself, as long as the caller waits for it.
-
-    Attributes:
-        retry_after: in how many seconds there may be room.
-    """
-
-    def __init__(self, text: str, retry_after: float) -> None:
-        super().__init__(text)
-        self.retry_after = retry_after
 
 
 class ProtocolError(P2PError):
@@ -88,23 +134,28 @@ class UnsupportedVersionError(ProtocolError):
 
 
 class AttemptFailedError(P2PError):
-    """One attempt to connect failed; see :attr:`attempt`.
+    """One attempt to connect failed.
 
     Attributes:
-        attempt: what was attempted, and what came of it.
+        attempt: the attempt, and its outcome.
     """
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__(attempt)
         self.attempt = attempt
 
-    def __str__(self) -> str:
-        return str(self.attempt)
-
 
 class IntroductionError(P2PError):
-    """The peers were introduced, but no connection came of it.
+    """The peers were to be introduced, but no connection came of it.
 
     The causes, one :exc:`AttemptFailedError` per attempt, are in the :exc:`ExceptionGroup` that
     is this error's ``__cause__``.
+
+    Attributes:
+        attempts: each attempt at a direct connection, in the order in which they ended. Unlike
+            ``__cause__`` it survives pickling.
     """
+
+    def __init__(self, text: str, *, attempts: tuple[Attempt, ...] = ()) -> None:
+        super().__init__(text)
+        self.attempts = attempts

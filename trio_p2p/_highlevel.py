@@ -15,7 +15,7 @@ from ._identity.identity import Identity
 from ._identity.peer_id import PeerId
 from ._listen.acceptor import Admit
 from ._listen.listener import P2PListener, open_p2p_listener
-from ._options import ALL_TECHNIQUES, BrokerAddress, SenderOptions
+from ._options import ALL_TECHNIQUES, BrokerAddress, SenderOptions, check_flag, check_serving
 from ._peer import P2PSender, open_sender_nursery
 from ._peer_connection import OnAttempt
 from ._stream.carrier import DEFAULT_GRACE
@@ -204,6 +204,8 @@ async def serve_p2p(
         P2PError: as :func:`open_p2p_listener`, and as :meth:`P2PListener.accept`; in an
             exception group, as Trio's nurseries do it, once serving has begun.
     """
+    check_serving(handler, handler_nursery)
+    check_flag("raw", raw)
     listening: AbstractAsyncContextManager[P2PListener[Any]]
     if raw:
         listening = open_p2p_listener(

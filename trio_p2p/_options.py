@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import attrs
+import trio
 
 from ._attempt import Technique
-from ._errors import LocalProtocolError
+from ._errors import LocalProtocolError, shown
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId, looks_like_peer_id
 from ._stream.session import MIN_WINDOW
@@ -33,7 +34,7 @@ def parse_uid(uid: str | PeerId) -> str:
     try:
         checked = check_uid(text)
     except ValueError as error:
-        raise LocalProtocolError(f"{_shown(uid)} is no UID: {error}") from None
+        raise LocalProtocolError(f"{shown(uid)} is no UID: {error}") from None
     if looks_like_peer_id(checked):
         PeerId.parse(checked)
     return checked
@@ -46,7 +47,7 @@ def parse_expected(uid: str, expect: object) -> PeerId | None:
         LocalProtocolError: what the caller expects is no peer id, or contradicts the UID.
     """
     if not isinstance(expect, str | PeerId | None):
-        raise LocalProtocolError(f"{_shown(expect)} is no peer id: give one, or its text")
+        raise LocalProtocolError(f"{shown(expect)} is no peer id: give one, or its text")
     expected = PeerId.parse(expect) if isinstance(expect, str) else expect
     if looks_like_peer_id(uid):
         dialled = PeerId.parse(uid)
@@ -68,7 +69,7 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
             return tuple(dict.fromkeys(map(Technique, techniques)))
         case _:
             raise LocalProtocolError(
-                f"{_shown(techniques)} is no list of techniques: choose from {known}"
+                f"{shown(techniques)} is no list of techniques: choose from {known}"
             )
 
 
@@ -86,7 +87,7 @@ def parse_path(path: str, techniques: tuple[Technique, ...]) -> tuple[Technique,
             chosen = tuple(t for t in techniques if (t is Technique.RELAY) is wants_relay)
         case _:
             raise LocalProtocolError(
-                f"{_shown(path)} is no path: choose from 'any', 'direct', 'relay'"
+                f"{shown(path)} is no path: choose from 'any', 'direct', 'relay'"
             )
     if not chosen:
         raise LocalProtocolError(
@@ -101,9 +102,9 @@ def parse_window(window: object) -> int:
     Raises:
         LocalProtocolError: these are too few.
     """
-    if not isinstance(window, int) or window < MIN_WINDOW:
+    if type(window) is not int or window < MIN_WINDOW:
         raise LocalProtocolError(
-            f"{_shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW}"
+            f"{shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW}"
         )
     return window
 
@@ -114,8 +115,8 @@ def parse_grace(grace: object) -> float:
     Raises:
         LocalProtocolError: it is no time.
     """
-    if not isinstance(grace, (int, float)) or not grace >= 0:
-        raise LocalProtocolError(f"{_shown(grace)} is no time: give seconds, 0 or more")
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not grace >= 0:
+        raise LocalProtocolError(f"{shown(grace)} is no time: give seconds, 0 or more")
     return grace
 
 
@@ -136,18 +137,67 @@ def parse_broker(broker: object) -> tuple[str, int]:
             host, port = "", 0
     if not host or not 0 < port < 65536:
         raise LocalProtocolError(
-            f"{_shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
+            f"{shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
             "or a tuple of host and port"
         )
     return host, port
 
 
-def _shown(value: object) -> str:
-    """What the caller gave, as far as it can be shown on a line."""
-    try:
-        return f"{value!r:.200}"
-    except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
-        return f"this {type(value).__name__}"
+def parse_identity(identity: object) -> Identity:
+    """The identity that a caller has given, or a new one for None.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if identity is None:
+        return Identity.generate()
+    if not isinstance(identity, Identity):
+        raise LocalProtocolError(
+            f"{shown(identity)} is no identity: give what Identity.load('file') returns, or leave "
+            "identity= out for a new one"
+        )
+    return identity
+
+
+def check_flag(name: str, value: object) -> None:
+    """Make sure that the option of this name is True or False.
+
+    Raises:
+        LocalProtocolError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise LocalProtocolError(f"{shown(value)} is no value for {name}=: give True or False")
+
+
+def check_callback(name: str, function: object, example: str) -> None:
+    """Make sure that the option of this name is a function, or None.
+
+    Args:
+        name: the option's.
+        function: its value.
+        example: what to give instead.
+
+    Raises:
+        LocalProtocolError: it is not.
+    """
+    if function is not None and not callable(function):
+        raise LocalProtocolError(f"{shown(function)} is no value for {name}=: give {example}")
+
+
+def check_serving(handler: object, handler_nursery: object) -> None:
+    """Make sure that streams can be served by a handler, in a nursery or in one of its own.
+
+    Raises:
+        LocalProtocolError: they cannot.
+    """
+    if not callable(handler):
+        raise LocalProtocolError(
+            f"{shown(handler)} is no handler: give an async function of a stream"
+        )
+    if not isinstance(handler_nursery, trio.Nursery | None):
+        raise LocalProtocolError(
+            f"{shown(handler_nursery)} is no value for handler_nursery=: give a trio.Nursery"
+        )
 
 
 @attrs.frozen
@@ -186,10 +236,11 @@ class SenderOptions:
         Raises:
             LocalProtocolError: one of them is wrong.
         """
+        check_flag("port_guessing", port_guessing)
         return cls(
             parse_broker(broker),
             parse_techniques(techniques),
-            identity or Identity.generate(),
+            parse_identity(identity),
             parse_window(window),
             parse_grace(grace),
             port_guessing,

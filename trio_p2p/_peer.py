@@ -20,6 +20,8 @@ from ._options import (
     ALL_TECHNIQUES,
     BrokerAddress,
     SenderOptions,
+    check_callback,
+    check_flag,
     parse_expected,
     parse_uid,
 )
@@ -85,6 +87,8 @@ class P2PSender:
             raise trio.ClosedResourceError("the context of this sender was left: open another one")
         checked_uid = parse_uid(uid)
         expected = parse_expected(checked_uid, expect)
+        check_flag("raw", raw)
+        check_callback("on_attempt", on_attempt, "a function of an Attempt")
         if not raw:
             return await self._connector.open_session(checked_uid, expected, path, on_attempt)
         if expect is not None or path == "relay":

@@ -1,12 +1,13 @@
 """Standard input and output are bridged to a peer's: real processes, joined by pipes."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from ..kit.commands import MEBIBYTE, SECONDS, BrokerTool, connect, end_both, listen
+from ..kit.commands import MEBIBYTE, SECONDS, BrokerTool, assert_sentence, connect, end_both, listen
 
 pytestmark = pytest.mark.once
 
@@ -61,6 +62,23 @@ def test_nothing_both_ways(broker: BrokerTool, uid: str) -> None:
         assert receiver.end() == (0, b"", "")
         assert (sender.output.read(), sender.errors.read()) == (b"", b"")
         assert sender.process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("receiver_waits", [False, True])
+def test_open_standard_input_does_not_outlive_the_stream(
+    broker: BrokerTool, uid: str, receiver_waits: bool
+) -> None:
+    """The other side has ended its way, and then aborts: there is nothing to type for."""
+    with listen(broker, uid) as receiver, connect(broker, uid) as sender:
+        waiting, aborting = (receiver, sender) if receiver_waits else (sender, receiver)
+        aborting.say(b"the last word")
+        aborting.input.close()
+        assert waiting.output.read() == b"the last word"
+        aborting.process.send_signal(signal.SIGINT)
+        assert waiting.process.wait(SECONDS) == 1
+        code, output, errors = waiting.end()
+        assert (code, output) == (1, b"")
+        assert_sentence(errors, "the connection to the peer broke: ")
 
 
 @pytest.mark.parametrize("receiver_ends_first", [False, True])

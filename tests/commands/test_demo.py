@@ -21,47 +21,50 @@ pytestmark = pytest.mark.once
 FALLBACK = "trio-p2p: no NATs can be made here, so the demo does without. "
 WITHOUT_NATS = "Three programs on this host, no NATs."
 WITH_NATS = (
-    "broker 198.51.100.101  |  receiver 192.168.1.2, behind a NAT with 203.0.113.1  |  "
-    "sender 192.168.2.2, behind a NAT with 203.0.113.2"
+    "Broker 198.51.100.101, receiver 192.168.1.2 behind a NAT with 203.0.113.1,\n"
+    "sender 192.168.2.2 behind a NAT with 203.0.113.2."
 )
+COLUMNS, LINES = 80, 24
+INITIATION = [
+    "broker    initiation 1: registers 'demo', from ",
+    "broker    initiation 2: registered, seen at ",
+]
 CLASSIC_STEPS = [
-    "broker    step 1, ",
-    "broker    step 2, ",
-    "receiver  step 3: ",
-    "broker    step 3, ",
-    "broker    step 4, ",
-    "receiver  steps 4 and 5: ",
+    "broker    step 1: asks for 'demo' (classic), from ",
+    "broker    step 2: the receiver is asked to punch",
+    "broker    step 3: the receiver answers from ",
+    "broker    step 4: the sender is at ",
     "receiver  steps 6 to 8: ",
-    "receiver  step 9: ",
-    "broker    step 9, ",
-    "broker    step 10, ",
-    "sender    dialling ",
+    "broker    step 9: the hole is punched",
+    "broker    step 10: the receiver is at ",
+    "sender    step 12: dialling ",
 ]
-RELAY_STEPS = ["broker    step 1, ", "broker    relay 2, "]
-REGISTRATION = [
-    "broker    greeting, from ",
-    "broker    initiation 1, ",
-    "broker    initiation 2, ",
-    "receiver  'demo' is registered",
+RELAY_STEPS = [
+    "broker    step 1: asks for 'demo' (relay), from ",
+    "broker    relay 2: the receiver is asked to join the relay",
 ]
-DIRECT = "stream    a stream's path is direct ({}), "
 RELAYED_STEPS = [
     *RELAY_STEPS,
-    "broker    relay 3, ",
-    "broker    relay 4, ",
-    "stream    a stream's path is relay, ",
-    DIRECT.format("classic"),
+    "broker    relay 3: the receiver joins from ",
+    "broker    relay 4: from here on both are relayed",
 ]
+DIRECT = "stream    the path is direct ({}) to "
 # Lists of steps, each in this order, with anything in between
 ACTS = {
     "fast introduction": [
-        [*REGISTRATION, "broker    step 1, ", "broker    step 4, ", DIRECT.format("fast")],
-        [*REGISTRATION, "broker    step 10, ", DIRECT.format("fast")],
+        [
+            *INITIATION,
+            "broker    step 1: asks for 'demo' (fast), from ",
+            "broker    step 4: the sender is at ",
+            "receiver  steps 5 to 8: punching to ",
+            DIRECT.format("fast"),
+        ],
+        [*INITIATION, "broker    step 10: the receiver is at ", DIRECT.format("fast")],
     ],
-    "classic introduction": [[*REGISTRATION, *CLASSIC_STEPS, DIRECT.format("classic")]],
+    "classic introduction": [[*INITIATION, *CLASSIC_STEPS, DIRECT.format("classic")]],
     "relay, and from there to a direct path": [
-        [*REGISTRATION, *RELAY_STEPS],
-        [*REGISTRATION, *CLASSIC_STEPS, DIRECT.format("classic")],
+        [*INITIATION, *RELAY_STEPS],
+        [*INITIATION, *CLASSIC_STEPS, DIRECT.format("classic")],
     ],
 }
 CAME_BACK = r"{} bytes came back, encrypted, from p2p[a-z2-7]{{40}}"
@@ -69,11 +72,13 @@ CAME_BACK = r"{} bytes came back, encrypted, from p2p[a-z2-7]{{40}}"
 
 def assert_shown(output: str, caption: str) -> None:
     """Each act led to a direct connection, and its steps are shown with rising times."""
-    assert "broker    after step 10, closing " in output  # perhaps while the sender dials already
-    first_line, *acts = output.rstrip().split("\n\n")
-    assert first_line == caption
+    shown_caption, *acts = output.rstrip().split("\n\n")
+    assert shown_caption == caption
     assert [act.partition("\n")[0] for act in acts] == list(ACTS)
+    assert "broker    step 11: closes the sender's connection\n" in acts[1]
     for act, sequences in zip(acts, ACTS.values(), strict=True):
+        assert len(act.splitlines()) <= LINES
+        assert max(map(len, act.splitlines())) <= COLUMNS
         steps = steps_in(act)
         for sequence in sequences:
             assert_in_order(steps, sequence)
@@ -85,7 +90,7 @@ def assert_shown(output: str, caption: str) -> None:
 
 
 def steps_in(act: str) -> list[str]:
-    """What was logged."""
+    """What was told of."""
     lines = [line for line in act.splitlines() if line.startswith(" ")]
     matches = [re.fullmatch(r" *(\d+\.\d) ms  (\w+ +\S.*)", line) for line in lines]
     times = [float(match[1]) for match in matches if match]
@@ -102,8 +107,7 @@ def assert_in_order(lines: list[str], starts: list[str]) -> None:
 
 def path_in(line: str, what: str) -> list[str]:
     """Kind and technique of the path that a line of the summary is about."""
-    path = r"(\w+)(?: \((\w+)\))?, \S+:\d+ → \S+:\d+"
-    match = re.fullmatch(rf"{what} \d+\.\d ms(?:: | to ){path}", line)
+    match = re.fullmatch(rf"{what} \d+\.\d ms: (\w+)(?: \((\w+)\))?, to \S+:\d+", line)
     assert match, line
     return [match[1], match[2] or match[1]]
 
@@ -131,6 +135,22 @@ def show_demo(*arguments: str, prefix: tuple[str, ...] = ()) -> tuple[str, str]:
 def test_without_nats() -> None:
     output, errors = show_demo()
     assert_shown(output, WITHOUT_NATS)
+    assert errors == ""
+
+
+def test_everything_that_is_logged() -> None:
+    output, errors = show_demo("--verbose")
+    assert output.startswith(WITHOUT_NATS)
+    for text in ("Register(uid='demo', ", "IntroductionRequest(number=0, uid='demo'", "Kill()"):
+        assert f": {text}" in output
+    assert errors == ""
+
+
+def test_where_only_ascii_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    output, errors = show_demo("--verbose")
+    assert output.isascii()
+    assert " -> " in output
     assert errors == ""
 
 

@@ -1,7 +1,10 @@
 """The user's identity: where it is kept, who may read it, and how it is named."""
 
+import os
+import sys
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from trio_p2p._commands import main as main_command
@@ -77,6 +80,41 @@ def test_a_configuration_directory_that_cannot_be_made_is_explained(directory: P
     directory.parent.touch()
     with pytest.raises(CommandError, match=r"cannot be made \(.*set XDG_CONFIG_HOME"):
         configuration_directory()
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(platformdirs, "user_config_path", fail)
+    with pytest.raises(CommandError, match=r"no home directory.*set HOME or XDG_CONFIG_HOME"):
+        configuration_directory()
+
+
+WITHOUT_A_HOME = """
+import os, sys
+import trio_p2p._commands.main
+del os.environ["XDG_CONFIG_HOME"]
+os.environ.pop("HOME", None)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(54321)
+    os.setuid(54321)
+else:
+    sys.exit(77)
+sys.exit(trio_p2p._commands.main.main(["id"]))
+"""
+
+
+@pytest.mark.once
+def test_an_unknown_user_without_a_home_gets_a_sentence() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become an unknown user")
+    with Tool(sys.executable, "-c", WITHOUT_A_HOME) as tool:
+        code, output, errors = tool.end()
+    assert (code, output) == (1, b"")
+    assert errors.count("\n") == 1
+    assert ": this user has no home directory" in errors
 
 
 # The identity

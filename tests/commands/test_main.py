@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from trio_p2p import PeerId
 from trio_p2p._commands import broker as broker_command, main as main_command
 
 from ..kit.commands import NOBODY, assert_sentence, run_main
@@ -22,12 +23,17 @@ pytestmark = pytest.mark.once
         ("uid", ["--broker", "example.org"], "'example.org' is no broker: give HOST:PORT"),
         ("uid", ["--broker", "example.org:x"], "'example.org:x' is no broker: give HOST:PORT"),
         ("uid", ["--broker", ""], "'' is no broker: give HOST:PORT"),
-        ("uid", ["--broker", NOBODY], f"no broker answers at {NOBODY} ("),
-        ("uid", ["--broker", "nowhere.invalid:1"], "the broker's host 'nowhere.invalid' cannot"),
-        ("uid", [], "where is the broker? Say --broker HOST:PORT, or set TRIO_P2P_BROKER"),
+        (
+            "uid",
+            ["--broker", NOBODY, "--only", "fsat"],
+            "'fsat' is no technique: choose from fast, ",
+        ),
+        ("uid", ["--broker", NOBODY, "--grace", "-5"], "-5.0 is no time: give seconds, 0 or more"),
+        ("uid", ["--broker", NOBODY, "--grace", "nan"], "nan is no time: give seconds, 0 or more"),
+        ("uid", ["--broker", NOBODY, "--grace", "long"], "'long' is no time: give seconds, 0 or"),
     ],
 )
-def test_wrong_arguments(
+def test_malformed_arguments(
     subcommand: str,
     uid: str,
     options: list[str],
@@ -35,7 +41,50 @@ def test_wrong_arguments(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     code, errors = run_main(main_command.main, [subcommand, uid, *options], capsys)
-    assert code == 1
+    assert code == 2
+    assert f": {sentence}" in errors.splitlines()[-1]
+    assert "Technique." not in errors
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize("subcommand", ["listen", "connect"])
+def test_broker_of_the_environment_that_is_malformed(
+    subcommand: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRIO_P2P_BROKER", "example.org")
+    code, errors = run_main(main_command.main, [subcommand, "uid"], capsys)
+    assert code == 2
+    assert "'example.org' is no broker: give HOST:PORT" in errors
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize("peer", ["foo", "", str(PeerId(bytes(23)))[:-1] + "7"])
+def test_expected_peer_that_is_malformed(peer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["connect", "uid", "--broker", NOBODY, "--expect", peer]
+    code, errors = run_main(main_command.main, arguments, capsys)
+    assert code == 2
+    assert f"error: argument --expect: {peer!r} is not a peer id, " in errors.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("started_by_user")
+@pytest.mark.parametrize("subcommand", ["listen", "connect"])
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--broker", NOBODY], 1, f"no broker answers at {NOBODY} ("),
+        (["--broker", "nowhere.invalid:1"], 1, "the broker's host 'nowhere.invalid' cannot"),
+        ([], 2, "where is the broker? Say --broker HOST:PORT, or set TRIO_P2P_BROKER"),
+    ],
+)
+def test_no_broker(
+    subcommand: str,
+    options: list[str],
+    code: int,
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended_with, errors = run_main(main_command.main, [subcommand, "uid", *options], capsys)
+    assert ended_with == code
     assert_sentence(errors, sentence)
 
 
@@ -58,6 +107,8 @@ def test_wrong_arguments(
         (broker_command.main, ["--relay-idle", "0"]),
         (broker_command.main, ["--relay-idle", "9.9"]),
         (broker_command.main, ["--relay-idle", "long"]),
+        (broker_command.main, ["--probe-at", "nowhere"]),
+        (main_command.main, ["doctor", "nowhere"]),
     ],
 )
 def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +118,8 @@ def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixt
     assert "error: " in errors
 
 
-WITHOUT_SESSION = "a raw connection proves nobody's identity, and does not outlive its path: leave "
+PEER = str(PeerId(bytes(23)))
+WITHOUT_SESSION = "a raw connection proves no identity, and does not outlive its path: leave "
 NO_WAY = " leave no way to a peer: leave one of them out"
 
 
@@ -76,14 +128,12 @@ NO_WAY = " leave no way to a peer: leave one of them out"
     ("arguments", "sentence"),
     [
         (["connect", "--raw", "--identity", "file"], f"{WITHOUT_SESSION}--identity out, or --raw"),
-        (["connect", "--raw", "--expect", "peer"], f"{WITHOUT_SESSION}--expect out, or --raw"),
+        (["connect", "--raw", "--expect", PEER], f"{WITHOUT_SESSION}--expect out, or --raw"),
         (["connect", "--raw", "--grace", "0"], f"{WITHOUT_SESSION}--grace out, or --raw"),
         (["listen", "--raw", "--grace", "0"], f"{WITHOUT_SESSION}--grace out, or --raw"),
         (["connect", "--raw", "--only", "relay"], f"--raw and --only relay{NO_WAY}"),
         (["listen", "--no-relay", "--only", "relay"], f"--no-relay and --only relay{NO_WAY}"),
-        (["connect", "--grace", "-1"], "-1.0 is no time: give seconds, 0 or more"),
-        (["connect", "--expect", "peer"], "'peer' is not a peer id, which is 'p2p' and 40 more"),
-        (["connect", "--expect", ""], "'' is not a peer id, which is 'p2p' and 40 more"),
+        (["listen", "--raw", "--admit", PEER], f"{WITHOUT_SESSION}--admit out, or --raw"),
     ],
 )
 def test_wrong_combinations(
@@ -91,7 +141,7 @@ def test_wrong_combinations(
 ) -> None:
     command, *options = arguments
     code, errors = run_main(main_command.main, [command, "u", "--broker", NOBODY, *options], capsys)
-    assert code == 1
+    assert code == 2
     assert_sentence(errors, sentence)
 
 

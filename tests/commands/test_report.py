@@ -1,5 +1,6 @@
 """Reports: what a stream was, or why there was none."""
 
+import json
 import time
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_pa
     ):
         code, _, errors = sender.end()
     assert code == 1
-    assert_sentence(errors, f"no connection to {uid!r} came of ")
+    assert_sentence(errors, f"no direct connection to {uid!r}, which is registered, came of ")
     report = read_report(file)
     attempts = report["attempts"]
     assert report == {**NOTHING, "attempts": attempts}
@@ -101,14 +102,14 @@ def test_report_when_techniques_do_not_meet(broker: BrokerTool, uid: str, tmp_pa
 
 
 @pytest.mark.usefixtures("started_by_user")
-@pytest.mark.parametrize("options", [[], ["--broker", NOBODY]])
+@pytest.mark.parametrize(("options", "expected"), [([], 2), (["--broker", NOBODY], 1)])
 def test_report_of_failure(
-    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[str], expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "report.json"
     arguments = ["connect", "uid", *options, "--report", str(file)]
     code, _ = run_main(main_command.main, arguments, capsys)
-    assert code == 1
+    assert code == expected
     report = read_report(file)
     assert report == {**NOTHING, "attempts": report["attempts"]}
     assert all(attempt["outcome"] == "not introduced" for attempt in report["attempts"])
@@ -131,6 +132,18 @@ def test_unwritable_report(
     code, errors = run_main(main_command.main, arguments, capsys)
     assert code == 1
     assert_sentence(errors, f"the report {file} cannot be written: {reason}")
+
+
+def test_report_to_standard_error(
+    broker: BrokerTool, uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with listen(broker, uid) as receiver, connect(broker, uid, "--report", "-") as sender:
+        of_receiver, (code, output, errors) = end_both(receiver, sender, b"x", b"y")
+    assert of_receiver == (0, b"y", "")
+    assert (code, output) == (0, b"x")
+    assert json.loads(errors)["peer_id"] == peer_id()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_that_turns_out_unwritable(broker: BrokerTool, uid: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_p2p import P2PError
-from trio_p2p._commands.run import CommandError, run_command
+from trio_p2p import IdentityError, LocalProtocolError, P2PError
+from trio_p2p._commands.run import CommandError, UsageError, exit_code_of, run_command
 
 from ..kit.commands import (
     SECONDS,
@@ -27,7 +27,7 @@ from .reports import read_report
 
 pytestmark = pytest.mark.once
 
-STOPPING = [signal.SIGINT, signal.SIGTERM]
+STOPPING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -81,6 +81,36 @@ def test_signal_to_the_broker(uid: str, number: signal.Signals) -> None:
     with open_broker() as broker, listen(broker, uid):
         assert broker.stop(number) == 0
         assert not any("Traceback" in line for line in broker.lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("--raw and --grace"), 2),
+        (LocalProtocolError("no UID"), 2),
+        (CommandError("cannot write"), 1),
+        (P2PError("no broker"), 1),
+        (IdentityError("no identity"), 1),
+        (OSError(5, "Input/output error"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_a_command_started_with_nohup_goes_on_without_its_terminal(
+    broker: BrokerTool, uid: str
+) -> None:
+    argv = command("trio-p2p", "listen", uid)
+    ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
+    with broker.expecting_registration(uid):
+        receiver = Tool(*ignoring, *argv, broker=broker.address)
+    with receiver:
+        receiver.process.send_signal(signal.SIGHUP)
+        with connect(broker, uid) as sender:
+            assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
 
 
 async def fail_with_group() -> None:

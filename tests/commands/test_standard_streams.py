@@ -1,10 +1,14 @@
 """Standard streams of every sort: terminals, pipes that do not block, closed and full ones."""
 
+import io
 import os
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+
+from trio_p2p._commands.standard_streams import printable
 
 from ..kit.commands import (
     MEBIBYTE,
@@ -114,6 +118,21 @@ def test_unusable_standard_streams(broker: BrokerTool, uid: str) -> None:
         code, _, errors = sender.end()
         assert code == 1
         assert_sentence(errors, "standard output cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", "?ber 192.0.2.1:1 -> 192.0.2.2:2 - up"), ("latin-1", None), ("utf-8", None)],
+)
+def test_what_standard_output_cannot_show_is_written_otherwise(
+    encoding: str, shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "über 192.0.2.1:1 → 192.0.2.2:2 – up"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    if encoding == "latin-1":
+        shown = text.replace("→", "->").replace("–", "-")
+    assert printable(text) == (shown or text)
+    printable(text).encode(encoding)
 
 
 @pytest.mark.parametrize("redirection", ["<&-", ">&-"])

@@ -38,7 +38,7 @@ async def test_asks_again_after_the_time_that_it_was_told(
     async def ask() -> str:
         asked_at.append(trio.current_time())
         if len(asked_at) <= TIMES:
-            raise BusyError("no room", retry_after)
+            raise BusyError("no room", retry_after=retry_after)
         return "answer"
 
     assert await retry_while_busy(ask) == "answer"
@@ -102,7 +102,7 @@ async def test_more_streams_at_once_than_there_is_room_for(
 
 async def test_busy_relay_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = ask_for_relay
-    refusals: Iterator[BusyError] = iter([BusyError("no room", 0.01)] * TIMES)
+    refusals: Iterator[BusyError] = iter([BusyError("no room", retry_after=0.01)] * TIMES)
 
     async def ask_when_free(
         broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt

@@ -1,10 +1,13 @@
 """The seam to the operating system: which one is in use, and what this host's own does."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
@@ -109,3 +112,20 @@ def test_free_descriptors_become_fewer() -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def test_a_host_without_a_list_of_descriptors_has_half_of_the_limit_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(path: Path) -> Iterator[Path]:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", fail)
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 4096))
+    assert System().free_descriptors() == 512
+
+
+def test_a_process_without_a_limit_has_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: unlimited)
+    assert System().free_descriptors() > 10_000

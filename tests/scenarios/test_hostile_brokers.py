@@ -199,25 +199,25 @@ def refuses(code: RefusalCode) -> Script:
         pytest.param(
             refuses(RefusalCode.PROTOCOL_VIOLATION),
             LocalProtocolError,
-            "the broker refused what it was sent: THE REASON",
+            " refused what it was sent: THE REASON",
             id="refuses what we said",
         ),
         pytest.param(
             refuses(RefusalCode.UID_TAKEN),
             UIDTakenError,
-            "choose another, or stop that one (the broker said: THE REASON)",
+            "choose another UID, or stop that receiver (the broker said: THE REASON)",
             id="refuses the UID",
         ),
         pytest.param(
             refuses(RefusalCode.UNKNOWN_UID),
             UnknownUIDError,
-            "check its spelling, that the receiver runs",
+            "spelling, that the receiver runs",
             id="knows nobody",
         ),
         pytest.param(
             refuses(RefusalCode.IDENTITY_NOT_PROVEN),
             IdentityError,
-            "the broker does not believe our identity: THE REASON",
+            "rejected the proof of this program's identity: THE REASON",
             id="does not believe",
         ),
     ],
@@ -242,7 +242,10 @@ async def test_broker_of_another_version(client: Client) -> None:
 
 async def test_broker_that_does_not_relay() -> None:
     async with open_fake_broker(refuses(RefusalCode.RELAY_REFUSED)) as address:
-        with trio.fail_after(PATIENCE), pytest.raises(RelayError, match="relay this: THE REASON"):
+        with (
+            trio.fail_after(PATIENCE),
+            pytest.raises(RelayError, match="relay to 'alice': THE REASON"),
+        ):
             await dial_relay(address)
 
 

@@ -369,7 +369,7 @@ async def test_error_names_the_causes_of_both_ways() -> None:
         open_p2p_listener("receiver", broker.address, techniques=["classic"]),
         open_p2p_sender(broker.address, techniques=["fast", "relay"]) as sender,
     ):
-        with pytest.raises(IntroductionError, match="there is no way to the peer") as caught:
+        with pytest.raises(IntroductionError, match="no path leads to the peer") as caught:
             await sender.open_stream("receiver")
     causes = caught.value.__cause__
     assert isinstance(causes, ExceptionGroup)

@@ -10,6 +10,7 @@ from .._addresses import Endpoint
 from .._net.sockets import LISTEN_BACKLOG, local_endpoint
 from .._net.system import current_system
 from .._wire.messages import MAX_PROBES
+from .arguments import check_arguments, parse_endpoints
 from .connection import Probes
 from .quota import DEFAULT_LIMITS, RelayLimits
 from .server import Broker
@@ -48,9 +49,14 @@ async def serve_broker(
 
     Raises:
         OSError: a port cannot be listened on.
+        LocalProtocolError: an argument is wrong.
 
     If cancelled, every connection is closed.
     """
+    ports = [port] if probe_port is None else [port, probe_port]
+    check_arguments(host=host, ports=ports, relay=relay)
+    elsewhere = parse_endpoints("probe_at", probe_at)
+    own = parse_endpoints("external", external)
     system = current_system()
     listeners = await system.open_listeners(port, host, LISTEN_BACKLOG)
     probes = None
@@ -63,7 +69,7 @@ async def serve_broker(
             raise
         listeners += more
         endpoints = [local_endpoint(listener.socket) for listener in more]
-        ports: dict[int, int] = {endpoint.address.version: endpoint.port for endpoint in endpoints}
-        probes = Probes(ports, tuple(probe_at)[:MAX_PROBES])
-    broker = Broker(relay, probes, external=external)
+        by_version: dict[int, int] = {each.address.version: each.port for each in endpoints}
+        probes = Probes(by_version, elsewhere[:MAX_PROBES])
+    broker = Broker(relay, probes, external=own)
     await broker.serve_listeners(listeners, task_status=task_status)

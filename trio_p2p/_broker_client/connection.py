@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 import trio
 
@@ -42,9 +41,9 @@ ANSWER_TIME = 10.0
 INTRODUCTION_TIME = 15.0  # for an answer that the receiver has 10 seconds for
 
 CHECK_BROKER = "check its address, and that trio-p2p-broker runs there"
-RETRY_TIME = 1.0  # seconds after which to try again if a busy broker does not say
+BUSY_TIME = 1.0  # seconds after which to try again if a busy broker does not say
 
-_NOT_INTRODUCED = "the broker could not introduce us: {}"
+_NOT_INTRODUCED = "the broker at {broker} did not introduce this program to {uid}: {reason}"
 
 
 class BrokerConnection(trio.abc.AsyncResource):
@@ -53,11 +52,13 @@ class BrokerConnection(trio.abc.AsyncResource):
     Attributes:
         local: the local endpoint; its port may be shared.
         remote: the broker's endpoint.
+        uid: the one UID that the connection is for, if there is one: errors name it.
     """
 
     def __init__(self, sock: socket.socket, remote: Endpoint, capabilities: Sequence[str]) -> None:
         self.local = local_endpoint(sock)
         self.remote = remote  # which the socket does not know any more if it is reset already
+        self.uid: str | None = None
         self.observed: Endpoint | None = None
         self.probes: tuple[Endpoint, ...] = ()
         # What is not acknowledged before the next keepalive is due never will be.
@@ -183,7 +184,7 @@ class BrokerConnection(trio.abc.AsyncResource):
         except ChannelClosedError as error:
             raise self._lost(error) from error
         if isinstance(message, Refused) and message.number is None:
-            raise error_of(message)
+            raise error_of(message, self.remote, self.uid)
         return message
 
     def _take_greeting(self, message: Message) -> None:
@@ -245,54 +246,77 @@ class BrokerConnection(trio.abc.AsyncResource):
         )
 
 
-_MEANINGS: dict[RefusalCode, tuple[Callable[[str], P2PError], str]] = {
+_MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
     RefusalCode.UNKNOWN_UID: (
         UnknownUIDError,
         (
-            "no receiver is registered under this UID: check its spelling, that the receiver runs, "
-            "and that both use the same broker"
+            "no receiver is registered under {uid} at the broker at {broker}: check the UID's "
+            "spelling, that the receiver runs, and that both use the same broker"
         ),
     ),
     RefusalCode.UID_TAKEN: (
         UIDTakenError,
         (
-            "another receiver is registered under this UID: choose another, or stop that one (the "
-            "broker said: {})"
+            "another receiver is registered under {uid} at the broker at {broker}: choose another "
+            "UID, or stop that receiver (the broker said: {reason})"
         ),
     ),
     RefusalCode.UNSUPPORTED_VERSION: (
         UnsupportedVersionError,
         (
-            f"the broker and this program, which speaks version {VERSION}, are too different: "
-            "update the older one (the broker said: {})"
+            f"this program speaks version {VERSION} of the protocol, and the broker at "
+            "{broker} does not: update the older one (the broker said: {reason})"
         ),
     ),
     RefusalCode.PROTOCOL_VIOLATION: (
         LocalProtocolError,
-        "the broker refused what it was sent: {}",
+        "the broker at {broker} refused what it was sent: {reason}",
     ),
     RefusalCode.IDENTITY_NOT_PROVEN: (
         IdentityError,
-        "the broker does not believe our identity: {}",
+        "the broker at {broker} rejected the proof of this program's identity: {reason}",
     ),
-    RefusalCode.UNSUPPORTED_STREAM: (LocalProtocolError, "{}"),
-    RefusalCode.RELAY_REFUSED: (RelayError, "the broker does not relay this: {}"),
+    RefusalCode.UNSUPPORTED_STREAM: (LocalProtocolError, _NOT_INTRODUCED),
+    RefusalCode.RELAY_REFUSED: (
+        RelayError,
+        "the broker at {broker} did not relay to {uid}: {reason}",
+    ),
     RefusalCode.UNSUPPORTED_TECHNIQUE: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.OTHER_IP_VERSION: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
     RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
-    RefusalCode.BUSY: (partial(BusyError, retry_after=RETRY_TIME), "try again in a while: {}"),
+    RefusalCode.BUSY: (
+        BusyError,
+        (
+            "the broker at {broker} has no room for this request ({reason}): try again in "
+            "{retry_after:g} seconds"
+        ),
+    ),
 }
 
 
-def error_of(refused: Refused) -> P2PError:
-    """The error that a broker's refusal means."""
-    error_type, sentence = _MEANINGS[refused.code]
-    # Not by str.format: the reason is the broker's, and so are the braces in it.
-    error = error_type(sentence.replace("{}", refused.reason))
-    if isinstance(error, BusyError) and refused.retry_after is not None:
-        error.retry_after = refused.retry_after / 1000
-    return error
+def error_of(refused: Refused, broker: Endpoint, uid: str | None = None) -> P2PError:
+    """The error that a broker's refusal means.
+
+    Args:
+        refused: the refusal.
+        broker: the endpoint of the broker that sent it.
+        uid: the UID that was asked for, or was to be registered, if there was one.
+    """
+    error_type, text = _MEANINGS[refused.code]
+    milliseconds = refused.retry_after
+    retry_after = BUSY_TIME if milliseconds is None else milliseconds / 1000
+    text = text.format(
+        broker=broker,
+        uid="the UID" if uid is None else repr(uid),
+        reason=refused.reason,
+        retry_after=retry_after,
+    )
+    if issubclass(error_type, (UnknownUIDError, UIDTakenError)):
+        return error_type(text, uid=uid)
+    if issubclass(error_type, BusyError):
+        return error_type(text, retry_after=retry_after)
+    return error_type(text)
 
 
 def unexpected(message: Message) -> RemoteProtocolError:

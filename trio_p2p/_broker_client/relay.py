@@ -100,6 +100,8 @@ async def _request_relay(
     request: IntroductionRequest | JoinRelay,
     certificate: bytes | None,
 ) -> PeerConnection:
+    if isinstance(request, IntroductionRequest):
+        connection.uid = request.uid
     try:
         await connection.send(request)
         match await connection.receive_answer(INTRODUCTION_TIME):
@@ -108,7 +110,7 @@ async def _request_relay(
                 if certificate is None:
                     raise unexpected(relayed)
             case Refused() as refused:
-                raise error_of(refused)
+                raise error_of(refused, connection.remote, connection.uid)
             case message:
                 raise unexpected(message)
     except BaseException:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import trio
 
 from .._errors import P2PError
+from .._stream.p2p_stream import P2PStream
 from .run import CommandError
 from .standard_streams import (
     CHUNK_BYTES,
@@ -20,14 +21,17 @@ from .standard_streams import (
 async def bridge_standard_streams(stream: trio.abc.HalfCloseableStream) -> None:
     """Copy both ways until both have ended, then close the stream.
 
-    The end of one way is passed on while the other one goes on.
+    The end of one way is passed on while the other one goes on. If the stream breaks, both ways end
+    at once, though there may be more to come on standard input.
 
     Raises:
         CommandError: one of the ways broke.
     """
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_send_standard_input, stream)
-        nursery.start_soon(_write_standard_output, stream)
+        watching = trio.CancelScope()
+        nursery.start_soon(_write_standard_output, stream, watching)
+        await _send_standard_input(stream)
+        watching.cancel(reason="both ways have ended")
     with _broken_explained():
         await stream.aclose()
 
@@ -40,7 +44,9 @@ async def _send_standard_input(stream: trio.abc.HalfCloseableStream) -> None:
         await stream.send_eof()
 
 
-async def _write_standard_output(stream: trio.abc.HalfCloseableStream) -> None:
+async def _write_standard_output(
+    stream: trio.abc.HalfCloseableStream, watching: trio.CancelScope
+) -> None:
     while True:
         with _broken_explained():
             data = await stream.receive_some(CHUNK_BYTES)
@@ -48,6 +54,18 @@ async def _write_standard_output(stream: trio.abc.HalfCloseableStream) -> None:
             break
         await write_standard_output(data)
     end_standard_output()
+    with watching:
+        await _fail_when_broken(stream)
+
+
+async def _fail_when_broken(stream: trio.abc.HalfCloseableStream) -> None:
+    """Wait until the stream breaks; a raw one tells of that to senders only."""
+    if not isinstance(stream, P2PStream):
+        return
+    path = stream.path
+    with _broken_explained():
+        while True:
+            path = await stream.wait_path_changed(path)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from .._errors import LocalProtocolError
 from .._net.system import current_system
 from .._options import parse_broker
 from .._wire.messages import MAX_COUNT
+from .arguments import checked_by
 from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
 
 
@@ -73,6 +74,7 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--probe-at",
         action="append",
+        type=checked_by(parse_broker),
         default=[],
         metavar="HOST:PORT",
         help="where peers can probe as well: another address of this broker, or another broker; "
@@ -144,7 +146,9 @@ async def _serve(
     with suppress(OSError, ValueError):  # then it has to do with those it may open
         current_system().raise_descriptor_limit()
     probe_port = _probe_port(options)
-    probe_at = [endpoint for broker in options.probe_at for endpoint in await _resolve(broker)]
+    probe_at = [
+        endpoint for broker in options.probe_at for endpoint in await resolve_broker(broker)
+    ]
     serve = partial(
         serve_broker,
         options.port,
@@ -194,11 +198,6 @@ def _external(text: str, port: int) -> Endpoint:
         raise LocalProtocolError(
             f"--external takes IP addresses, which peers connect to, and {host!r} is none"
         ) from None
-
-
-async def _resolve(broker: str) -> list[Endpoint]:
-    """Where clients are to probe, too."""
-    return await resolve_broker(parse_broker(broker))
 
 
 def _port(text: str) -> int:

@@ -28,9 +28,10 @@ from .._lab.networks import KernelNetwork, Nat
 from .._lab.programs import Place, run, running
 from .._net.sockets import local_endpoint
 from .._stream.p2p_stream import P2PStream
-from .._stream.stream_path import PathKind
+from .._stream.stream_path import PathKind, StreamPath
+from .narration import Narrator, time_and_place, way_of
 from .run import EXIT_FAILED
-from .standard_streams import end_standard_output
+from .standard_streams import end_standard_output, printable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -68,15 +69,20 @@ _HERE = _Scene(
 )
 
 
-def demonstrate(*, with_nats: bool) -> int:
-    """Connect two peers in each way, and show how; the exit code."""
+def demonstrate(*, with_nats: bool, verbose: bool) -> int:
+    """Connect two peers in each way, and show how; the exit code.
+
+    Args:
+        with_nats: whether to put the peers behind NATs.
+        verbose: whether to show all that is logged, and not one line for each step.
+    """
     with ExitStack() as stack:
         scene = _scene(stack) if with_nats else _HERE
         _show(scene.caption)
         try:
             for title, techniques in ACTS.items():
                 _show(f"\n{title}")
-                _show(_perform(scene, techniques))
+                _show(_perform(scene, techniques, verbose=verbose))
         except P2PError as error:
             print(f"trio-p2p: {error}", file=sys.stderr)
             return EXIT_FAILED
@@ -103,16 +109,16 @@ def _scene(stack: ExitStack) -> _Scene:
         receiver.host,
         sender.host,
         str(broker.host_address),
-        f"broker {broker.host_address}  |  receiver {receiver.host_address}, "
-        f"behind a NAT with {receiver.public_address}  |  sender {sender.host_address}, "
-        f"behind a NAT with {sender.public_address}",
+        f"Broker {broker.host_address}, receiver {receiver.host_address} behind a NAT with "
+        f"{receiver.public_address},\n"
+        f"sender {sender.host_address} behind a NAT with {sender.public_address}.",
     )
 
 
-def _perform(scene: _Scene, techniques: Sequence[Technique]) -> str:
+def _perform(scene: _Scene, techniques: Sequence[Technique], *, verbose: bool) -> str:
     """Show how a receiver and a sender connect, and what came of it."""
     with (
-        _steps_shown(),
+        _steps_shown(verbose=verbose),
         running(scene.broker, _broker, scene.address) as broker,
         running(scene.receiver, _receive, broker, techniques),
     ):
@@ -146,13 +152,13 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
 
     async with open_p2p_stream(UID, broker, techniques=techniques) as stream:
         began = stream.path
-        lines = [f"connected in {elapsed()}: {began}"]
+        lines = [f"connected in {elapsed()}: {_shown(began)}"]
         await stream.send_all(GREETING)
         if Technique.RELAY in techniques:
             while stream.path is None or stream.path.kind is PathKind.RELAY:
                 await stream.wait_path_changed(stream.path)
             if stream.path is not began:
-                lines.append(f"moved after {elapsed()} to {stream.path}")
+                lines.append(f"moved after {elapsed()}: {_shown(stream.path)}")
             await stream.send_all(GREETING)
         await stream.send_eof()
         echoed = b"".join([data async for data in stream])
@@ -162,16 +168,23 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
     return "\n".join(lines)
 
 
+def _shown(path: StreamPath | None) -> str:
+    return "no path" if path is None else f"{way_of(path)}, to {path.remote}"
+
+
 @contextmanager
-def _steps_shown() -> Generator[None]:
-    """Print what the library logs, with the time since now."""
+def _steps_shown(*, verbose: bool) -> Generator[None]:
+    """Print what the library logs, or what that tells of each step, with the time since now."""
     started_at = time.perf_counter()
+    narrator = Narrator()
 
     class Printer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             milliseconds = 1000 * (time.perf_counter() - started_at)
-            who = record.name.removeprefix("trio_p2p.")
-            _show(f"{milliseconds:8.1f} ms  {who:8}  {record.getMessage()}")
+            if verbose:
+                _show(time_and_place(record, milliseconds) + record.getMessage())
+            elif line := narrator.line_of(record, milliseconds):
+                _show(line)
 
     logger = logging.getLogger("trio_p2p")
     printer, level = Printer(), logger.level
@@ -186,6 +199,6 @@ def _steps_shown() -> Generator[None]:
 
 def _show(line: str) -> None:
     try:
-        print(line + "\n", end="", flush=True)  # at once, as other threads do the same
+        print(printable(line) + "\n", end="", flush=True)  # at once, as other threads do the same
     except BrokenPipeError:
         end_standard_output()

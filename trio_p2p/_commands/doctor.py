@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from .._broker_client.resolve import resolve_broker
 from .._doctor.page import as_json, render
 from .._nat.network_survey import survey_network
 from .._options import parse_broker
-from .run import CommandError
-from .standard_streams import require_standard_streams, write_standard_output
+from .arguments import broker_of_environment, checked_by
+from .run import UsageError
+from .standard_streams import printable, require_standard_streams, write_standard_output
 
 
-def add_doctor_command(parser: argparse.ArgumentParser, default_broker: str | None) -> None:
+def add_doctor_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
         "Surveys the network that this host is in, from the point of view of a broker, and says "
@@ -23,7 +25,8 @@ def add_doctor_command(parser: argparse.ArgumentParser, default_broker: str | No
         "broker",
         metavar="BROKER",
         nargs="?",
-        default=default_broker,
+        type=checked_by(parse_broker),
+        default=broker_of_environment(),
         help="HOST:PORT of the broker (default: $TRIO_P2P_BROKER)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
@@ -33,9 +36,7 @@ async def diagnose(options: argparse.Namespace) -> None:
     """Survey the network, and print what was found."""
     require_standard_streams()
     if options.broker is None:
-        raise CommandError(
-            "which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT"
-        )
-    survey = await survey_network(await resolve_broker(parse_broker(options.broker)))
-    page = json.dumps(as_json(survey), indent=2) if options.json else render(survey)
-    await write_standard_output(f"{page}\n".encode())
+        raise UsageError("which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT")
+    survey = await survey_network(await resolve_broker(options.broker))
+    page = json.dumps(as_json(survey), indent=2) if options.json else printable(render(survey))
+    await write_standard_output(f"{page}\n".encode(sys.stdout.encoding))

@@ -13,13 +13,28 @@ from .._identity.identity import Identity
 from .run import CommandError
 
 
+def configuration_path() -> Path:
+    """Where the shell tools keep what they remember; the directory need not exist.
+
+    Raises:
+        CommandError: this user has none.
+    """
+    try:
+        return platformdirs.user_config_path("trio_p2p", appauthor=False)
+    except RuntimeError as error:
+        raise CommandError(
+            "this user has no home directory for what the shell tools remember: set HOME or "
+            "XDG_CONFIG_HOME to a directory that you may write to"
+        ) from error
+
+
 def configuration_directory() -> Path:
-    """Where the shell tools keep what they remember; it is made if need be.
+    """The directory at :func:`configuration_path`, which is made if it does not exist.
 
     Raises:
         CommandError: it cannot be made.
     """
-    directory = platformdirs.user_config_path("trio_p2p", appauthor=False)
+    directory = configuration_path()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from .._errors import WrongPeerError
 from .._identity.peer_id import PeerId, looks_like_peer_id
-from .identity_file import configuration_directory
+from .identity_file import configuration_directory, configuration_path
 from .run import CommandError
 
 _Receiver: TypeAlias = tuple[str, str]  # the broker, as HOST:PORT, and the UID there
@@ -29,14 +29,15 @@ class KnownPeers:
 
     Args:
         path: the file, or None for ``known_peers`` in the user's configuration directory. It need
-            not exist.
+            not exist; the directory is made when there is something to remember.
 
     Raises:
-        CommandError: the configuration directory cannot be made.
+        CommandError: this user has no configuration directory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = configuration_directory() / "known_peers" if path is None else path
+        self._is_of_user = path is None
+        self._path = configuration_path() / "known_peers" if path is None else path
 
     def lookup(self, broker: tuple[str, int], uid: str) -> PeerId | None:
         """Who answered to a UID the first time, or None if nobody has yet.
@@ -50,11 +51,14 @@ class KnownPeers:
         """Keep who answered to a UID; a UID that is a peer id says so itself and is not kept.
 
         Raises:
-            CommandError: the file cannot be read or written, or has a corrupt line.
+            CommandError: the file cannot be read or written, or has a corrupt line; or its
+                directory cannot be made.
             WrongPeerError: another peer has been remembered, maybe by another process just now.
         """
         if looks_like_peer_id(uid):
             return
+        if self._is_of_user:
+            configuration_directory()
         with self._explained("written"), self._locked():
             text = self._read()
             receiver = _receiver(broker, uid)
@@ -64,25 +68,28 @@ class KnownPeers:
                 line = json.dumps([*receiver, str(peer_id)])
                 self._replace(f"{text}{end}{line}\n")
             elif known != peer_id:
-                finding = f"{peer_id} answers, and it used to be {known}"
-                raise self.changed_peer_error(broker, uid, known=known, finding=finding)
+                raise self.changed_peer_error(broker, uid, known=known, found=peer_id)
 
     def changed_peer_error(
-        self, broker: tuple[str, int], uid: str, *, known: PeerId, finding: str
+        self, broker: tuple[str, int], uid: str, *, known: PeerId, found: PeerId | None
     ) -> WrongPeerError:
         """The error to raise when another peer answers to a UID than the first time.
 
         Args:
             broker: host and port.
             uid: the UID.
-            known: who answered the first time.
-            finding: what happened now, as a clause.
+            known: the peer that answered the first time.
+            found: the peer that answered now, or None if it could not prove its peer id.
         """
+        answered = "a peer without proof of its peer id" if found is None else found
         host_and_port, _ = _receiver(broker, uid)
         return WrongPeerError(
-            f"the peer behind {uid!r} at {host_and_port} is not the one it was: {finding}. "
-            "Somebody may be impersonating it. If you know why it changed, remove the line with "
-            f"{json.dumps(uid)} and {known} from {self._path} and connect again"
+            f"the peer behind {uid!r} at {host_and_port} is not the one it was: {answered} "
+            f"answers, and it used to be {known}. Another program may be impersonating it. If you "
+            f"know why it changed, remove the line with {json.dumps(uid)} and {known} from "
+            f"{self._path} and connect again",
+            expected=known,
+            found=found,
         )
 
     def _peers_in(self, text: str) -> dict[_Receiver, PeerId]:

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from .._attempt import Technique
+from .._identity.peer_id import PeerId
+from .._options import parse_broker, parse_uid
 from .._stream.carrier import DEFAULT_GRACE
+from .arguments import broker_of_environment, checked_by, parse_seconds, parse_technique
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
 from .identity_file import load_or_create_identity
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "demo":
         try:
-            return demonstrate(with_nats=options.nat)
+            return demonstrate(with_nats=options.nat, verbose=options.verbose)
         except KeyboardInterrupt:
             return EXIT_SIGNALLED + signal.SIGINT
     command = {
@@ -46,28 +49,40 @@ def _parser() -> argparse.ArgumentParser:
         command.description = (
             "Joins standard input and output with one peer. Exits with 0 when both ways have ended."
         )
-        command.add_argument("uid", metavar="UID", help="what the two peers agreed on")
+        command.add_argument(
+            "uid", metavar="UID", type=checked_by(parse_uid), help="what the two peers agreed on"
+        )
         _add_way_options(command)
         _add_identity_option(command)
         add_verbose_option(command)
+    listen.add_argument(
+        "--admit",
+        metavar="PEER",
+        action="append",
+        help="admit this peer only: its peer id, or a UID that it answered to when you connected; "
+        "may be repeated (default: the first peer that comes)",
+    )
     connect.add_argument(
         "--expect",
         metavar="PEER_ID",
-        help="talk to nobody but this peer (default: who answered to the UID the first time)",
+        type=checked_by(PeerId.parse),
+        help="connect to this peer only (default: the one that answered to the UID the first time)",
     )
     connect.add_argument(
         "--report",
         metavar="FILE",
         default=os.devnull,
-        help="write as JSON, at the end, how the connection came about, or why not",
+        help="write as JSON, at the end, how the connection came about, or why not; - is standard "
+        "error",
     )
     doctor = commands.add_parser("doctor", help="say what this network does to connections")
-    add_doctor_command(doctor, os.environ.get("TRIO_P2P_BROKER"))
+    add_doctor_command(doctor)
     add_verbose_option(doctor)
     demo = commands.add_parser("demo", help="watch two peers being connected")
     demo.add_argument(
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"
     )
+    add_verbose_option(demo)
     show_id = commands.add_parser("id", help="print your peer id")
     show_id.description = "Prints the peer id that others know you by, and can expect."
     _add_identity_option(show_id)
@@ -80,14 +95,15 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--broker",
         metavar="HOST:PORT",
-        default=os.environ.get("TRIO_P2P_BROKER"),
+        type=checked_by(parse_broker),
+        default=broker_of_environment(),
         help="where both meet (default: $TRIO_P2P_BROKER)",
     )
     command.add_argument(
         "--only",
         metavar="TECHNIQUE",
         action="append",
-        choices=list(Technique),
+        type=checked_by(parse_technique),
         help=f"use this technique only, one of {', '.join(Technique)}; may be repeated",
     )
     command.add_argument(
@@ -101,7 +117,7 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--grace",
         metavar="SECONDS",
-        type=float,
+        type=checked_by(parse_seconds),
         help="when the path to the peer is lost, look for another one so long "
         f"(default: {DEFAULT_GRACE:g})",
     )

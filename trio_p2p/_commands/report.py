@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import attrs
 import trio
@@ -31,6 +32,9 @@ class Report:
 
     Its clock starts now.
 
+    Args:
+        path: the file; ``-`` for standard error, as standard output belongs to the peer.
+
     Attributes:
         attempts: the attempts to connect, in the order in which they ended.
 
@@ -45,8 +49,12 @@ class Report:
         self._seconds: float | None = None
         self._peer_id: PeerId | None = None
         self._changes: list[_PathChange] = []
-        with self._explained():
-            self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - until write()
+        self._file: AbstractContextManager[TextIO]
+        if path == "-":
+            self._file = nullcontext(sys.stderr)
+        else:
+            with self._explained():
+                self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - until write()
 
     def note_opened(self, stream: P2PStream) -> None:
         """A stream is there."""
@@ -105,8 +113,8 @@ class Report:
                 for attempt in self.attempts
             ],
         }
-        with self._explained(), self._file:
-            self._file.write(json.dumps(report, indent=2) + "\n")
+        with self._explained(), self._file as file:
+            file.write(json.dumps(report, indent=2) + "\n")
 
     def _note_path(self, path: StreamPath | None) -> None:
         if not self._changes or self._changes[-1].path != path:

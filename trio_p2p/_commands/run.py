@@ -8,18 +8,36 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import trio
 
-from .._errors import P2PError
+from .._errors import LocalProtocolError, P2PError
 
 EXIT_FAILED = 1
+EXIT_MISUSED = 2  # as argparse has it
 EXIT_SIGNALLED = 128  # and the number of the signal, as shells count
 
 
 class CommandError(Exception):
     """A command cannot go on; the text is a sentence for the user."""
+
+
+class UsageError(CommandError):
+    """The options of a command do not go together."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a command that has ended with an error."""
+    match error:
+        case KeyboardInterrupt():
+            return EXIT_SIGNALLED + signal.SIGINT
+        case UsageError() | LocalProtocolError():
+            return EXIT_MISUSED
+        case _:
+            return EXIT_FAILED
 
 
 def add_verbose_option(parser: argparse.ArgumentParser) -> None:
@@ -39,21 +57,27 @@ def run_command(main: Callable[[], Awaitable[None]], *, verbose: bool) -> int:
         )
     else:
         logging.basicConfig(level=logging.WARNING, format=f"{_program()}: %(message)s")
-    code = EXIT_FAILED
+    code = 0
     try:
         signalled = trio.run(_run_until_signal, main)
         code = EXIT_SIGNALLED + signalled if signalled else 0
-    except* KeyboardInterrupt:  # before or after the signals are received otherwise
-        code = EXIT_SIGNALLED + signal.SIGINT
+    except* KeyboardInterrupt as group:  # before or after the signals are received otherwise
+        code = exit_code_of(_first_of(group))
     except* (P2PError, CommandError, OSError) as group:
-        print(f"{_program()}: {_sentence(group)}", file=sys.stderr)
+        error = _first_of(group)
+        code = exit_code_of(error)
+        with suppress(OSError):  # of a terminal that is closed
+            print(f"{_program()}: {error}", file=sys.stderr)
     return code
 
 
 async def _run_until_signal(main: Callable[[], Awaitable[None]]) -> int:
     """Run until the end or a signal; then everything is left in order. The signal, or 0."""
     received = 0
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is how nohup starts commands
+        stopping.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*stopping) as signals:
         async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
@@ -72,9 +96,8 @@ def _program() -> str:
     return Path(sys.argv[0]).name
 
 
-def _sentence(group: BaseExceptionGroup[Exception]) -> str:
-    """What the first error of a group says."""
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return str(first)
+def _first_of(error: BaseException) -> BaseException:
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _first_of(group.exceptions[0])

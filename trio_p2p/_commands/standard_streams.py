@@ -19,6 +19,7 @@ from .run import CommandError
 CHUNK_BYTES = 262_144
 
 _INPUT, _OUTPUT = 0, 1
+_LIKE = str.maketrans({"→": "->", "–": "-", "…": "..."})
 
 # Where a thread has to be abandoned, the process is about to end.
 _run_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
@@ -58,6 +59,16 @@ async def write_standard_output(data: bytes | bytearray) -> None:
         raise CommandError("nobody reads the standard output any more") from error
     except OSError as error:
         raise CommandError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def printable(text: str) -> str:
+    """The text, in characters that standard output can show; the others become like ones, or ?."""
+    encoding = sys.stdout.encoding
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_LIKE).encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def end_standard_output() -> None:

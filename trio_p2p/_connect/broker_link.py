@@ -124,7 +124,7 @@ class BrokerLink:
         if answer is None:
             raise self.lose(self._connection.silent(seconds))
         if isinstance(answer, Refused):
-            raise error_of(answer)
+            raise error_of(answer, self._connection.remote, uid)
         own = Side(self._connection.observed or self._connection.local, offer)
         return Introduction.of(
             technique,
@@ -189,7 +189,7 @@ class BrokerLink:
                             if number in self._answers:
                                 self._answers.pop(number).send_nowait(answer)
                             elif isinstance(answer, Refused):
-                                self._note_declined(number, error_of(answer))
+                                self._note_declined(number, answer)
                         case message:
                             raise unexpected(message)
             except P2PError as error:
@@ -213,8 +213,8 @@ class BrokerLink:
             self.ended.set()
         return self.lost
 
-    def _note_declined(self, number: int, error: P2PError) -> None:
-        self._declined[number] = error
+    def _note_declined(self, number: int, refused: Refused) -> None:
+        self._declined[number] = error_of(refused, self._connection.remote)
         if number in self._blocks:
             self._blocks[number].cancel(reason=_DECLINED)
         elif len(self._declined) > MAX_DECLINED:

@@ -84,9 +84,10 @@ def _failure(
             return error
     if attempts:
         failure = IntroductionError(
-            f"no connection to {uid!r} came of {len(attempts)} attempts, though it is registered: "
-            "one of the two networks lets no direct TCP connection through this way; "
-            "see this error's cause for what happened to each attempt"
+            f"no direct connection to {uid!r}, which is registered, came of {len(attempts)} "
+            "attempts: allow the relay, or see with `trio-p2p doctor` which network lets no direct "
+            "connection through (this error's attempts say what came of each)",
+            attempts=tuple(attempts),
         )
         failure.__cause__ = ExceptionGroup(
             "one error for each attempt", [AttemptFailedError(attempt) for attempt in attempts]

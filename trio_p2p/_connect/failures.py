@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from .._errors import IntroductionError, P2PError, RelayError
+from .._errors import AttemptFailedError, IntroductionError, P2PError, RelayError
+from .._net.os_errors import is_out_of_resources
 
 
 def combined(errors: Sequence[P2PError]) -> P2PError:
@@ -23,7 +24,10 @@ def combined(errors: Sequence[P2PError]) -> P2PError:
     for error in errors:
         group = cast("ExceptionGroup[P2PError] | None", error.__cause__)
         causes += [error] if group is None else list(group.exceptions)
-    failure = IntroductionError(f"there is no way to the peer: {'; '.join(map(str, errors))}")
+    failure = IntroductionError(
+        f"no path leads to the peer: {'; '.join(map(str, errors))}",
+        attempts=tuple(each.attempt for each in causes if isinstance(each, AttemptFailedError)),
+    )
     failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
     return failure
 
@@ -32,4 +36,5 @@ def explained(error: P2PError | OSError) -> P2PError:
     """An error of ours for whatever a search has failed with."""
     if isinstance(error, P2PError):
         return error
-    return P2PError(f"this host cannot connect ({error.strerror}): see its limits of open files")
+    advice = "close some, or raise the limit" if is_out_of_resources(error) else "see its network"
+    return P2PError(f"this host cannot open a connection ({error.strerror}): {advice}")

@@ -198,7 +198,8 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
     if introduction.needs_classic:
         give_up(Outcome.NOT_TRIED)
         return None
-    logger.debug("dialling %s, and accepting", ", ".join(str(d.remote) for d in strategy.dials))
+    remotes = ", ".join(str(dial.remote) for dial in strategy.dials)
+    logger.debug("step 12: dialling %s, and accepting", remotes)
     seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
     if round_.ip_version == 6:
         seconds += RETRANSMISSION_TIME  # where a SYN that comes too early has to come again

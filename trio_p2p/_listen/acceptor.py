@@ -143,7 +143,7 @@ class Acceptor:
         if hello.session in self._carriers:
             owner, carrier = self._carriers[hello.session]
             if owner != peer_id:
-                raise NotAdmittedError("this stream belongs to somebody else")
+                raise NotAdmittedError("this session belongs to another peer")
             return carrier
         if not hello.is_new:
             raise SessionLostError(_NOT_KNOWN)

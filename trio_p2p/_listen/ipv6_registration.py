@@ -77,6 +77,7 @@ class IPv6Registration:
         """Be found at a fresh port, as long as the broker remembers it."""
         async with open_background_nursery() as nursery:
             async with await find_broker(broker, (), ip_version=6) as connection:
+                connection.uid = self._uid
                 challenge = await connection.receive_challenge()
                 await self._local_network.learn_hops(connection)
                 at, me = connection.remote, self._identity

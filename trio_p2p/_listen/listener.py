@@ -16,9 +16,12 @@ from .._net.nursery import open_background_nursery
 from .._options import (
     ALL_TECHNIQUES,
     BrokerAddress,
+    check_callback,
+    check_flag,
     parse_broker,
     parse_expected,
     parse_grace,
+    parse_identity,
     parse_path,
     parse_techniques,
     parse_uid,
@@ -237,12 +240,15 @@ async def open_p2p_listener(
         LocalProtocolError: an argument is wrong.
         ProtocolError: this is not a broker, or not one of this version.
     """
-    me = identity or Identity.generate()
+    me = parse_identity(identity)
     checked_uid, address = parse_uid(uid), parse_broker(broker)
     if parse_expected(checked_uid, None) not in (None, me.peer_id):
         raise LocalProtocolError(
             f"{checked_uid} is the peer id of another identity: register {me.peer_id}, or a name"
         )
+    check_flag("raw", raw)
+    check_flag("port_guessing", port_guessing)
+    check_callback("admit", admit, "a function of a PeerId, like friends.__contains__")
     if raw and admit is not None:
         raise LocalProtocolError("raw streams prove nobody's identity: leave admit= out")
     chosen = parse_path("direct" if raw else "any", parse_techniques(techniques))

@@ -159,6 +159,7 @@ class Registration:
             self._local_network = self._local_network.here()
             # At once: the first introduction may come as soon as we are registered.
             background.start_soon(self._local_network.learn_hops, connection)
+            connection.uid = self.uid
             challenge = await connection.receive_challenge()
             broker, me = connection.remote, self._identity
             signature = me.sign_registration(challenge, broker, self.uid)

@@ -14,6 +14,7 @@ import os
 import resource
 import socket
 import struct
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -124,7 +125,11 @@ class System:
     def free_descriptors(self) -> int:
         """How many descriptors this process may open besides those that it has."""
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return max(0, soft - len(list(Path("/dev/fd").iterdir())))
+        limit = sys.maxsize if soft == resource.RLIM_INFINITY else soft
+        try:
+            return max(0, limit - len(list(Path("/dev/fd").iterdir())))
+        except OSError:  # a container without /proc, say
+            return limit // 2
 
     def raise_descriptor_limit(self) -> None:
         """Let this process open as many descriptors as it may."""

@@ -46,8 +46,11 @@ async def secure(
         peer_id = peer_id_of_untrusted(connection.certificate)
         if expected not in (None, peer_id):
             raise WrongPeerError(
-                f"{expected} was to be connected to, but the broker gave the certificate of "
-                f"{peer_id}: somebody else has taken the name, or the broker lies"
+                f"the broker introduced another peer than the expected one: expected {expected}, "
+                f"but the certificate is that of {peer_id}: check the peer id, and that the UID "
+                "was not taken by another receiver",
+                expected=expected,
+                found=peer_id,
             )
         kind = PathKind.RELAY if connection.technique is Technique.RELAY else PathKind.DIRECT
         path = Path(
@@ -67,8 +70,10 @@ async def secure(
         raise PathLostError("the other side did not answer TLS's handshake in time")
     except (trio.BrokenResourceError, OSError) as error:
         connection.close()
-        if isinstance(error.__cause__, (BusyError, WrongPeerError)):
+        if isinstance(error.__cause__, BusyError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, WrongPeerError):
+            raise WrongPeerError(str(error.__cause__), expected=expected) from None
         raise PathLostError(f"the connection broke during TLS's handshake: {error}") from error
     except BaseException:
         connection.close()

@@ -50,11 +50,6 @@ class Outgoing:
         return self.acked + len(self._unacked)
 
     @property
-    def acked(self) -> int:
-        """How many bytes the other side has acknowledged."""
-        return self._acked
-
-    @property
     def held(self) -> int:
         """How many bytes are held now."""
         return len(self._unsent) + len(self._unacked)

@@ -231,7 +231,11 @@ def _blame(error: SSL.Error) -> P2PError:
     # Its queue of errors, of which the last one is the cause; without any, TLS is not ready.
     reason = error.args[0][-1][2] if error.args else "the handshake has not ended"
     if reason in _PROOF_MISSING:
-        return WrongPeerError("whoever answered could not prove to be the introduced peer")
+        return WrongPeerError(
+            "the peer that answered could not prove to be the introduced one: open another stream"
+        )
     if reason.partition(" alert ")[2] in _REFUSING_ALERTS:
-        return NotAdmittedError("the peer refused our certificate: it expects somebody else")
+        return NotAdmittedError(
+            "the peer rejected this side's certificate: it expects another peer"
+        )
     return RemoteProtocolError(f"the peer does not speak TLS as it should: {reason}")

@@ -27,7 +27,7 @@ from .._net.system import current_system
 
 BUSY_TIME = 1.0  # seconds after which to try again
 
-_NOT_PROVEN = "whoever answered could not prove to be the introduced peer"
+_NOT_PROVEN = "the peer that answered could not prove to be the introduced one"
 
 
 class CheckedSocket(trio.socket.SocketType):
@@ -66,7 +66,7 @@ class CheckedSocket(trio.socket.SocketType):
                 break
             self._received += data
         if self._busy and hmac.compare_digest(self._received, self._busy):
-            error = BusyError("the receiver has no room for a connection now", BUSY_TIME)
+            error = BusyError("the receiver has no room now", retry_after=BUSY_TIME)
             raise trio.BrokenResourceError(f"{error}: open another stream") from error
         if not hmac.compare_digest(self._received, self._expects):
             # One that ends before it has said anything wrong may have been the peer's.

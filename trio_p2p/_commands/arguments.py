@@ -1,0 +1,56 @@
+"""What the shell tools take as arguments: texts, checked by what checks the library's options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from .._attempt import Technique
+from .._errors import LocalProtocolError
+from .._options import parse_grace
+
+T = TypeVar("T")
+
+
+def checked_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """The type of an argument that a function of the library checks."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except LocalProtocolError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def broker_of_environment() -> str | None:
+    """The broker that the user has set for all commands; None if there is none."""
+    return os.environ.get("TRIO_P2P_BROKER") or None
+
+
+def parse_seconds(text: str) -> float:
+    """A time.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    seconds: object
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = text
+    return parse_grace(seconds)
+
+
+def parse_technique(text: str) -> Technique:
+    """The technique of this name.
+
+    Raises:
+        LocalProtocolError: it is not known.
+    """
+    if text not in list(Technique):
+        raise LocalProtocolError(f"{text!r} is no technique: choose from {', '.join(Technique)}")
+    return Technique(text)
