@@ -166,7 +166,7 @@ class Broker:
             if connection.state is State.RELAYED and not link.channel.detach()[1]:
                 circuit = link.circuit
             elif scope.cancelled_caught and not connection.is_closed:
-                logger.info("%s fell silent (%s)", endpoint, connection.state.value)
+                logger.info("client %s timed out (%s)", endpoint, connection.state.value)
                 await self._send(self.registry.expired(connection))
         finally:
             # Cancelled or not: whatever hangs on this connection ends with it.
@@ -192,7 +192,7 @@ class Broker:
             except ChannelClosedError:
                 return
             except RemoteProtocolError as error:
-                logger.info("%s %s", connection.endpoint, error)
+                logger.info("client %s violated the protocol: %s", connection.endpoint, error)
                 outgoing += self.registry.violated(connection, error)
             link.scope.deadline = connection.deadline
             if connection.state is State.RELAYED:
@@ -253,7 +253,9 @@ class Broker:
         if not reads:
             link.scope.cancel(reason="its client does not read")
         elif connection.is_closed:
-            logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
+            logger.debug(
+                "after %s, closing the connection to %s", messages[-1].step, connection.endpoint
+            )
             link.scope.cancel(reason="the registry closed this connection")
 
 

@@ -49,7 +49,7 @@ class LinkPool:
                 try:
                     return await self._open_over(link, round_)
                 except BrokerLostError:
-                    logger.debug("a kept connection to the broker was stale")
+                    logger.debug("pooled broker connection is stale, opening another")
                     break
         link = await self._nursery.start(self._keep_link, round_)
         return await self._open_over(link, round_)
@@ -80,7 +80,7 @@ class LinkPool:
                 await link.greet()
                 await self._keep(link)
         except (P2PError, OSError) as error:
-            logger.info("no spare connection to the broker: %s", error)
+            logger.info("spare broker connection not opened: %s", error)
 
     async def _keep(
         self,

@@ -149,7 +149,7 @@ class PathFinder:
             try:
                 connection, path, described, peer_id = await self._open(dial)
             except (P2PError, OSError) as error:
-                logger.info("no %s path was found: %s", kind, error)
+                logger.info("no %s path found: %s", kind, error)
                 self._failures[kind] = error if isinstance(error, P2PError) else _explained(error)
             else:
                 is_found = self._is_wanted(kind) and self._carrier.attach(
@@ -170,7 +170,7 @@ class PathFinder:
             try:
                 return await self._open_once(dial)
             except PathLostError as error:
-                logger.info("dialling again: %s", error)
+                logger.info("connection broke before it was secured, dialling again: %s", error)
         return await self._open_once(dial)
 
     async def _open_once(self, dial: Dial) -> tuple[PeerConnection, Path, StreamPath, PeerId]:
@@ -196,7 +196,7 @@ class PathFinder:
             try:
                 connection, path, described, _ = await self._open(dial)
             except (P2PError, OSError) as error:
-                logger.info("no path is in reserve: %s", error)
+                logger.info("no relayed path in reserve: %s", error)
                 continue
             is_attached = False
             try:

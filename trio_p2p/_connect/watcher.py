@@ -108,7 +108,7 @@ class _Line:
                 try:
                     await self._watch()
                 except (P2PError, OSError) as error:
-                    logger.info("nobody tells whether receivers move: %s", error)
+                    logger.info("watching receivers at the broker failed: %s", error)
                 if trio.current_time() >= began_at + LASTING_TIME:
                     backoff.reset()
                 await backoff.rest(network)

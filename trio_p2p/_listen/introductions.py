@@ -103,7 +103,9 @@ class Introductions:
         self.introduced += 1
         if self._under_way == MAX_INTRODUCTIONS:
             self.failed += 1
-            logger.warning("%r has too many introductions under way; one ignored", self._uid)
+            logger.warning(
+                "introduction to %r ignored: too many introductions under way", self._uid
+            )
             return
         self._under_way += 1
         nursery.start_soon(self._connect, connect, isinstance(message, RelayRequest))
@@ -125,14 +127,14 @@ class Introductions:
                 if connection is not None:  # else the sender has another one already
                     await self._take(connection, scope)
                 return
-            logger.info("no connection came of an introduction to %r", self._uid)
+            logger.info("introduction to %r led to no connection", self._uid)
         except (P2PError, OSError) as error:
             # A sender that has found one path leaves the others as they are: no news.
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             self.wrong_peers += isinstance(error, WrongPeerError)
-            logger.log(level, "an introduction to %r failed: %s", self._uid, error)
+            logger.log(level, "introduction to %r failed: %s", self._uid, error)
         finally:
             self._under_way -= 1
         self.failed += not is_relay
@@ -185,8 +187,10 @@ class Introductions:
             broker=local_side.broker.address,
             broker_round_trip=connection.round_trip,
         )
-        logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
-        logger.debug("steps 6 to 8: punching, held, and listening")
+        logger.debug(
+            "steps 4 and 5: sender is at %s, closing the connection to the broker", message.endpoint
+        )
+        logger.debug("steps 6 to 8: punching with a held SYN, listening")
 
         def report() -> None:
             nursery.start_soon(self._report_punched, local_side.broker, request)
@@ -198,10 +202,10 @@ class Introductions:
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
         try:
             async with await connect_to_broker([broker], self._capabilities) as connection:
-                logger.debug("step 9: the hole is punched")
+                logger.debug("step 9: reporting the punched hole to the broker")
                 await connection.send(HolePunched(request.introduction))
         except P2PError as error:
-            logger.warning("cannot report the punched hole to the broker: %s", error)
+            logger.warning("punched hole not reported to the broker: %s", error)
 
     async def _punch(
         self,
@@ -231,7 +235,7 @@ class Introductions:
         return await self._errands.connect(introduction.errand, ip_version, connect)
 
     def _note_attempt(self, attempt: Attempt) -> None:
-        logger.debug("%s", attempt)
+        logger.debug("attempt: %s", attempt)
         self.forbidden += attempt.outcome is Outcome.FORBIDDEN
         self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER
 

@@ -61,7 +61,7 @@ class IPv6Registration:
                 try:
                     await nursery.start(self._stay, broker)
                 except (P2PError, OSError) as error:
-                    logger.debug("%r is not found over IPv6: %s", self._uid, error)
+                    logger.debug("%r is not registered over IPv6: %s", self._uid, error)
                     pause = RETRY_TIME
                 with trio.move_on_after(pause):
                     await wait_network_changed(network)
@@ -83,7 +83,11 @@ class IPv6Registration:
                 shared_port = start_shared_port(
                     nursery, connection.local, asks=False, on_stranger=self._on_stranger
                 )
-            logger.debug("%r is found over IPv6 at %s", self._uid, reply.endpoint)
+            logger.debug(
+                "%r is registered over IPv6, and seen by the broker at %s",
+                self._uid,
+                reply.endpoint,
+            )
             side = Side(reply.endpoint, NO_OFFER)
             self.local_side = LocalSide(connection.remote, shared_port, side, self._local_network)
             task_status.started()

@@ -100,7 +100,7 @@ class Reachability:
                     await self._tell()
                     await mapping.wait_changed(self._mapped)
         except PortMappingError as error:
-            logger.debug("the router maps no port: %s", error)
+            logger.debug("no port mapping: %s", error)
 
     async def _tell(self) -> None:
         offer = make_offer(

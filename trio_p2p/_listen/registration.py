@@ -86,11 +86,11 @@ class Registration:
                     except _PASSING_ERRORS as error:
                         if not self.registered:
                             raise
-                        logger.warning("%r is not registered now: %s", self.uid, error)
+                        logger.warning("%r is not registered, trying again: %s", self.uid, error)
                     except P2PError as error:
                         if not self.registered:
                             raise
-                        logger.warning("%r cannot be registered any more: %s", self.uid, error)
+                        logger.warning("%r is not registered, giving up: %s", self.uid, error)
                         self.failure = error
                         return
                     if self.registered > before:
@@ -120,7 +120,7 @@ class Registration:
             reply = await connection.receive()
             if not isinstance(reply, Registered):
                 raise unexpected(reply)
-            logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
+            logger.debug("%r is registered, and seen by the broker at %s", self.uid, reply.endpoint)
             reachability = self._reachability = Reachability(
                 connection, reply.endpoint, self._local_network, port_guessing=self._port_guessing
             )

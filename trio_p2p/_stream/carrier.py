@@ -63,7 +63,7 @@ class Carrier:
                 await self._wait_for_change()
         finally:
             self.end(_LEFT)
-            logger.info("a stream is over: %s", self.session.error or "all is said")
+            logger.info("stream closed: %s", self.session.error or "both sides have ended")
 
     def attach(
         self,
@@ -105,7 +105,7 @@ class Carrier:
         self.path, self._circuit = path, circuit
         self.is_doubted = False
         self._nursery.start_soon(self._carry, self._worker)
-        logger.info("a stream's path is %s", path)
+        logger.info("stream path is %s", path)
         self.path_changed.unpark_all()
         return True
 
@@ -202,7 +202,7 @@ class Carrier:
             return
         if self._circuit:
             error = last_words_untrusted(worker.path.tail, self._circuit) or error
-        logger.info("a stream has lost its path: %s", error)
+        logger.info("stream path lost: %s", error)
         self.loss = error
         self._leave_path()
         if isinstance(error, NotAdmittedError):

@@ -82,7 +82,7 @@ class SharedPort:
                 except OSError as error:
                     # Whatever else is wrong concerns a connection that is gone already.
                     if is_out_of_resources(error):
-                        logger.warning("cannot accept: %s", error)
+                        logger.warning("connection not accepted for lack of resources: %s", error)
                         await trio.sleep(OUT_OF_RESOURCES_PAUSE)
                     continue
                 if len(self._unproven) == MAX_UNPROVEN:
@@ -108,7 +108,7 @@ class SharedPort:
             if not delivered:
                 sock.close()
         if not delivered:
-            logger.debug("a connection to port %d without the right proof", self.port)
+            logger.debug("connection to port %d closed: it proved no introduction", self.port)
             self._on_stranger()
 
     async def _mark(self, sock: trio.socket.SocketType) -> _Mark | None:
