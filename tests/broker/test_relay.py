@@ -145,7 +145,7 @@ async def test_circuit_is_cut_after_so_many_bytes(caplog: pytest.LogCaptureFixtu
         await until_over(broker)
     [record] = caplog.records
     assert record.getMessage() == (
-        f"cutting the circuit to {identity_of('alice').peer_id}: it has carried 100000 bytes, the "
+        f"circuit to {identity_of('alice').peer_id} cut: it has carried 100000 bytes, the "
         "limit of this broker"
     )
 
@@ -237,7 +237,7 @@ async def test_idle_circuit_is_cut(mock_clock: MockClock, caplog: pytest.LogCapt
                 "of this broker"
             )
     assert [record.getMessage() for record in caplog.records].count(
-        f"cutting the circuit to {identity_of('alice').peer_id}: it was idle for 60 seconds, the "
+        f"circuit to {identity_of('alice').peer_id} cut: it was idle for 60 seconds, the "
         "limit of this broker"
     ) == 1
 

@@ -196,7 +196,7 @@ async def test_silence_is_logged_once(
         await receiver.register("alice")
         await receiver.wait_closed()
     assert [record.getMessage() for record in caplog.records] == [
-        "203.0.113.2:40000 fell silent (registered)"
+        "client 203.0.113.2:40000 timed out (registered)"
     ]
 
 

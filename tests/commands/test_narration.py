@@ -50,8 +50,8 @@ def test_the_attempt_that_has_connected_is_told_by_the_sender() -> None:
     [
         record_of("broker", "%s, from %s: %s", Hello.step, THERE, Hello()),
         record_of("broker", "%s, from %s: %s", KeepAlive.step, THERE, KeepAlive()),
-        record_of("nat", "behind %s", "a NAT"),
-        record_of("receiver", "an introduction to %r failed: %s", "demo", "an error"),
+        record_of("nat", "NAT behaviour: %s", "none"),
+        record_of("receiver", "introduction to %r failed: %s", "demo", "an error"),
     ],
     ids=lambda record: record.getMessage()[:20],
 )

@@ -163,7 +163,7 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
         await opened.send_all(b"?")
         assert await accepted.receive_some() == b"?"
         assert opened.path is path
-    refusals = [record for record in caplog.records if "whether receivers move" in record.msg]
+    refusals = [record for record in caplog.records if "watching receivers" in record.msg]
     assert 2 <= len(refusals) <= 6  # as the pauses grow
 
 

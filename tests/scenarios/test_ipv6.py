@@ -155,7 +155,7 @@ class Lab:
         serve = partial(serve_p2p, raw=True, techniques=chosen)
         resolving = self._resolving(serve, names)
         with (
-            logged("is found over IPv6") as is_found,
+            logged("is registered over IPv6") as is_found,
             running(site.host, resolving, handle, "receiver", (NAME, PORT)),
         ):
             assert not has_both or is_found.wait(PATIENCE)

@@ -126,7 +126,7 @@ async def test_violation_breaks_its_stream_only(
             say(path, Hello(0, SESSION, 1, is_new=True).encode(), frame)
             error = await broken(peers.listener)
         assert isinstance(error.__cause__, RemoteProtocolError)
-        [line] = [record for record in caplog.records if "is broken by" in record.message]
+        [line] = [record for record in caplog.records if "stream broken" in record.message]
         assert line.levelname == "WARNING"
         await assert_served(peers)
 

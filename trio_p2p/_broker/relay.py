@@ -246,7 +246,7 @@ class Circuit:
 
     def cut(self, reason: str) -> None:
         """End the circuit, and let both peers know why."""
-        logger.info("cutting the circuit to %s: %s", self.grant.receiver, reason)
+        logger.info("circuit to %s cut: %s", self.grant.receiver, reason)
         sentence = f"the broker has cut the relayed connection: {reason}"
         self._farewell = self.grant.circuit + encode(Refused(RefusalCode.RELAY_REFUSED, sentence))
         self._is_broken = True

@@ -117,8 +117,8 @@ async def _request_relay(
         await trio.aclose_forcefully(connection)
         raise
     if relayed.bytes_per_second is not None:
-        logger.info("the broker relays %d bytes a second at most", relayed.bytes_per_second)
+        logger.info("relay limit: %d bytes per second", relayed.bytes_per_second)
     if relayed.max_bytes is not None:
-        logger.info("the broker relays %d bytes at most", relayed.max_bytes)
+        logger.info("relay limit: %d bytes in total", relayed.max_bytes)
     stream, received = connection.detach()
     return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)

@@ -52,7 +52,7 @@ class LinkPool:
                 try:
                     return await self._open_over(link, round_)
                 except BrokerLostError:
-                    logger.debug("a kept connection to the broker was stale")
+                    logger.debug("pooled broker connection is stale, opening another")
                     break
         return await self._open_over(await self._nursery.start(self._keep_link, round_), round_)
 

@@ -125,7 +125,7 @@ async def open_in_rounds(
     attempts: list[Attempt] = []
 
     def note(attempt: Attempt) -> None:
-        logger.debug("%s", attempt)
+        logger.debug("attempt: %s", attempt)
         attempts.append(attempt)
         if errand.on_attempt is not None:
             errand.on_attempt(attempt)
@@ -188,7 +188,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             errand=errand.nomination.errand,
         )
     except IntroductionError as error:
-        logger.info("%s", error)
+        logger.info("introduction refused: %s", error)
         give_up(Outcome.NOT_INTRODUCED)
         return None
     strategy = introduction.strategy

@@ -204,7 +204,7 @@ class Introductions:
         self.failed += not is_relay
 
     def _note_attempt(self, attempt: Attempt) -> None:
-        logger.debug("%s", attempt)
+        logger.debug("attempt: %s", attempt)
         self.forbidden += attempt.outcome is Outcome.FORBIDDEN
         self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER
 

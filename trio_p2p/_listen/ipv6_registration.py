@@ -90,7 +90,11 @@ class IPv6Registration:
                 shared_port = start_shared_port(
                     nursery, connection.local, asks=False, on_stranger=self._on_stranger
                 )
-            logger.debug("%r is found over IPv6 at %s", self._uid, reply.endpoint)
+            logger.debug(
+                "%r is registered over IPv6, and seen by the broker at %s",
+                self._uid,
+                reply.endpoint,
+            )
             side = Side(reply.endpoint, NO_OFFER)
             self.local_side = LocalSide(connection.remote, shared_port, side, self._local_network)
             task_status.started()

@@ -62,7 +62,7 @@ class LocalNetwork:
                 reflexive=local if connection.observed is None else connection.observed.address,
                 asks_filtering=asks_filtering,
             )
-        logger.debug("behind %s", self.nat)
+        logger.debug("NAT behaviour: %s", self.nat)
 
     async def learn_hops(self, connection: BrokerConnection) -> None:
         """Find out which routers are near, unless it is known from here."""
@@ -72,7 +72,10 @@ class LocalNetwork:
             with Barrier(logger, "finding out which routers are near"):
                 self._hops = await near_hops(connection.remote)
             self._hops_from = connection.local.address
-        logger.debug("routers on the way: %s", ", ".join(str(hop or "?") for hop in self._hops))
+        logger.debug(
+            "routers on the path to the broker: %s",
+            ", ".join(str(hop or "?") for hop in self._hops),
+        )
 
     def guard_hops(self, reflexive: IPAddress | None) -> int:
         """How many hops a guarded SYN should live.

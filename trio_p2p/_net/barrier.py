@@ -42,7 +42,7 @@ class Barrier:
         elif isinstance(error, Exception):
             failed = error
         if failed is not None:
-            self._logger.error("%s failed, and has ended", self._what, exc_info=failed)
+            self._logger.error("%s failed and was ended", self._what, exc_info=failed)
         if failed is not None and rest is not None:
             raise rest from None
         return failed is not None

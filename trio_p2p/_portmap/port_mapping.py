@@ -75,7 +75,7 @@ class PortMapping:
 
     def _move_to(self, external: Endpoint | None) -> None:
         if external != self.external:
-            logger.info("port %d is mapped to %s now", self.internal_port, external)
+            logger.info("port %d mapped to %s", self.internal_port, external)
             self.external = external
             self.changed_at = trio.current_time()
             self._changed.set()
@@ -151,14 +151,14 @@ class _Keeper:
         while True:
             await self._wait_for_renewal()
             if find_router() != self._router:
-                logger.info("this host is in another network")
+                logger.info("router changed, asking the new one for a port mapping")
                 await self._get_back(mapping)
                 continue
             assert self._mapper is not None
             try:
                 grant = await self._mapper.map(self._lifetime, mapping.external)
             except MappingFailedError as error:
-                logger.info("not renewed: %s", error)
+                logger.info("port mapping not renewed: %s", error)
                 self._lease.renewal_failed(trio.current_time())
                 if self._lease.is_over(trio.current_time()):
                     await self._get_back(mapping)
@@ -177,7 +177,7 @@ class _Keeper:
         """Renew the mapping when the router announces that it forgot it, until cancelled."""
         sock = open_multicast_listener(ANNOUNCEMENT_PORT)
         if sock is None:
-            logger.debug("somebody else hears the router's announcements")
+            logger.debug("router announcements not received: their port is in use")
             return
         with sock:
             while True:
@@ -188,7 +188,7 @@ class _Keeper:
                     and endpoint_of(sender).address == self._router.server.address
                     and self._mapper.has_been_forgotten(data)
                 ):
-                    logger.info("the router has restarted, or has another address")
+                    logger.info("router announced that it lost its port mappings")
                     self._lease.router_forgot(trio.current_time())
                     self._nudged.set()
 
@@ -212,7 +212,7 @@ class _Keeper:
             try:
                 mapping.update(*await self._map(wanted))
             except PortMappingError as error:
-                logger.info("%s", error)
+                logger.info("no port mapping: %s", error)
                 await self._sleep_until(trio.current_time() + next(pauses))
             else:
                 return

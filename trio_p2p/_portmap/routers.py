@@ -74,7 +74,7 @@ async def delete_mappings(mappers: Iterable[Mapper]) -> None:
         try:
             await mapper.unmap()
         except MappingFailedError as error:
-            logger.debug("not deleted: %s", error)
+            logger.debug("port mapping not deleted: %s", error)
 
     async with trio.open_nursery() as nursery:
         for mapper in mappers:

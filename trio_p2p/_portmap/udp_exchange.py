@@ -54,7 +54,7 @@ async def ask_router(
                             return read_untrusted(data)
                         except RemoteProtocolError as error:
                             complaint = str(error)
-                            logger.debug("%s, from %s: %s", protocol, server, error)
+                            logger.debug("%s response from %s ignored: %s", protocol, server, error)
     except ConnectionRefusedError as error:
         raise MappingFailedError(protocol, MappingOutcome.ABSENT) from error
     except OSError as error:
@@ -69,4 +69,4 @@ def tell_router(server: Endpoint, message: bytes) -> None:
     try:
         send_datagram_at_once(server, message)
     except OSError as error:
-        logger.debug("to %s: %s", server, error)
+        logger.debug("request to router %s not sent: %s", server, error)

@@ -107,7 +107,7 @@ class Carrier:
         self.path, self._circuit = path, circuit
         self.is_doubted = False
         self._nursery.start_soon(self._carry, self._worker)
-        logger.info("a stream's path is %s", path)
+        logger.info("stream path is %s", path)
         self.path_changed.unpark_all()
         return True
 
@@ -212,7 +212,7 @@ class Carrier:
             return
         if self._circuit:
             error = last_words_untrusted(worker.path.tail, self._circuit) or error
-        logger.info("a stream has lost its path: %s", error)
+        logger.info("stream path lost: %s", error)
         self.loss = error
         self._leave_path()
         if isinstance(error, NotAdmittedError) and not self.session.is_confirmed:

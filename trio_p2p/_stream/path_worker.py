@@ -279,7 +279,7 @@ class PathWorker:
         try:
             return self.path.receive_at_once(sink_at(trio.current_time()))
         except RemoteProtocolError as error:
-            logger.warning("a stream is broken by the other side: %s", error)
+            logger.warning("stream broken, as the peer violated the protocol: %s", error)
             session.fail(error)
             return 0
 

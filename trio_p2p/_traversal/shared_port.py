@@ -104,7 +104,7 @@ class SharedPort:
                 except OSError as error:
                     # Whatever else is wrong concerns a connection that is gone already.
                     if is_out_of_resources(error):
-                        logger.warning("cannot accept: %s", error)
+                        logger.warning("connection not accepted for lack of resources: %s", error)
                         await trio.sleep(OUT_OF_RESOURCES_PAUSE)
                     continue
                 if len(self._unproven) == MAX_UNPROVEN:
