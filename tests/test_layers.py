@@ -93,7 +93,6 @@ PURE = [
     "trio_p2p._broker.source_limits",
     "trio_p2p._broker.told",
     "trio_p2p._broker.watches",
-    "trio_p2p._connect.failures",
     "trio_p2p._connect.path_record",
     "trio_p2p._doctor.advice",
     "trio_p2p._doctor.page",

@@ -179,4 +179,4 @@ async def test_introduction_with_a_mistake_of_ours_ends_alone(
                 nursery.cancel_scope.cancel(reason="it cannot be opened")
         async with await peers.sender.open_stream("receiver", path="relay"):
             pass
-    assert "an introduction to 'receiver' failed" in caplog.text
+    assert "introduction to 'receiver' failed" in caplog.text

@@ -441,7 +441,7 @@ async def test_5000_connections_that_say_nothing(
             sock.close()
         assert broker.uids == {"honest"}
     [line] = [record.getMessage() for record in caplog.records]
-    assert "fell silent (connected, no hello yet)" in line
+    assert "timed out (connected, no hello yet)" in line
 
 
 async def test_a_thousand_silent_ones_are_gone_after_10_s(autojump_clock: MockClock) -> None:

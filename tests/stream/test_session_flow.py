@@ -1,6 +1,6 @@
 """Flow control: whatever the windows and pieces, no side waits for what only a timer brings."""
 
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from trio_p2p._stream.frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
 from trio_p2p._stream.session import MIN_WINDOW
@@ -32,6 +32,7 @@ def write_like_a_stream(pair: Pair, end: End, total: int, piece: int) -> bool:
     return is_changed
 
 
+@settings(deadline=None)  # a busy machine has none
 @given(
     windows=st.tuples(all_windows, all_windows),
     pieces=st.tuples(all_pieces, all_pieces),

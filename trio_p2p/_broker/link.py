@@ -62,7 +62,7 @@ class Link:
     scope: trio.CancelScope
     circuit: Circuit | None = None
     unwritten: Unwritten | None = None
-    ending: str = "fell silent"
+    ending: str = "timed out"
 
     def post(self, messages: Sequence[Message], writers: trio.Nursery) -> None:
         """Write messages behind all others; what the socket does not take, later.

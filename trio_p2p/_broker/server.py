@@ -165,7 +165,9 @@ class Broker:
             except ChannelClosedError:
                 return
             except RemoteProtocolError as error:
-                self._violations.say(now(), "%s %s", connection.endpoint, error)
+                self._violations.say(
+                    now(), "client %s violated the protocol: %s", connection.endpoint, error
+                )
                 outgoing += self.registry.violated(connection, error, now())
             link.scope.deadline = connection.deadline
             if connection.state is State.RELAYED:
@@ -215,7 +217,9 @@ class Broker:
 
     def _say_ended(self, connection: Connection, link: Link) -> None:
         line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
-        line.say(now(), f"%s {link.ending} (%s)", connection.endpoint, connection.state.value)
+        line.say(
+            now(), f"client %s {link.ending} (%s)", connection.endpoint, connection.state.value
+        )
 
     def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
         self._taken.say(
@@ -233,7 +237,7 @@ class Broker:
         for connection, message in outgoing:
             logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
             if isinstance(message, Refused) and message.code is RefusalCode.BUSY:
-                self._busy.say(now(), "refusing %s: %s", connection.endpoint, message.reason)
+                self._busy.say(now(), "client %s refused: %s", connection.endpoint, message.reason)
             messages_of.setdefault(connection, []).append(message)
         for connection, messages in messages_of.items():
             link = self._links.get(connection)

@@ -136,7 +136,7 @@ class _Line:
                         try:
                             await self._watch(backoff, nursery)
                         except (P2PError, OSError) as error:
-                            logger.info("no broker tells whether receivers move: %s", error)
+                            logger.info("watching receivers at the broker failed: %s", error)
                     await backoff.rest(network)
 
     async def _watch(self, backoff: Backoff, nursery: trio.Nursery) -> None:

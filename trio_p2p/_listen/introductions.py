@@ -192,14 +192,14 @@ class Introductions:
                     await self._take(connection, Probation(scope, slot))
                 return
             why = "in time" if slot in self._slots else "before it gave way to another sender"
-            logger.info("no connection came of an introduction to %r %s", self._uid, why)
+            logger.info("introduction to %r led to no connection %s", self._uid, why)
         except (P2PError, OSError) as error:
             # A sender that has found one path leaves the others as they are: no news.
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relay or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             self.wrong_peers += isinstance(error, WrongPeerError)
-            text = "an introduction to %r failed: %s"
+            text = "introduction to %r failed: %s"
             self._failed_lines[level].say(trio.current_time(), text, self._uid, error)
         self.failed += not is_relay
 

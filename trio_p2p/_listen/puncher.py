@@ -76,7 +76,7 @@ class Puncher:
         introduction = self._introduction(
             Technique.FAST, message, local_side.side, vantage, round_trip
         )
-        logger.debug("told of the sender at %s: punching, and listening", message.endpoint)
+        logger.debug("steps 5 to 8: punching to %s, listening", message.endpoint)
         return await self._punch(introduction, local_side.shared_port, local_side.guard_hops)
 
     async def connect_classic(
@@ -113,8 +113,10 @@ class Puncher:
             connection.vantage,
             connection.round_trip,
         )
-        logger.debug("steps 4 and 5: told of the sender at %s", message.endpoint)
-        logger.debug("steps 6 to 8: punching, held, and listening")
+        logger.debug(
+            "steps 4 and 5: sender is at %s, closing the connection to the broker", message.endpoint
+        )
+        logger.debug("steps 6 to 8: punching with a held SYN, listening")
 
         def report() -> None:
             nursery.start_soon(self._report_punched, local_side.broker, request)
@@ -126,10 +128,10 @@ class Puncher:
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
         try:
             async with await connect_to_broker([broker], self._capabilities) as connection:
-                logger.debug("step 9: the hole is punched")
+                logger.debug("step 9: reporting the punched hole to the broker")
                 await connection.send(HolePunched(request.introduction))
         except P2PError as error:
-            logger.warning("cannot report the punched hole to the broker: %s", error)
+            logger.warning("punched hole not reported to the broker: %s", error)
 
     def _introduction(
         self,
@@ -147,7 +149,7 @@ class Puncher:
             message, trio.current_time()
         ):
             return introduction
-        logger.info("guessing no port for the sender at %s", message.endpoint)
+        logger.info("sender at %s is not admitted: not guessing its port", message.endpoint)
         strategy = attrs.evolve(introduction.strategy, port_guessing=None)
         return attrs.evolve(introduction, strategy=strategy)
 
