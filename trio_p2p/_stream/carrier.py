@@ -205,8 +205,8 @@ class Carrier:
         logger.info("a stream has lost its path: %s", error)
         self.loss = error
         self._leave_path()
-        if isinstance(error, NotAdmittedError):
-            self.session.fail(error)
+        if isinstance(error, NotAdmittedError) and not self.session.is_confirmed:
+            self.session.fail(error)  # else the broker has handed a wrong certificate over
         self.session.lose_path(trio.current_time())
         self._wake_waiting()
         self.finish()
