@@ -5,6 +5,7 @@ import math
 import pytest
 import trio
 
+from trio_p2p import RelayLimits
 from trio_p2p._addresses import endpoint_of
 from trio_p2p._connect.path_record import FIRST_REST, LASTING_TIME, MAX_REST, PathRecord
 from trio_p2p._net.system import AnySocket, System, system_in_use
@@ -97,9 +98,11 @@ async def test_stream_stays_on_the_relay_when_direct_paths_fall_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trio_p2p._stream.leg.BUSY_SILENCE_TIME", 0.5)
-    system, data = StallingSystem(), bytes(20 * SOME)
+    # So slow a relay that there is time for another direct path, if one is looked for.
+    limits = RelayLimits(bytes_per_second=4 * SOME)
+    system, data = StallingSystem(), bytes(10 * SOME)
     with system_in_use(system):
-        async with open_peers() as peers, trio.open_nursery() as nursery:
+        async with open_peers(relay=limits) as peers, trio.open_nursery() as nursery:
             system.broker = peers.broker.port
             opened, accepted = await peers.open_pair()
             nursery.start_soon(opened.send_all, data)

@@ -1,14 +1,26 @@
 """Paths that come when a stream is over, as its peer may have missed the last words."""
 
+from collections.abc import Iterable
+
+import attrs
 import pytest
 import trio
 
-from trio_p2p import Identity, P2PStream
+from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_p2p_sender
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
+from trio_p2p._wire.messages import (
+    Message,
+    ReceiverEndpoint,
+    RefusalCode,
+    Refused,
+    SenderEndpoint,
+)
 
+from ..kit.lying_broker import open_lying_broker
 from ..kit.sinks import FrameSink, Said
 from ..kit.streams import Peers, open_path, open_peers, reset
 
+TIMES = 2  # that a later path is refused
 OVER = b"this stream is not known here any more: the program was started again, or ended it"
 
 
@@ -61,3 +73,51 @@ async def test_others_are_not(is_known: bool) -> None:
         session = opened._session.identifier if is_known else bytes(16)
         said = await answer_to(peers, Identity.generate(), Hello(0, session, 9, is_new=False))
     assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
+
+
+@pytest.mark.parametrize("told", [SenderEndpoint, ReceiverEndpoint])
+async def test_wrong_certificate_for_a_later_path_costs_that_path_only(
+    told: type[SenderEndpoint | ReceiverEndpoint],
+) -> None:
+    """One bit of a certificate is wrong when one of the peers is told of the other one again."""
+    is_late = False
+    told_wrong = 0
+
+    def lie(message: Message) -> Iterable[Message]:
+        nonlocal told_wrong
+        match message:
+            case SenderEndpoint() | ReceiverEndpoint() if (
+                isinstance(message, told) and is_late and told_wrong < TIMES
+            ):
+                told_wrong += 1
+                return [attrs.evolve(message, certificate=with_wrong_bit(message.certificate))]
+            case SenderEndpoint() if not is_late:
+                return []
+            case ReceiverEndpoint(number=number) if not is_late:
+                return [Refused(RefusalCode.RECEIVER_SILENT, "not yet", number)]
+            case _:
+                return [message]
+
+    async with (
+        open_lying_broker(lie) as broker,
+        open_p2p_listener("receiver", broker) as listener,
+        open_p2p_sender(broker) as sender,
+    ):
+        opened = await sender.open_stream("receiver")
+        accepted = await listener.accept()
+        assert not is_direct(opened)
+        is_late = True
+        while not is_direct(opened) or told_wrong < TIMES:
+            await opened.send_all(b"?")
+            assert await accepted.receive_some() == b"?"
+            await accepted.send_all(b"!")
+            assert await opened.receive_some() == b"!"
+
+
+def with_wrong_bit(certificate: bytes) -> bytes:
+    """A certificate with another signature, which is of the right form even so."""
+    return certificate[:-1] + bytes([certificate[-1] ^ 1])
+
+
+def is_direct(stream: P2PStream) -> bool:
+    return stream.path is not None and stream.path.kind is PathKind.DIRECT

@@ -145,15 +145,15 @@ class BrokerLink:
             BusyError: it has.
         """
         number = introduction.number
-        with trio.CancelScope() as scope:
-            self._blocks[number] = scope
-            if number in self._declined:  # together with the introduction
-                scope.cancel(reason=_DECLINED)
-            try:
+        scope = self._blocks[number] = trio.CancelScope()
+        if number in self._declined:  # together with the introduction
+            scope.cancel(reason=_DECLINED)
+        try:
+            with scope:
                 yield
-            finally:
-                del self._blocks[number]
-                error = self._declined.pop(number, None)
+        finally:
+            del self._blocks[number]
+            error = self._declined.pop(number, None)
         if scope.cancelled_caught and error is not None:
             raise error
 

@@ -216,7 +216,7 @@ class Carrier:
         self.loss = error
         self._leave_path()
         if isinstance(error, NotAdmittedError) and not self.session.is_confirmed:
-            self.session.fail(error)
+            self.session.fail(error)  # else the broker has handed a wrong certificate over
         self.session.lose_path(trio.current_time())
         self._wake_waiting()
         self.finish()

@@ -96,6 +96,11 @@ class Session:
         return self._incoming.has_input
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether the other side knows the session: it has been admitted."""
+        return self._is_confirmed
+
+    @property
     def transferred(self) -> int:
         """How many bytes have arrived so far, here or, as acknowledged, at the other side."""
         return self._incoming.received + self._outgoing.acked
