@@ -37,7 +37,7 @@ from ..kit.loopback import until
 PCP, NAT_PMP, UPNP = MappingProtocol
 EACH = pytest.mark.parametrize("protocol", UDP_PROTOCOLS, ids=lambda it: it.name)
 HURRIED = pytest.mark.usefixtures("hurried")
-PATIENCE = 5.0
+PATIENCE = 60.0
 SHORT = 1  # second: renewed after half of it
 ENDPOINT = Endpoint(EXTERNAL, PORT)
 

@@ -44,7 +44,7 @@ PORT = 4433  # the broker's, in both families; its host has all ports for itself
 NAME = "broker.example"
 SENDERS_DATA = random.Random("sender").randbytes(65536)
 RECEIVERS_DATA = random.Random("receiver").randbytes(65536)
-PATIENCE = 20.0  # seconds until a connection that hangs fails its test
+PATIENCE = 60.0  # seconds until a connection that hangs fails its test
 
 HARD = Nat(SymmetricKind.RANDOM, Answer.RST)  # no IPv4 connection between two of these
 EASY = Nat()
