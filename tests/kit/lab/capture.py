@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from trio_p2p._addresses import Endpoint
+from trio_p2p._lab.namespaces import Namespace
 from trio_p2p._lab.networks import Host
 
 from .internet.packets import ACK, FIN, RST, SYN
@@ -27,6 +28,7 @@ _SO_RCVBUFFORCE = 33
 
 _HEADERS_BYTES = 128
 _BUFFER_BYTES = 2**24
+_PATIENCE = 60.0  # seconds until what does not come fails its test
 _READ_PERIOD = 0.05  # seconds to wait for packets when there may be none
 # TCP's ports, sequence number, acknowledgement, length of the header, flags (RFC 9293, 3.1)
 _TCP = struct.Struct("!HHIIBB")
@@ -112,6 +114,12 @@ class Capture:
             packets += self.read()
         return packets + self.read()
 
+    def wait_for_syn(self) -> None:
+        """Wait until a SYN has come or gone."""
+        while not any(packet.segment and packet.segment.is_syn for packet in self.read()):
+            readable, _, _ = select.select([self._socket], [], [], _PATIENCE)
+            assert readable
+
     def _received(self) -> Iterator[Captured]:
         while True:
             try:
@@ -153,10 +161,11 @@ def _parse(packet: bytes, protocol: int, *, is_outgoing: bool) -> Captured:
 
 
 @contextmanager
-def capturing(host: Host) -> Generator[Capture]:
-    """Capture what a host sends and receives."""
+def capturing(where: Host | Namespace) -> Generator[Capture]:
+    """Capture what a host, or a router, sends and receives."""
+    namespace = where.host if isinstance(where, Host) else where
     everything = socket.htons(_ETH_P_ALL)
-    with host.host.call(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, everything) as sock:
+    with namespace.call(socket.socket, socket.AF_PACKET, socket.SOCK_DGRAM, everything) as sock:
         sock.setblocking(False)
         with suppress(PermissionError):  # only the machine's root may ask for that much
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
