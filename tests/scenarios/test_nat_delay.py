@@ -52,7 +52,7 @@ class Geometry:
     sender_to_receiver: float
 
 
-# So long that a SYN seldom comes before the hole for it, and that what nothing waits for comes later.
+# So long that the hole for a SYN is mostly there before it, and what nothing waits for comes later.
 GEOMETRIES = {
     "all as far": Geometry(0.120, 0.120, 0.120),
     "receiver near the broker": Geometry(0.200, 0.080, 0.180),
