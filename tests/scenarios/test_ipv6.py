@@ -373,7 +373,7 @@ def test_syn_that_expires_ends_its_socket_unless_it_is_guarded(lab: Lab) -> None
     async def dial(*, reports: bool) -> None:
         remote = Endpoint(lab.network.ipv6_of(sender), PORT)
         with start_connecting(remote, hops=2, reports_icmp_errors=reports) as sock:
-            with trio.move_on_after(10 * DELAYS["receiver"]):
+            with trio.move_on_after(PATIENCE if reports else 10 * DELAYS["receiver"]):
                 await wait_connected(sock)
             lower_guard(sock)
             with trio.fail_after(DELAYS["receiver"]):
