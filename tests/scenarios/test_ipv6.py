@@ -27,6 +27,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._addresses import Endpoint, IPAddress
+from trio_p2p._nat import probe
 from trio_p2p._nat.behaviour import guard_hops
 from trio_p2p._nat.probe import near_hops
 from trio_p2p._net.sockets import local_endpoint, lower_guard, start_connecting, wait_connected
@@ -343,7 +344,8 @@ def test_broker_that_is_silent_over_ipv6_keeps_nobody_waiting(lab: Lab) -> None:
 # The guard.
 
 
-def test_traceroute_ends_at_the_first_router(lab: Lab) -> None:
+def test_traceroute_ends_at_the_first_router(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "HOP_TIME", PATIENCE)
     site = lab.site("sender", DROP)
     broker = Endpoint(lab.addresses[1], PORT)
     hops = run(site.host, near_hops, broker)
