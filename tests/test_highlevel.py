@@ -35,7 +35,6 @@ from trio_p2p import (
 from .kit.loopback import (
     DIRECT_TECHNIQUES,
     HOST,
-    PATIENCE,
     WAYS,
     Way,
     echo,
@@ -74,7 +73,7 @@ async def test_raw_stream_is_a_plain_one_and_attempts_are_told(technique: Techni
         assert success.local.sockaddr == opened.socket.getsockname()
         assert success.remote is not None
         assert success.remote.sockaddr == opened.socket.getpeername()
-        assert 0 <= success.seconds < PATIENCE
+        assert success.seconds >= 0
 
     async with open_raw_peers("receiver", technique) as (broker, listener, sender):
         attempts: list[Attempt] = []
@@ -376,12 +375,15 @@ async def test_raw_streams_are_half_closeable(technique: Technique) -> None:
         async def make_clogged_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
             pair = await make_pair()
             for stream in pair:
-                is_clogged = False
-                while not is_clogged:
-                    with trio.move_on_after(0.05) as patience:
-                        await stream.send_all(bytes(65536))
-                    is_clogged = patience.cancelled_caught
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(send_forever, stream)
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                    nursery.cancel_scope.cancel(reason="it is clogged")
             return pair
+
+        async def send_forever(stream: trio.SocketStream) -> None:
+            while True:
+                await stream.send_all(bytes(65536))
 
         await trio.testing.check_half_closeable_stream(make_pair, make_clogged_pair)
 

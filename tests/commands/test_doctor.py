@@ -64,7 +64,7 @@ def test_firewall_without_a_nat(kernel_network: KernelNetwork) -> None:
         site = kernel_network.add_site(KernelNat(NatKind.PUBLIC))
         argv = command("trio-p2p", "doctor", "--json", str(broker.endpoint))
         with popen(site.host, *argv) as process:
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=60)
     report = json.loads(output)
     assert report["firewall_without_nat"] is True
     assert (report["layers"], report["filtering"]) == (0, APDM)
@@ -74,7 +74,7 @@ def test_nobody_there(userspace_network: UserspaceNetwork) -> None:
     site = userspace_network.add_host()
     argv = command("trio-p2p", "doctor", f"{site.host_address}:9")
     with popen(site.host, *argv) as process:
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert errors.startswith(f"trio-p2p: no broker answers at {site.host_address}:9")
     assert errors.count("\n") == 1

@@ -10,7 +10,6 @@ from trio_p2p._commands import main as main_command
 
 from ..kit.commands import (
     NOBODY,
-    SECONDS,
     BrokerTool,
     assert_sentence,
     connect,
@@ -49,7 +48,7 @@ def test_report(
     assert report["peer_id"] == (None if "--raw" in of_sender else peer_id())
     connected = [one for one in report["attempts"] if one["outcome"] == "connected"]
     assert [one["technique"] for one in connected] == [technique]
-    assert 0 < connected[0]["seconds"] <= report["seconds"] < SECONDS
+    assert 0 < connected[0]["seconds"] <= report["seconds"]
     assert len(report["path_changes"]) == 1
     for end in ENDS:
         assert report["path_changes"][0][end] == connected[0][end]

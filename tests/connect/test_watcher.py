@@ -15,7 +15,10 @@ from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect.connector import Connector
 from trio_p2p._connect.path_finder import WATCHING_DELAY
 from trio_p2p._connect.watcher import Watcher, _Watched
+from trio_p2p._net.backoff import MIN_PAUSE, Backoff
+from trio_p2p._net.network_changes import Network
 from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._stream import leg
 from trio_p2p._wire.messages import Hello, Message, RefusalCode, Refused, RegisteredAgain, Watch
 
 from ..kit.loopback import HOST, PATIENCE, LoopbackBroker, echo, open_broker, open_raw_peers, until
@@ -122,6 +125,7 @@ async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
 
     may_dial, dial = trio.Event(), Connector._dial
     may_dial.set()
+    monkeypatch.setattr(leg, "IDLE_SILENCE_TIME", 100 * PATIENCE)  # which would doubt, too
     monkeypatch.setattr(Connector, "_dial", dial_later)
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
@@ -134,7 +138,7 @@ async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
         assert await opened.receive_some() == b"late"
         assert not carrier.is_doubted
         may_dial.set()
-        with trio.fail_after(2.0):
+        with trio.fail_after(PATIENCE):
             assert await opened.wait_path_changed(path) is not None
 
 
@@ -154,17 +158,26 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "trio_p2p.sender")
+    pauses: list[float] = []
+    rest = Backoff.rest
+
+    async def note_and_rest(backoff: Backoff, network: Network) -> None:
+        pauses.append(backoff._pause)
+        await rest(backoff, network)
+
+    monkeypatch.setattr(Backoff, "rest", note_and_rest)
     for state in (State.READY, State.SENDER):
         monkeypatch.delitem(Registry.TRANSITIONS, (state, Watch))
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
         path = opened.path
-        await trio.sleep(1.0)
+        await until(lambda: len(pauses) == 4)
         await opened.send_all(b"?")
         assert await accepted.receive_some() == b"?"
         assert opened.path is path
+    assert pauses == [MIN_PAUSE * 2**count for count in range(4)]
     refusals = [record for record in caplog.records if "watching receivers" in record.msg]
-    assert 2 <= len(refusals) <= 6  # as the pauses grow
+    assert len(refusals) >= 3
 
 
 async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:

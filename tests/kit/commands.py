@@ -16,7 +16,7 @@ import pytest
 
 from trio_p2p import Identity
 
-SECONDS = 30  # that nothing takes
+SECONDS = 60  # that nothing takes
 MEBIBYTE = 1_048_576
 NOBODY = "127.0.0.1:1"  # where no broker listens
 

@@ -18,7 +18,7 @@ from .lab import KernelNetwork, Nat, Site, popen
 # Debian keeps it where the PATH of a normal user does not look.
 PROGRAM = shutil.which("miniupnpd", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 # It maps nothing where the outer address is from a documentation network, as in the rest of the
 # lab: to it those are reserved.

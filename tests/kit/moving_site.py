@@ -11,7 +11,7 @@ from trio_p2p._addresses import Endpoint
 
 from .lab import Site, start
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 REMOTE = Endpoint(IPv4Address("8.8.8.8"), 443)
 
 Wait = Callable[[Site], Awaitable[object]]

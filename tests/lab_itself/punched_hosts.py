@@ -1,6 +1,5 @@
 """Connections that show what the NATs between two hosts of the lab have done to them."""
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,10 +11,7 @@ from ..kit.lab.sockets import (
     Endpoint,
     make_socket,
     start_connecting,
-    wait_connected,
 )
-
-SILENCE_SECONDS = 0.05
 
 
 class PunchedHost:
@@ -59,9 +55,3 @@ def connected(site: Host, listener: socket.socket, port: int = 0) -> Iterator[En
         accepted, mapped = listener.accept()
         with accepted:
             yield mapped
-
-
-def ends_with(dialler: socket.socket, outcome: int) -> bool:
-    """Whether a connection attempt ends with 0, an errno, or with ETIMEDOUT not at all."""
-    seconds = SILENCE_SECONDS if outcome == errno.ETIMEDOUT else ANSWER_SECONDS
-    return wait_connected(dialler, seconds) == outcome

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ..kit.lab.internet.packets import ACK, FIN, RST, SYN, TIME_EXCEEDED, Endpoint, Packet
-from ..kit.lab.internet.ways import Way
+from ..kit.lab.internet.ways import UnderWay, Way
 from .nat_bench import HOST, OUTSIDE, REMOTE, assert_intact, endpoint, segment
 
 endpoints = st.builds(
@@ -125,3 +125,14 @@ def test_jitter_differs_from_packet_to_packet() -> None:
     way.jitter = 0.5
     lateness = {due - second for second, due in enumerate(arrivals(way, 10)) if due is not None}
     assert len(lateness) == 10
+
+
+def test_nothing_is_due_before_its_time_and_what_is_due_together_keeps_its_order() -> None:
+    under_way = UnderWay[str]()
+    assert under_way.wait(0.0) is None
+    for due, item in [(3.0, "late"), (2.0, "early"), (3.0, "last")]:
+        under_way.add(due, item)
+    assert under_way.wait(0.5) == 1.5
+    assert under_way.wait(2.5) == -0.5
+    assert [under_way.take() for _ in range(3)] == ["early", "late", "last"]
+    assert under_way.wait(4.0) is None

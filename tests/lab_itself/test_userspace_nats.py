@@ -21,6 +21,7 @@ from ..kit.lab import (
 )
 from ..kit.lab.sockets import (
     endpoint_of,
+    ends_with,
     exchange,
     make_listener,
     make_socket,
@@ -28,7 +29,7 @@ from ..kit.lab.sockets import (
     start_connecting,
     wait_connected,
 )
-from .punched_hosts import PunchedHost, connected, ends_with
+from .punched_hosts import PunchedHost, connected
 
 pytestmark = pytest.mark.once
 

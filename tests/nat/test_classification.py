@@ -8,7 +8,6 @@ from ipaddress import IPv4Address
 
 import attrs
 import pytest
-import trio
 from hypothesis import assume, example, given, strategies as st
 
 from trio_p2p import Endpoint
@@ -35,8 +34,10 @@ from ..kit.lab import (
     SymmetricKind,
     UserspaceNat,
     UserspaceNetwork,
+    capturing,
     run,
 )
+from ..kit.lab.round_trips import between_marks, mark, round_trips
 from ..kit.probed_broker import ProbedBroker, probed_broker
 
 pytestmark = pytest.mark.once
@@ -342,15 +343,17 @@ def test_over_a_long_way(lab: tuple[UserspaceNetwork, ProbedBroker]) -> None:
     site = network.add_site(KINDS["eim-apdf-rst"])
     network.set_round_trip(site, broker.host, 0.3)
 
-    async def survey_timed() -> tuple[Nat, float]:
-        started_at = trio.current_time()
+    async def survey() -> Nat:
+        mark()
         nat = await survey_nat(broker.endpoint, broker.probes)
-        return nat, trio.current_time() - started_at
+        mark()
+        return nat
 
-    nat, seconds = run(site.host, survey_timed)
-    assert nat == EXPECTED["eim-apdf-rst"]
+    with capturing(site) as capture:
+        assert run(site.host, survey) == EXPECTED["eim-apdf-rst"]
+        [packets] = between_marks(capture.read())
     # To connect, to be told, and to be called back.
-    assert 0.9 <= seconds < 1.15
+    assert round_trips(packets) == 3
 
 
 @pytest.mark.parametrize("kind", [*NatKind, *SymmetricKind])

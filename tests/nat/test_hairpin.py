@@ -1,5 +1,7 @@
 """Whether two ports behind the same NAT reach each other from outside, in the NAT lab."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -64,9 +66,10 @@ async def test_cancelled_at_any_time_nothing_is_left() -> None:
 
 async def test_somebody_else_is_not_the_other_port(monkeypatch: pytest.MonkeyPatch) -> None:
     async def answer(stream: trio.SocketStream) -> None:
-        await stream.send_all(bytes(16))
-        async for _ in stream:
-            pass
+        with suppress(trio.BrokenResourceError):  # given up, perhaps before it has read all
+            await stream.send_all(bytes(16))
+            async for _ in stream:
+                pass
 
     monkeypatch.setattr(hairpin, "HAIRPIN_TIME", 0.5)
     async with open_broker() as broker, trio.open_nursery() as nursery:

@@ -15,7 +15,7 @@ from trio_p2p._portmap.udp_exchange import tell_router
 from ..kit.fake_router import PORT, UDP_PROTOCOLS
 from ..kit.lab import KernelNetwork, Nat, run
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 LOST = Router(Endpoint(IPv4Address("8.8.8.8"), 5351), IPv4Address("192.168.1.2"))
 
 

@@ -26,7 +26,7 @@ from ..kit.loopback import until
 
 UPNP = MappingProtocol.UPNP
 HOST = "192.168.1.2"
-PATIENCE = 5.0
+PATIENCE = 60.0
 SHORT = 1
 
 

@@ -39,7 +39,7 @@ from ..kit.raw_client import RawClient, registration, request
 
 pytestmark = pytest.mark.once
 
-PATIENCE = 20.0  # seconds until something that hangs fails its test
+PATIENCE = 60.0  # seconds until something that hangs fails its test
 PORT = 5000
 APDF = Behaviour.ADDRESS_AND_PORT_DEPENDENT
 UNKNOWN = Nat()

@@ -28,6 +28,7 @@ from ..kit.fake_router import (
 
 PCP, NAT_PMP, _ = MappingProtocol
 EACH = pytest.mark.parametrize("protocol", UDP_PROTOCOLS, ids=lambda it: it.name)
+PATIENCE = 60.0  # seconds until something that hangs fails its test
 GARBAGE = random.Random("garbage").randbytes(60)
 FLOOD = 200  # datagrams for each that is asked
 
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("hurried")
 
 async def failure_of(protocol: MappingProtocol) -> tuple[MappingOutcome, str]:
     """Why a port was not mapped."""
-    with trio.fail_after(2), pytest.raises(PortMappingError) as caught:
+    with trio.fail_after(PATIENCE), pytest.raises(PortMappingError) as caught:
         async with open_port_mapping(PORT, protocols=[protocol]):
             pass
     [attempt] = caught.value.attempts

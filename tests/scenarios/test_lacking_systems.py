@@ -19,7 +19,7 @@ from ..kit.lacking_system import (
 from ..kit.loopback import echo, exchange, open_session_peers
 
 DATA = bytes(range(256)) * 4096
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 SYSTEMS = {
     "guards": partial(LackingSystem, *GUARDS),

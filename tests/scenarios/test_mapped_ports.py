@@ -14,7 +14,7 @@ from ..kit.commands import command
 from ..kit.lab import Nat, SymmetricKind, popen, run, running
 from ..kit.miniupnpd import EXTERNAL, MappingNetwork
 
-PATIENCE = 30.0  # seconds until a pair that does not connect fails its test
+PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 AT_RANDOM = Nat(SymmetricKind.RANDOM)
 Broker = tuple[str, int]
 

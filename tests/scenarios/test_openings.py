@@ -19,7 +19,7 @@ from ..kit.loopback import echo
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
-PATIENCE = 30.0  # seconds until a pair that does not connect fails its test
+PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 GREETING = b"through the hole"
 NEAR, FAR = 0.03, 0.12  # seconds, there and back
 RST = UserspaceNat(

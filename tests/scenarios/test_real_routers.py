@@ -18,8 +18,6 @@ import pytest
 
 from trio_p2p._lab.namespaces import NamespacesUnavailableError
 from trio_p2p._portmap.attempts import MappingOutcome, MappingProtocol
-from trio_p2p._portmap.timers import PCP_MAX_DURATION
-from trio_p2p._portmap.upnp import SEARCH_TIME
 
 from ..kit import mapping_program
 from ..kit.lab import Host, popen
@@ -32,6 +30,7 @@ PROGRAM = Path(mapping_program.__file__)
 PCP, NAT_PMP, UPNP = MappingProtocol
 LONG = 600  # seconds: no renewal in the time of a test
 SHORT = 2
+CONNECT_SECONDS = 3.0  # two SYNs; where nothing is mapped, a RST answers at once
 EPOCH_SECONDS = 3  # until an epoch time that begins anew can be told from one that went on
 EACH_PROTOCOL = pytest.mark.parametrize("protocol", MappingProtocol, ids=lambda it: it.name)
 
@@ -103,7 +102,7 @@ def reaches(outside: Host, external: Address, listener: socket.socket) -> bool:
 
     def connect() -> socket.socket | None:
         try:
-            return socket.create_connection(external, timeout=0.3)
+            return socket.create_connection(external, timeout=CONNECT_SECONDS)
         except OSError:
             return None
 
@@ -221,16 +220,12 @@ def test_router_without_a_public_address_maps_nothing() -> None:
 
 
 def test_router_without_any_protocol(network: MappingNetwork) -> None:
-    before = time.monotonic()
     with start(network, "keep", 5000, LONG, list(MappingProtocol)) as keeper:
         failures = keeper.hear()
         keeper.end()
     assert [failure[:2] for failure in failures] == [
         [protocol, MappingOutcome.ABSENT] for protocol in MappingProtocol
     ]
-    # The router's ICMP errors said so at once; but it is searched for in UPnP by four names, one
-    # after the other.
-    assert time.monotonic() - before < 4 * SEARCH_TIME + PCP_MAX_DURATION
 
 
 def test_report_on_a_router(network: MappingNetwork) -> None:

@@ -10,7 +10,7 @@ from trio_p2p import P2PStream, PathKind, StreamPath, open_p2p_stream, serve_bro
 from ..kit.lab import Host, UserspaceNat, UserspaceNetwork, run, running
 from ..kit.lab.kinds import KINDS
 
-PATIENCE = 30.0  # seconds until a pair that does not connect fails its test
+PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 
 
 def kind(name: str) -> UserspaceNat:

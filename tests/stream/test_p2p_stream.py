@@ -36,11 +36,15 @@ PATHS = ["direct", "relay"]
 
 async def clog(stream: trio.abc.SendStream) -> None:
     """Send until there is no room any more."""
-    is_clogged = False
-    while not is_clogged:
-        with trio.move_on_after(CLOGGED_AFTER) as scope:
+
+    async def send() -> None:
+        while True:
             await stream.send_all(bytes(65536))
-        is_clogged = scope.cancelled_caught
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked(CLOGGED_AFTER)
+        nursery.cancel_scope.cancel(reason="it is clogged")
 
 
 @pytest.mark.slow

@@ -86,11 +86,6 @@ class Session:
         return self._incoming.is_closed
 
     @property
-    def is_confirmed(self) -> bool:
-        """Whether both sides have heard of each other in this session."""
-        return self._is_confirmed and self._leg.number > 0
-
-    @property
     def has_input(self) -> bool:
         """Whether :meth:`read` would return something."""
         return self._incoming.has_input

@@ -33,6 +33,10 @@ before several hosts::
     network.set_loss(laptop, None, 0.01)
     network.forget(site)
 
+It says how long it has kept each packet, and which it has lost::
+
+    assert set(network.take_fates(desktop, neighbour)) == {0.010}
+
 What a host sends and receives can be captured, by any interface::
 
     with capturing(site) as capture:

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 
 from trio_p2p._lab.networks import Host
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 60.0  # until something that has to come fails its test
+SILENCE_SECONDS = 0.1  # without an answer where there shall be none
 # linux/in.h
 _IP_RECVERR = 11
 _IP_MINTTL = 21
@@ -40,10 +41,10 @@ def endpoint_of(host: Host, bound: socket.socket) -> Endpoint:
     return str(host.public_address), bound.getsockname()[1]
 
 
-def dial(host: Host, target: Endpoint, *, port: int = 0, seconds: float = ANSWER_SECONDS) -> int:
-    """What a connection attempt ends with: 0, an errno, or ETIMEDOUT after so many seconds."""
+def dial(host: Host, target: Endpoint, *, port: int = 0) -> int:
+    """What a connection attempt ends with: 0 or an errno."""
     with make_socket(host, port) as dialler:
-        return wait_connected(start_connecting(dialler, target), seconds)
+        return wait_connected(start_connecting(dialler, target))
 
 
 def start_connecting(
@@ -63,6 +64,21 @@ def wait_connected(dialler: socket.socket, seconds: float = ANSWER_SECONDS) -> i
     if not writable:
         return errno.ETIMEDOUT
     return dialler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def ends_with(dialler: socket.socket, outcome: int) -> bool:
+    """Whether a connection attempt ends with 0 or an errno, or with ETIMEDOUT not at all.
+
+    What has to come is waited for, however long it takes; its absence is seen for some time only.
+    """
+    seconds = SILENCE_SECONDS if outcome == errno.ETIMEDOUT else ANSWER_SECONDS
+    return wait_connected(dialler, seconds) == outcome
+
+
+def dial_ends_with(host: Host, target: Endpoint, outcome: int, *, port: int = 0) -> bool:
+    """The same, of a new attempt."""
+    with make_socket(host, port) as dialler:
+        return ends_with(start_connecting(dialler, target), outcome)
 
 
 def offender(host: Host, target: Endpoint, ttl: int) -> IPv4Address | None:

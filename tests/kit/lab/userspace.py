@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import attrs
 
@@ -189,6 +189,17 @@ class UserspaceNetwork(Network):
         at = self._where_they_part(one, other) if other else [self._numbers[_uplink(one)]]
         self._tell("set_loss", at=at, probability=probability)
 
+    def take_fates(self, one: Host, other: Host) -> list[float | None]:
+        """What has become of the packets from one host to another since this was asked last.
+
+        The internet itself says so: for how many seconds it has kept each of the last hundred, or
+        None for one that it has lost.
+        """
+        fates: list[float | None] = self._tell(
+            "take_fates", between=self._where_they_part(one, other)
+        )
+        return fates
+
     def forget(self, what: UserspaceHost | Gateway) -> None:
         """Make a NAT, or all those before a host, lose their mappings."""
         gateways = what.gateways if isinstance(what, UserspaceHost) else [what]
@@ -229,11 +240,13 @@ class UserspaceNetwork(Network):
         self._network_count += 1
         return IPv4Network((first + (self._network_count << 32 - _PREFIX), _PREFIX))
 
-    def _tell(self, do: str, *descriptors: int, **arguments: object) -> None:
+    def _tell(self, do: str, *descriptors: int, **arguments: object) -> Any:
         command = {"do": do, **arguments}
         socket.send_fds(self._control, [json.dumps(command).encode()], descriptors)
-        if not self._control.recv(router.MAX_CONTROL_MESSAGE):
+        answer = self._control.recv(router.MAX_CONTROL_MESSAGE)
+        if not answer:
             raise RuntimeError(f"the router process died of {command}")
+        return json.loads(answer)
 
 
 def _uplink(host: Host) -> Namespace:

@@ -5,7 +5,6 @@ its control socket does.
 """
 
 import ctypes
-import heapq
 import json
 import math
 import os
@@ -24,7 +23,7 @@ from .nat import Nat
 from .packets import NETWORK_UNREACHABLE, TIME_EXCEEDED, IcmpError, Packet
 from .realms import Device, Gateway, Place, Realm
 from .sessions import Side
-from .ways import Way
+from .ways import UnderWay, Way
 
 MAX_CONTROL_MESSAGE = 4_096
 
@@ -46,8 +45,7 @@ class Router:
         self._devices: dict[int, Device] = {}
         self._ways: dict[tuple[Place, Place], Way] = {}
         self._losses: dict[frozenset[Place], float] = {}
-        self._underway: list[tuple[float, int, Place, Packet]] = []
-        self._packet_count = 0
+        self._under_way = UnderWay[tuple[Place, Packet]]()
         self._now = 0.0  # when what is being handled arrived
 
     def run(self) -> None:
@@ -106,20 +104,18 @@ class Router:
         if due <= self._now:
             self._deliver(recipient, packet)
             return
-        # The count keeps packets of the same instant in order.
-        self._packet_count += 1
-        heapq.heappush(self._underway, (due, self._packet_count, recipient, packet))
+        self._under_way.add(due, (recipient, packet))
 
     def _deliver_due(self) -> float | None:
         """Deliver what is due, and say for how long nothing else will be."""
-        while self._underway:
+        while True:
             self._now = time.monotonic()
-            wait = self._underway[0][0] - self._now
+            wait = self._under_way.wait(self._now)
+            if wait is None:
+                return None
             if wait > 0:
                 return max(0.0, wait - _WAKE_TIME)
-            _, _, recipient, packet = heapq.heappop(self._underway)
-            self._deliver(recipient, packet)
-        return None
+            self._deliver(*self._under_way.take())
 
     def _deliver(self, recipient: Place, packet: Packet) -> None:
         if isinstance(recipient, Gateway):
@@ -158,8 +154,8 @@ class Router:
         if not message:
             return False
         command: dict[str, Any] = json.loads(message)
-        getattr(self, command.pop("do"))(*descriptors, **command)
-        self._control.send(b"done")
+        answer = getattr(self, command.pop("do"))(*descriptors, **command)
+        self._control.send(json.dumps(answer).encode())
         return True
 
     def attach(self, descriptor: int, *, behind: int | None, addresses: Sequence[str]) -> None:
@@ -203,6 +199,13 @@ class Router:
         self._losses[frozenset(self._places[number] for number in at)] = probability
         for (origin, target), way in self._ways.items():
             way.loss = self._loss(origin, target)
+
+    def take_fates(self, *, between: Sequence[int]) -> list[float | None]:
+        """Tell what has become of the packets one way since this was asked last."""
+        way, _ = self._both_ways(between)
+        fates = list(way.fates)
+        way.fates.clear()
+        return fates
 
     def forget(self, *, numbers: Sequence[int]) -> None:
         """Make NATs forget all mappings."""
