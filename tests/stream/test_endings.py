@@ -291,3 +291,18 @@ async def test_failures_in_the_background_come_out_beside_a_group_of_the_block()
         async with open_background_nursery() as nursery:
             nursery.start_soon(fail)
             raise ExceptionGroup("of the block", [KeyError("x")])
+
+
+async def test_errors_of_a_block_come_out_bare_when_all_is_cancelled_meanwhile() -> None:
+    async def linger() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            scope.cancel(reason="the test")
+            await trio.lowlevel.checkpoint()
+
+    with trio.CancelScope() as scope, pytest.raises(BlockError):
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(linger)
+            await trio.testing.wait_all_tasks_blocked()
+            raise BlockError

@@ -27,6 +27,7 @@ async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
     except BaseExceptionGroup as group:
         if body_error is None or isinstance(body_error, trio.Cancelled):
             raise
-        raise BaseExceptionGroup(group.message, [*group.exceptions, body_error]) from None
+        if group.split(trio.Cancelled)[1] is not None:
+            raise BaseExceptionGroup(group.message, [*group.exceptions, body_error]) from None
     if body_error is not None:
         raise body_error
