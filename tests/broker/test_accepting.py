@@ -86,7 +86,7 @@ async def test_source_with_most_clients_gives_way(caplog: pytest.LogCaptureFixtu
         assert left == {"192.0.2.1": 3, "192.0.2.2": 20 - MAX_CUT}
         nursery.cancel_scope.cancel(reason="the test is over")
     [record] = caplog.records
-    assert record.getMessage().startswith("192.0.2.2:")
+    assert record.getMessage().startswith("client 192.0.2.2:")
     assert "gives way to others, as there are no descriptors left" in record.getMessage()
 
 

@@ -21,6 +21,7 @@ from ..kit.loopback import echo, exchange, open_broker
 DATA = bytes(range(256)) * 1024
 TIME = 120.0  # seconds until a scenario is taken to hang
 AT_ONCE = 40
+MANY = 99  # more than any call has
 
 
 @attrs.frozen
@@ -94,12 +95,15 @@ async def run_all(faults: list[Fault]) -> dict[Fault, Ending]:
     return endings
 
 
-def test_each_call_fails_once(usual_calls: Counter[str], caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("errnos", [1, pytest.param(MANY, marks=pytest.mark.soak)])
+def test_each_call_fails_once(
+    usual_calls: Counter[str], caplog: pytest.LogCaptureFixture, errnos: int
+) -> None:
     faults = [
         Fault(call, nth, error)
         for call, count in usual_calls.items()
         for nth in range(count)
-        for error in PLAUSIBLE[call][:1]
+        for error in PLAUSIBLE[call][:errnos]
     ]
     endings = trio.run(run_all, faults)
     hanging = [str(fault) for fault, ending in endings.items() if ending.is_hanging]

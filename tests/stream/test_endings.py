@@ -301,8 +301,11 @@ async def test_errors_of_a_block_come_out_bare_when_all_is_cancelled_meanwhile()
             scope.cancel(reason="the test")
             await trio.lowlevel.checkpoint()
 
-    with trio.CancelScope() as scope, pytest.raises(BlockError):
+    async def fail() -> None:
         async with open_background_nursery() as nursery:
             nursery.start_soon(linger)
             await trio.testing.wait_all_tasks_blocked()
             raise BlockError
+
+    with trio.CancelScope() as scope, pytest.raises(BlockError):
+        await fail()
