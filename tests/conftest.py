@@ -1,5 +1,6 @@
 """Fixtures and rules for every test."""
 
+import hypothesis
 import pytest
 
 from trio_p2p._listen import reachability as _reachability
@@ -8,6 +9,10 @@ from trio_p2p._portmap.attempts import MappingProtocol
 # In UPnP, routers are searched for in worker threads, which in the tests' own process may sit in
 # any namespace, also in the machine's. Receivers that run as processes do search.
 _reachability.PROTOCOLS = (MappingProtocol.PCP, MappingProtocol.NAT_PMP)
+
+# An example that takes long on a busy machine is as good as another one.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Where helpers assert something: what was expected and what came is shown, as in tests.
 pytest.register_assert_rewrite("tests.kit", "tests.broker", "tests.commands")

@@ -254,6 +254,7 @@ async def _handle(
 def _is_lost_peer(error: BaseException, stream: P2PStream | trio.SocketStream) -> bool:
     """Whether a handler has failed only because its stream broke."""
     if isinstance(error, BaseExceptionGroup):
-        return all(_is_lost_peer(each, stream) for each in error.exceptions)
+        group: BaseExceptionGroup[BaseException] = error
+        return all(_is_lost_peer(each, stream) for each in group.exceptions)
     is_broken = isinstance(error, trio.BrokenResourceError)
     return is_broken and (not isinstance(stream, P2PStream) or stream.has_lost_peer)

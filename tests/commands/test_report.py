@@ -1,7 +1,6 @@
 """Reports: what a stream was, or why there was none."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,9 @@ def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
         for line in sender.errors:
             if b"stream path is direct" in line:
                 break
-        time.sleep(0.2)  # it is logged a moment before it is noted for the report
+        # It is logged a moment before it is noted for the report, but long before this arrives.
+        sender.say(b"?")
+        assert receiver.output.read(1) == b"?"
         receiver.process.kill()
         code, _, errors = sender.end()
     assert code == 1

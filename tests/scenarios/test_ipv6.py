@@ -27,6 +27,7 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._addresses import Endpoint, IPAddress
+from trio_p2p._connect import rounds
 from trio_p2p._nat import probe
 from trio_p2p._nat.behaviour import guard_hops
 from trio_p2p._nat.probe import near_hops
@@ -222,6 +223,16 @@ def lab(_namespaces: None) -> Iterator[Lab]:
         lab = Lab(network)
         with running(lab.broker.host, partial(serve_broker, PORT, probe_port=PORT + 1)):
             yield lab
+
+
+@pytest.fixture(autouse=True)
+def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that a busy machine does not end before the peers have met."""
+    longer = {
+        technique: tuple((opening, 4 * seconds) for opening, seconds in each)
+        for technique, each in rounds.ROUNDS.items()
+    }
+    monkeypatch.setattr(rounds, "ROUNDS", longer)
 
 
 # Firewalls.

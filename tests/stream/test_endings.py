@@ -127,12 +127,13 @@ async def test_handlers_of_serve_p2p_that_fail_or_are_cancelled_abort() -> None:
                 await trio.sleep_forever()
 
     async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+        streams: list[P2PStream] = []
         with pytest.RaisesGroup(BlockError, flatten_subgroups=True):
             async with trio.open_nursery() as nursery:
                 await nursery.start(serve_p2p, fail, "fails", broker.address)
-                stream = await sender.open_stream("fails")
+                streams.append(await sender.open_stream("fails"))
                 await trio.sleep_forever()
-        _, cause = await receive_all(stream)
+        _, cause = await receive_all(streams[0])
         assert isinstance(cause, StreamAbortedError)
         async with trio.open_nursery() as nursery:
             await nursery.start(serve_p2p, give_up, "gives up", broker.address)

@@ -34,15 +34,17 @@ class Barrier:
     ) -> bool:
         if error is None:
             return False
-        failed: BaseException | None = None
-        rest: BaseException | None = None
-        if isinstance(error, BaseExceptionGroup):
-            # Nurseries may wrap an error and a cancellation together.
-            failed, rest = error.split(Exception)
-        elif isinstance(error, Exception):
-            failed = error
+        failed, rest = _split(error)
         if failed is not None:
             self._logger.error("%s failed and was ended", self._what, exc_info=failed)
         if failed is not None and rest is not None:
             raise rest from None
         return failed is not None
+
+
+def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What is an error, and what is a cancellation or the like: nurseries wrap both together."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[BaseException] = error
+        return group.split(Exception)
+    return (error, None) if isinstance(error, Exception) else (None, error)

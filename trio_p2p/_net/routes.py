@@ -33,12 +33,16 @@ class RouteNews(Protocol):
 
     def is_pending(self) -> bool:
         """Whether something has changed since :meth:`drain`."""
+        ...
 
     async def wait(self) -> None:
         """Wait until something has changed; one task at a time."""
+        ...
 
     def drain(self) -> None:
         """Forget what has changed so far."""
+        ...
 
     def close(self) -> None:
         """Hear of nothing more."""
+        ...

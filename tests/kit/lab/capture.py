@@ -88,8 +88,9 @@ class Captured:
     @property
     def flow(self) -> tuple[Endpoint, Endpoint]:
         """The host's own endpoint and the remote one, of packets in both directions."""
-        ends = (self.source, self.destination)
-        return ends if self.is_outgoing else ends[::-1]
+        if self.is_outgoing:
+            return self.source, self.destination
+        return self.destination, self.source
 
 
 class Capture:
