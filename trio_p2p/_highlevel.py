@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import trio
 
@@ -242,7 +242,7 @@ async def _handle(
     """Run a handler; the end of one sender ends nothing else."""
     try:
         await handler(stream)
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - one that is not raised is no cancellation
         if isinstance(stream, P2PStream):
             stream.abort(reason_of(error))
         if not _is_lost_peer(error, stream):
@@ -254,7 +254,7 @@ async def _handle(
 def _is_lost_peer(error: BaseException, stream: P2PStream | trio.SocketStream) -> bool:
     """Whether a handler has failed only because its stream broke."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
+        group = cast("BaseExceptionGroup[BaseException]", error)
         return all(_is_lost_peer(each, stream) for each in group.exceptions)
     is_broken = isinstance(error, trio.BrokenResourceError)
     return is_broken and (not isinstance(stream, P2PStream) or stream.has_lost_peer)

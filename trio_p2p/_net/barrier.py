@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
+from typing import cast
 
 
 class Barrier:
@@ -45,6 +46,5 @@ class Barrier:
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What is an error, and what is a cancellation or the like: nurseries wrap both together."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error
-        return group.split(Exception)
+        return cast("BaseExceptionGroup[BaseException]", error).split(Exception)
     return (error, None) if isinstance(error, Exception) else (None, error)

@@ -19,7 +19,7 @@ async def open_background_nursery() -> AsyncGenerator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except BaseException as error:  # noqa: BLE001 - raised below
+            except BaseException as error:  # noqa: ASYNC103, BLE001 - raised below
                 # Not through the nursery, which would wrap it, and make another one of a group.
                 body_error = error
             finally:

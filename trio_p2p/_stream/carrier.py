@@ -279,4 +279,4 @@ class Carrier:
         finally:
             if worker is self._worker:  # the owner was cancelled, and this before run()
                 self._leave()
-            await worker.part()
+            await worker.part()  # noqa: ASYNC102 - it shields itself, for a second

@@ -16,7 +16,8 @@ from .stream_path import StreamPath
 
 RECEIVE_BYTES = 2**20
 
-_ENDS = (trio.BrokenResourceError, trio.ClosedResourceError)  # cancellation goes before them
+# Cancellation goes before these: a cancelled task does not ask what became of the stream.
+_ENDS = (trio.BrokenResourceError, trio.ClosedResourceError)
 _PEER_CLOSED = "the peer has closed the stream"
 
 
@@ -83,7 +84,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
                     raise trio.BrokenResourceError(_PEER_CLOSED)
                 await self._carrier.path_changed.park()
         except _ENDS:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
             raise
         return self.path
 
@@ -121,7 +122,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
                             position += count
                         self._check_sending()
             except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
                 raise
             finally:
                 if not has_waited:
@@ -137,7 +138,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
                     await self._wait_for_room()
                     self._check_sending()
             except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
                 raise
 
     async def send_eof(self) -> None:
@@ -183,7 +184,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
                 while (data := self._read(limit)) is None:
                     has_waited |= await self._carrier.wait_readable()
             except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
                 raise
             finally:
                 if not has_waited:
