@@ -88,7 +88,7 @@ class PathWorker:
         try:
             if self._last_words:
                 with trio.move_on_after(PARTING_TIME, shield=True):
-                    while self._flushing is not None:  # until the task that sends has let go
+                    while self._flushing is not None:
                         await trio.lowlevel.checkpoint()
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         await self.path.finish_sending()
