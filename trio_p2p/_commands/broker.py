@@ -64,9 +64,7 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
         help="where peers can probe as well: another address of this broker, or another broker; "
         "may be repeated",
     )
-    group.add_argument(
-        "--no-probes", action="store_true", help="no second port, and call nobody back"
-    )
+    group.add_argument("--no-probes", action="store_true", help="no second port, and no calls back")
 
 
 def _add_relay_options(parser: argparse.ArgumentParser) -> None:
