@@ -12,7 +12,6 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from trio_p2p import (
-    Identity,
     LocalProtocolError,
     PeerId,
     Technique,
@@ -292,7 +291,7 @@ LISTENING = [open_listener, serve]
 ALL = [*SENDING, *LISTENING]
 MISTAKES = [
     (ALL, {"identity": "file"}, "'file' is no identity: give what Identity.load('file') returns"),
-    (ALL, {"identity": ME.peer_id}, f"PeerId('{ME.peer_id}') is no identity: give what"),
+    (ALL, {"identity": ALICE}, f"PeerId('{ALICE}') is no identity: give what"),
     (ALL, {"identity": 0}, "0 is no identity: give what"),
     (ALL, {"port_guessing": "no"}, "'no' is no value for port_guessing=: give True or False"),
     (ALL, {"techniques": 5}, "5 is no list of techniques: choose from 'fast'"),
@@ -312,8 +311,8 @@ MISTAKES = [
     ([open_stream, open_stream_of_sender], {"expect": b"bob"}, "b'bob' is no peer id: give one"),
     (
         LISTENING,
-        {"admit": {ME.peer_id}},
-        f"{{PeerId('{ME.peer_id}')}} is no value for admit=: give a function of a PeerId",
+        {"admit": {ALICE}},
+        f"{{PeerId('{ALICE}')}} is no value for admit=: give a function of a PeerId",
     ),
     ([serve], {"handler_nursery": 5}, "5 is no value for handler_nursery=: give a trio.Nursery"),
     (

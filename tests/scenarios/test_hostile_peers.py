@@ -129,7 +129,7 @@ async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> N
             with pytest.raises(trio.BrokenResourceError) as caught:
                 await stream.receive_some()
             await stream.aclose()
-    assert "could not prove to be the introduced peer" in str(caught.value)
+    assert "could not prove to be the introduced one" in str(caught.value)
     assert isinstance(caught.value.__cause__, WrongPeerError)
 
 

@@ -40,7 +40,7 @@ class KnownPeers:
         self._path = configuration_path() / "known_peers" if path is None else path
 
     def lookup(self, broker: tuple[str, int], uid: str) -> PeerId | None:
-        """Who answered to a UID the first time, or None if nobody has yet.
+        """The peer that answered to a UID the first time, or None if none has yet.
 
         Raises:
             CommandError: the file cannot be read, or has a corrupt line.

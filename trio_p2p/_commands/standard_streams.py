@@ -26,7 +26,7 @@ _run_in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
 
 def require_standard_streams() -> None:
-    """Make sure that the descriptors are not those of files that somebody else has opened since.
+    """Make sure that the descriptors are not those of other files, opened since.
 
     Raises:
         CommandError: this process was started without standard input or output.
@@ -56,7 +56,7 @@ async def write_standard_output(data: bytes | bytearray) -> None:
     try:
         await _run_in_thread(_write, data)
     except BrokenPipeError as error:
-        raise CommandError("nobody reads the standard output any more") from error
+        raise CommandError("standard output is closed: its reader has ended") from error
     except OSError as error:
         raise CommandError(f"standard output cannot be written: {error.strerror}") from error
 
@@ -80,7 +80,7 @@ def end_standard_output() -> None:
 
 
 def _read() -> bytes:
-    select.select([_INPUT], [], [])  # somebody else may have made it non-blocking
+    select.select([_INPUT], [], [])  # another process may have made it non-blocking
     return os.read(_INPUT, CHUNK_BYTES)
 
 
