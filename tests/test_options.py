@@ -12,6 +12,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from trio_p2p import (
+    Identity,
     LocalProtocolError,
     PeerId,
     Technique,

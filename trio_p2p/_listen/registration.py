@@ -131,7 +131,7 @@ class Registration:
     def _fail(self, failure: P2PError) -> None:
         if not self.registered:
             raise failure
-        logger.warning("%r cannot be registered any more: %s", self.uid, failure)
+        logger.warning("%r is not registered, giving up: %s", self.uid, failure)
         self.failure = failure
 
     def _note(self, failure: P2PError) -> None:
@@ -139,7 +139,7 @@ class Registration:
         is_news = type(failure) not in self._noted
         self._noted.add(type(failure))
         level = logging.WARNING if is_news else logging.DEBUG
-        logger.log(level, "%r is not registered now: %s", self.uid, failure)
+        logger.log(level, "%r is not registered, trying again: %s", self.uid, failure)
 
     async def _register(
         self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]

@@ -68,6 +68,7 @@ class PathWorker:
         self._writer = trio.lowlevel.ParkingLot()
         self._writer_wakes_at = math.inf
         self._flushing: trio.CancelScope | None = None  # of the task in _finish_sending()
+        self._let_go = trio.lowlevel.ParkingLot()
         self._last_words = b""
         self._reader = trio.lowlevel.ParkingLot()
         self._reader_wakes_at = math.inf
@@ -88,8 +89,8 @@ class PathWorker:
         try:
             if self._last_words:
                 with trio.move_on_after(PARTING_TIME, shield=True):
-                    while self._flushing is not None:
-                        await trio.lowlevel.checkpoint()
+                    if self._flushing is not None:  # until the task that sends has let go
+                        await self._let_go.park()
                     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         await self.path.finish_sending()
                         self.path.send_at_once(self._last_words)
@@ -218,6 +219,7 @@ class PathWorker:
             self._lose(_loss_of(error))
         finally:
             self._flushing = None
+            self._let_go.unpark_all()
 
     async def _lose_when_stranded(self) -> None:
         await wait_stranded(self._described.local.address, self._described.remote)
