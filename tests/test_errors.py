@@ -37,7 +37,7 @@ from trio_p2p import (
     open_p2p_stream,
     serve_broker,
 )
-from trio_p2p._broker_client.connection import error_of
+from trio_p2p._broker_client.refusals import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
 from .kit.loopback import nobody_listening

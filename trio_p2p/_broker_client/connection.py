@@ -1,4 +1,4 @@
-"""A peer's connection to the broker: greeting it, and what its refusals mean."""
+"""A peer's connection to the broker: greeting it, and its errors."""
 
 from __future__ import annotations
 
@@ -13,22 +13,16 @@ from .._addresses import Endpoint, Scope, Vantage, scope_of
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,
-    BusyError,
-    IdentityError,
-    IntroductionError,
-    LocalProtocolError,
     P2PError,
-    RelayError,
     RemoteProtocolError,
-    UIDTakenError,
-    UnknownUIDError,
     UnsupportedVersionError,
 )
 from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.network_changes import wait_stranded
 from .._net.sockets import adopt, detect_dead_peer, local_endpoint, round_trip
-from .._wire.messages import VERSION, Hello, KeepAlive, Message, RefusalCode, Refused
+from .._wire.messages import VERSION, Hello, KeepAlive, Message, Refused
+from .refusals import error_of
 
 logger = logging.getLogger("trio_p2p.broker_client")
 
@@ -41,9 +35,6 @@ ANSWER_TIME = 10.0
 INTRODUCTION_TIME = 15.0  # for an answer that the receiver has 10 seconds for
 
 CHECK_BROKER = "check its address, and that trio-p2p-broker runs there"
-BUSY_TIME = 1.0  # seconds after which to try again if a busy broker does not say
-
-_NOT_INTRODUCED = "the broker at {broker} did not introduce this program to {uid}: {reason}"
 
 
 class BrokerConnection(trio.abc.AsyncResource):
@@ -244,79 +235,6 @@ class BrokerConnection(trio.abc.AsyncResource):
         return BrokerLostError(
             f"the connection to the broker at {self.remote} was lost ({reason}): try again"
         )
-
-
-_MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
-    RefusalCode.UNKNOWN_UID: (
-        UnknownUIDError,
-        (
-            "no receiver is registered under {uid} at the broker at {broker}: check the UID's "
-            "spelling, that the receiver runs, and that both use the same broker"
-        ),
-    ),
-    RefusalCode.UID_TAKEN: (
-        UIDTakenError,
-        (
-            "another receiver is registered under {uid} at the broker at {broker}: choose another "
-            "UID, or stop that receiver (the broker said: {reason})"
-        ),
-    ),
-    RefusalCode.UNSUPPORTED_VERSION: (
-        UnsupportedVersionError,
-        (
-            f"this program speaks version {VERSION} of the protocol, and the broker at "
-            "{broker} does not: update the older one (the broker said: {reason})"
-        ),
-    ),
-    RefusalCode.PROTOCOL_VIOLATION: (
-        LocalProtocolError,
-        "the broker at {broker} refused what it was sent: {reason}",
-    ),
-    RefusalCode.IDENTITY_NOT_PROVEN: (
-        IdentityError,
-        "the broker at {broker} rejected the proof of this program's identity: {reason}",
-    ),
-    RefusalCode.UNSUPPORTED_STREAM: (LocalProtocolError, _NOT_INTRODUCED),
-    RefusalCode.RELAY_REFUSED: (
-        RelayError,
-        "the broker at {broker} did not relay to {uid}: {reason}",
-    ),
-    RefusalCode.UNSUPPORTED_TECHNIQUE: (IntroductionError, _NOT_INTRODUCED),
-    RefusalCode.OTHER_IP_VERSION: (IntroductionError, _NOT_INTRODUCED),
-    RefusalCode.RECEIVER_LOST: (IntroductionError, _NOT_INTRODUCED),
-    RefusalCode.RECEIVER_SILENT: (IntroductionError, _NOT_INTRODUCED),
-    RefusalCode.BUSY: (
-        BusyError,
-        (
-            "the broker at {broker} has no room for this request ({reason}): try again in "
-            "{retry_after:g} seconds"
-        ),
-    ),
-}
-
-
-def error_of(refused: Refused, broker: Endpoint, uid: str | None = None) -> P2PError:
-    """The error that a broker's refusal means.
-
-    Args:
-        refused: the refusal.
-        broker: the endpoint of the broker that sent it.
-        uid: the UID that was asked for, or was to be registered, if there was one.
-    """
-    error_type, text = _MEANINGS[refused.code]
-    milliseconds = refused.retry_after
-    retry_after = BUSY_TIME if milliseconds is None else milliseconds / 1000
-    text = text.format(
-        broker=broker,
-        uid="the UID" if uid is None else repr(uid),
-        reason=refused.reason,
-        retry_after=retry_after,
-    )
-    if issubclass(error_type, (UnknownUIDError, UIDTakenError)):
-        return error_type(text, uid=uid)
-    if issubclass(error_type, BusyError):
-        return error_type(text, retry_after=retry_after)
-    return error_type(text)
 
 
 def unexpected(message: Message) -> RemoteProtocolError:

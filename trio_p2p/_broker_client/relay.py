@@ -20,7 +20,8 @@ from .._wire.messages import (
     RelayRequest,
     StreamKind,
 )
-from .connection import INTRODUCTION_TIME, BrokerConnection, error_of, unexpected
+from .connection import INTRODUCTION_TIME, BrokerConnection, unexpected
+from .refusals import error_of
 from .resolve import connect_to_broker, find_broker
 
 logger = logging.getLogger("trio_p2p.relay")

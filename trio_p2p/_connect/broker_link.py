@@ -14,9 +14,9 @@ from .._broker_client.connection import (
     ANSWER_TIME,
     INTRODUCTION_TIME,
     BrokerConnection,
-    error_of,
     unexpected,
 )
+from .._broker_client.refusals import error_of
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._identity.identity import Identity
