@@ -47,7 +47,7 @@ class BrokerConnection(trio.abc.AsyncResource):
     """
 
     def __init__(self, sock: socket.socket, remote: Endpoint, capabilities: Sequence[str]) -> None:
-        self.local = local_endpoint(sock)
+        self.local: Endpoint = local_endpoint(sock)
         self.remote = remote  # which the socket does not know any more if it is reset already
         self.uid: str | None = None
         self.observed: Endpoint | None = None

@@ -71,8 +71,8 @@ class Hello:
     answers probes.
     """
 
-    type: ClassVar = "hello"
-    step: ClassVar = "greeting"
+    type: ClassVar[str] = "hello"
+    step: ClassVar[str] = "greeting"
     version: int = field(check_integer(0, 2**16 - 1), VERSION)
     capabilities: tuple[str, ...] = field(check_capabilities, CAPABILITIES)
     challenge: bytes | None = field(check_challenge, None)
@@ -85,8 +85,8 @@ class Hello:
 class Register:
     """The receiver asks for its UID at the broker that it has connected to; signed with its key."""
 
-    type: ClassVar = "register"
-    step: ClassVar = "initiation 1"
+    type: ClassVar[str] = "register"
+    step: ClassVar[str] = "initiation 1"
     uid: str = field(check_uid)
     broker: Endpoint = field(check_endpoint)
     certificate: bytes = field(check_certificate)
@@ -97,8 +97,8 @@ class Register:
 class Registered:
     """The broker holds the UID, and saw the receiver at this endpoint."""
 
-    type: ClassVar = "registered"
-    step: ClassVar = "initiation 2"
+    type: ClassVar[str] = "registered"
+    step: ClassVar[str] = "initiation 2"
     endpoint: Endpoint = field(check_endpoint)
 
 
@@ -109,8 +109,8 @@ class RegisterIPv6:
     The broker answers ``registered``, and closes the connection.
     """
 
-    type: ClassVar = "register_ipv6"
-    step: ClassVar = "IPv6"
+    type: ClassVar[str] = "register_ipv6"
+    step: ClassVar[str] = "IPv6"
     uid: str = field(check_uid)
     broker: Endpoint = field(check_endpoint)
     certificate: bytes = field(check_certificate)
@@ -121,16 +121,16 @@ class RegisterIPv6:
 class KeepAlive:
     """Still here."""
 
-    type: ClassVar = "keepalive"
-    step: ClassVar = "initiation 3"
+    type: ClassVar[str] = "keepalive"
+    step: ClassVar[str] = "initiation 3"
 
 
 @attrs.frozen
 class Update:
     """The receiver tells how else it can be reached, whenever that has changed."""
 
-    type: ClassVar = "update"
-    step: ClassVar = "candidates"
+    type: ClassVar[str] = "update"
+    step: ClassVar[str] = "candidates"
     offer: Offer = field(check_offer, NO_OFFER)
 
 
@@ -138,16 +138,16 @@ class Update:
 class Kill:
     """The receiver quits."""
 
-    type: ClassVar = "kill"
-    step: ClassVar = "initiation 4"
+    type: ClassVar[str] = "kill"
+    step: ClassVar[str] = "initiation 4"
 
 
 @attrs.frozen
 class IntroductionRequest:
     """The sender asks for a UID; the answer carries the same number."""
 
-    type: ClassVar = "introduction_request"
-    step: ClassVar = "step 1"
+    type: ClassVar[str] = "introduction_request"
+    step: ClassVar[str] = "step 1"
     number: int = field(check_number)
     uid: str = field(check_uid)
     technique: str = field(check_reason)
@@ -162,8 +162,8 @@ class IntroductionRequest:
 class ConnectionRequest:
     """Somebody asks for the receiver, by this version of IP; classic only."""
 
-    type: ClassVar = "connection_request"
-    step: ClassVar = "step 2"
+    type: ClassVar[str] = "connection_request"
+    step: ClassVar[str] = "step 2"
     introduction: bytes = field(check_id)
     ip_version: int = field(check_ip_version)
     origin: bytes | None = field(check_origin, None)
@@ -173,8 +173,8 @@ class ConnectionRequest:
 class Acknowledge:
     """Sent from the port that the receiver is going to punch from; classic only."""
 
-    type: ClassVar = "acknowledge"
-    step: ClassVar = "step 3"
+    type: ClassVar[str] = "acknowledge"
+    step: ClassVar[str] = "step 3"
     introduction: bytes = field(check_id)
     offer: Offer = field(check_offer, NO_OFFER)
 
@@ -183,8 +183,8 @@ class Acknowledge:
 class SenderEndpoint:
     """Where the sender is. The fast introduction sends it over the registration."""
 
-    type: ClassVar = "sender_endpoint"
-    step: ClassVar = "step 4"
+    type: ClassVar[str] = "sender_endpoint"
+    step: ClassVar[str] = "step 4"
     endpoint: Endpoint = field(check_endpoint)
     nonce: bytes = field(check_nonce)
     certificate: bytes = field(check_certificate)
@@ -198,8 +198,8 @@ class SenderEndpoint:
 class Decline:
     """The receiver has no room for an introduction now; the sender is refused with ``busy``."""
 
-    type: ClassVar = "decline"
-    step: ClassVar = "declining"
+    type: ClassVar[str] = "decline"
+    step: ClassVar[str] = "declining"
     introduction: bytes | None = field(check_id, None)
     nonce: bytes | None = field(check_nonce, None)
     retry_after: int | None = field(check_retry_after, None)
@@ -209,8 +209,8 @@ class Decline:
 class HolePunched:
     """The receiver has punched, and listens; classic only."""
 
-    type: ClassVar = "hole_punched"
-    step: ClassVar = "step 9"
+    type: ClassVar[str] = "hole_punched"
+    step: ClassVar[str] = "step 9"
     introduction: bytes = field(check_id)
 
 
@@ -218,8 +218,8 @@ class HolePunched:
 class ReceiverEndpoint:
     """Where the receiver is."""
 
-    type: ClassVar = "receiver_endpoint"
-    step: ClassVar = "step 10"
+    type: ClassVar[str] = "receiver_endpoint"
+    step: ClassVar[str] = "step 10"
     number: int = field(check_number)
     endpoint: Endpoint = field(check_endpoint)
     nonce: bytes = field(check_nonce)
@@ -232,8 +232,8 @@ class ReceiverEndpoint:
 class Watch:
     """The sender wants to be told, once, when the receiver of this UID has registered again."""
 
-    type: ClassVar = "watch"
-    step: ClassVar = "watching"
+    type: ClassVar[str] = "watch"
+    step: ClassVar[str] = "watching"
     uid: str = field(check_uid)
 
 
@@ -241,8 +241,8 @@ class Watch:
 class RegisteredAgain:
     """The receiver of this UID has registered again, perhaps from somewhere else."""
 
-    type: ClassVar = "registered_again"
-    step: ClassVar = "watching"
+    type: ClassVar[str] = "registered_again"
+    step: ClassVar[str] = "watching"
     uid: str = field(check_uid)
 
 
@@ -250,8 +250,8 @@ class RegisteredAgain:
 class RelayRequest:
     """Somebody asks to be relayed to the receiver, who then joins on a connection of its own."""
 
-    type: ClassVar = "relay_request"
-    step: ClassVar = "relay 2"
+    type: ClassVar[str] = "relay_request"
+    step: ClassVar[str] = "relay 2"
     introduction: bytes = field(check_id)
     certificate: bytes = field(check_certificate)
     origin: bytes | None = field(check_origin, None)
@@ -261,8 +261,8 @@ class RelayRequest:
 class JoinRelay:
     """The receiver's connection for the relay."""
 
-    type: ClassVar = "join_relay"
-    step: ClassVar = "relay 3"
+    type: ClassVar[str] = "join_relay"
+    step: ClassVar[str] = "relay 3"
     introduction: bytes = field(check_id)
 
 
@@ -273,8 +273,8 @@ class Relayed:
     Should the broker end the circuit, then behind the circuit's id comes a last ``refused``.
     """
 
-    type: ClassVar = "relayed"
-    step: ClassVar = "relay 4"
+    type: ClassVar[str] = "relayed"
+    step: ClassVar[str] = "relay 4"
     circuit: bytes = field(check_id)
     certificate: bytes | None = field(check_certificate, None)
     bytes_per_second: int | None = field(check_count, None)
@@ -286,8 +286,8 @@ class Relayed:
 class Refused:
     """The broker will not: the request of that number, or else anything more."""
 
-    type: ClassVar = "refused"
-    step: ClassVar = "refusal"
+    type: ClassVar[str] = "refused"
+    step: ClassVar[str] = "refusal"
     code: RefusalCode = field(check_refusal_code)
     reason: str = field(check_reason)
     number: int | None = field(check_number, None)

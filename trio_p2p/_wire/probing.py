@@ -30,16 +30,16 @@ _check_call_source = check_member(CallSource, "a source")
 class Probe:
     """Whoever it is wants to know which endpoint the broker sees."""
 
-    type: ClassVar = "probe"
-    step: ClassVar = "probe 1"
+    type: ClassVar[str] = "probe"
+    step: ClassVar[str] = "probe 1"
 
 
 @attrs.frozen
 class Observed:
     """That endpoint."""
 
-    type: ClassVar = "observed"
-    step: ClassVar = "probe 2"
+    type: ClassVar[str] = "observed"
+    step: ClassVar[str] = "probe 2"
     endpoint: Endpoint = field(check_endpoint)
 
 
@@ -47,16 +47,16 @@ class Observed:
 class CallBack:
     """The broker shall connect to that endpoint from elsewhere."""
 
-    type: ClassVar = "call_back"
-    step: ClassVar = "probe 3"
+    type: ClassVar[str] = "call_back"
+    step: ClassVar[str] = "probe 3"
 
 
 @attrs.frozen
 class Called:
     """All that the broker says when it has connected, with the challenge of whoever asked it to."""
 
-    type: ClassVar = "called"
-    step: ClassVar = "probe 4"
+    type: ClassVar[str] = "called"
+    step: ClassVar[str] = "probe 4"
     challenge: bytes = field(check_challenge)
     source: CallSource = field(_check_call_source)
 
@@ -65,7 +65,7 @@ class Called:
 class CalledBack:
     """What came of each call; nothing is said of one that was not made."""
 
-    type: ClassVar = "called_back"
-    step: ClassVar = "probe 5"
+    type: ClassVar[str] = "called_back"
+    step: ClassVar[str] = "probe 5"
     same_address: Outcome | None = field(_check_outcome, None)
     other_address: Outcome | None = field(_check_outcome, None)
