@@ -29,7 +29,7 @@ class LocalNetwork:
     """
 
     def __init__(self, *ip_versions: int) -> None:
-        self.nat = Nat()
+        self.nat: Nat = Nat()
         self._network = current_network(*ip_versions)
         self._hops: list[IPAddress | None] = []
         self._hops_from: IPAddress | None = None
