@@ -10,6 +10,7 @@ from pathlib import Path
 from . import (
     charts,
     delay,
+    floods,
     idle_circuits,
     idle_receivers,
     introductions,
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "long_path": long_path.measure,
     "relay": relay.measure,
     "idle_circuits": idle_circuits.measure,
+    "floods": floods.measure,
 }
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
 

@@ -111,20 +111,24 @@ async def _serve_bare(
 _MANY = 100_000  # circuits: all of a benchmark are the same two peers'
 
 
-async def _serve_generous_broker(
-    *, task_status: trio.TaskStatus[list[trio.SocketListener]]
+async def _serve_broker(
+    broker: Broker, *, task_status: trio.TaskStatus[list[trio.SocketListener]]
 ) -> None:
-    """A broker that does not mind that all its clients come from one address."""
-    broker = Broker(
-        RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
-        source_limits=SourceLimits(introductions=_MANY),
-    )
     listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
     await broker.serve_listeners(listeners, task_status=task_status)
 
 
+def _generous_broker() -> Broker:
+    """A broker that does not mind that all its clients come from one address."""
+    return Broker(
+        RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
+        source_limits=SourceLimits(introductions=_MANY),
+    )
+
+
 SERVERS: dict[str, Callable[..., Awaitable[None]]] = {
-    "broker": _serve_generous_broker,
+    "broker": partial(_serve_broker, _generous_broker()),
+    "public broker": partial(_serve_broker, Broker(RelayLimits())),
     "bare registrar": partial(_serve_bare, BareRegistrar()),
     "bare introducer": partial(_serve_bare, BareIntroducer()),
     "bare relay": partial(_serve_bare, BareRelay()),

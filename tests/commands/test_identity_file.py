@@ -102,7 +102,9 @@ if os.geteuid() == 0:
     os.setuid(54321)
 else:
     sys.exit(77)
-sys.exit(trio_p2p._commands.main.main(["id"]))
+code = trio_p2p._commands.main.main(["id"])
+sys.stderr.flush()
+os._exit(code)  # coverage could not write its file as this user
 """
 
 

@@ -352,8 +352,8 @@ def test_over_a_long_way(lab: tuple[UserspaceNetwork, ProbedBroker]) -> None:
     with capturing(site) as capture:
         assert run(site.host, survey) == EXPECTED["eim-apdf-rst"]
         [packets] = between_marks(capture.read())
-    # To connect, to be told, and to be called back.
-    assert round_trips(packets) == 3
+    # To connect, to be told, and to be called back; some of it may be asked for at once.
+    assert round_trips(packets) <= 3
 
 
 @pytest.mark.parametrize("kind", [*NatKind, *SymmetricKind])
