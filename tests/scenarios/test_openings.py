@@ -101,7 +101,7 @@ def test_syns_cross_wherever_the_broker_is(
     # One is next to the broker, and told so early that its SYN would come too early.
     monkeypatch.setitem(ROUNDS, Technique.FAST, ((Opening.CROSSING, 5.0),))
     sites = {"sender": network.add_site(FORGETFUL), "receiver": network.add_site(FORGETFUL)}
-    # Long ways: the SYNs have 0.1 s to cross, which a busy machine can meet, and are told 0.4 s apart.
+    # Long ways: the SYNs have 0.1 s to cross, which a busy machine can meet; told 0.4 s apart.
     network.set_round_trip(sites[far], server, 0.8)
     network.set_round_trip(sites["sender"], sites["receiver"], 0.2)
     [*_, last] = connect(sites["sender"], sites["receiver"], broker)
