@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 SEED = 20240501
 MONKEYS = 20
-SECONDS, SOAK_SECONDS = 10, 600
+SECONDS, SOAK_SECONDS = 30, 600
 LIMITS = RelayLimits(bytes_per_second=1_000_000, max_bytes=100_000, idle_time=10)
 EXTERNAL = Endpoint(IPv4Address("192.0.2.1"), 4433)
 

@@ -255,7 +255,7 @@ async def test_cancelled_busy_streams_raise_nothing_else(path: str) -> None:
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
         await nursery.start(serve_p2p, echo, "receiver", broker.address)
-        for steps in range(60):
+        for steps in range(250):
             with trio.CancelScope() as scope:
                 async with open_p2p_sender(broker.address) as sender:
                     stream = await sender.open_stream("receiver", path=path)
