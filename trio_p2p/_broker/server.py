@@ -100,24 +100,21 @@ class Broker:
     async def serve_socket(self, stream: trio.SocketStream) -> None:
         """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
         with Barrier(logger, "serving a client"):
-            await self._serve_socket(stream)
-
-    async def _serve_socket(self, stream: trio.SocketStream) -> None:
-        try:
-            connection = self.registry.connected(
-                remote_endpoint(stream.socket), local_endpoint(stream.socket), now()
-            )
-        except OSError:  # gone before it was accepted
-            await trio.aclose_forcefully(stream)
-            return
-        circuit = await self.serve(stream, connection)
-        if circuit is None:
-            return
-        del connection  # a relayed one is to cost little
-        try:
-            await circuit.carry(stream)
-        finally:
-            await trio.aclose_forcefully(stream)
+            try:
+                connection = self.registry.connected(
+                    remote_endpoint(stream.socket), local_endpoint(stream.socket), now()
+                )
+            except OSError:  # gone before it was accepted
+                await trio.aclose_forcefully(stream)
+                return
+            circuit = await self.serve(stream, connection)
+            if circuit is None:
+                return
+            del connection  # a relayed one is to cost little
+            try:
+                await circuit.carry(stream)
+            finally:
+                await trio.aclose_forcefully(stream)
 
     async def serve(self, stream: trio.abc.Stream, connection: Connection) -> Circuit | None:
         """Serve one client, until it is done, or to be relayed.
