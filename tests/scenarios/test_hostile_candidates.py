@@ -189,7 +189,8 @@ async def register_with_offers(
             offer = Offer(nat, (*batch, Candidate(CandidateKind.MAPPED, allowed)))
             uid = f"hostile {number}"
             # In one segment: when the first one is answered, the broker has got both.
-            await client.send(registration(uid, await client.greet()), Update(offer))
+            signed = registration(uid, await client.greet(), broker=broker)
+            await client.send(signed, Update(offer))
             await client.receive(Registered)
             receivers.append((uid, allowed, endpoint))
         task_status.started(receivers)
