@@ -67,7 +67,7 @@ def test_one_connection_may_be_guessed_for_again() -> None:
     assert permits.take_untrusted(asked_by(ALICE), GUESSING_INTERVAL)
 
 
-def test_decision_that_fails_admits_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_decision_that_fails_admits_no_peer(caplog: pytest.LogCaptureFixture) -> None:
     def admit(_: PeerId) -> bool:
         raise ZeroDivisionError("a mistake of the application")
 
