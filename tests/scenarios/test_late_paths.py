@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_p2p_sender
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
@@ -43,26 +44,32 @@ async def say_all(opened: P2PStream, accepted: P2PStream) -> None:
         nursery.start_soon(accepted.aclose)
 
 
-@pytest.mark.parametrize("is_broken", [False, True])
-async def test_peer_is_told_the_last_words_again(is_broken: bool) -> None:
+@pytest.mark.parametrize("end", ["closed", "aborted", "given up"])
+async def test_peer_is_told_the_last_words_again(end: str) -> None:
     identity = Identity.generate()
-    async with open_peers(identity=identity, grace=0.0 if is_broken else 60.0) as peers:
+    async with open_peers(identity=identity, grace=60.0 if end == "closed" else 0.0) as peers:
         opened, accepted = await peers.open_pair("direct")
-        if is_broken:
-            assert opened.path is not None
-            reset(opened.path)
-            with pytest.raises(trio.BrokenResourceError):
-                await accepted.receive_some()
-        else:
-            await say_all(opened, accepted)
+        match end:
+            case "closed":
+                await say_all(opened, accepted)
+            case "aborted":
+                accepted.abort("enough")
+                await trio.testing.wait_all_tasks_blocked()
+            case _:
+                assert opened.path is not None
+                reset(opened.path)
+                with pytest.raises(trio.BrokenResourceError):
+                    await accepted.receive_some()
         session = opened._session.identifier
         said = await answer_to(peers, identity, Hello(0, session, 9, is_new=False))
-    if is_broken:
-        assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
-    else:
+    if end == "closed":
         greeting, farewell = said
         assert (greeting.kind, greeting.number) == (Kind.HELLO, len(b"hello"))
         assert farewell.kind in (Kind.ACK, Kind.CLOSE)
+    else:
+        [abort] = said
+        assert (abort.kind, abort.number) == (Kind.ABORT, AbortCode.GIVEN_UP)
+        assert (b"enough" if end == "aborted" else b"no path for 0 seconds") in abort.payload
 
 
 @pytest.mark.parametrize("is_known", [False, True])

@@ -70,7 +70,7 @@ class Acceptor:
         self.connected: int = 0
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
-        self._ended: dict[bytes, tuple[PeerId, Session | None]] = {}
+        self._ended: dict[bytes, tuple[PeerId, Session | bytes]] = {}  # or its last words
         self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
 
     def is_any_path_lost(self) -> bool:
@@ -159,10 +159,10 @@ class Acceptor:
             return False
 
     def _answer_late(self, path: Path, hello: Hello, peer_id: PeerId) -> None:
-        owner, session = self._ended[hello.session]
-        if owner != peer_id or session is None:
+        owner, ended = self._ended[hello.session]
+        if owner != peer_id:
             raise SessionLostError(_NOT_KNOWN)
-        path.send_at_once(session.answer_late(hello))
+        path.send_at_once(ended.answer_late(hello) if isinstance(ended, Session) else ended)
 
     def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
         session = Session(Role.ACCEPTOR, identifier, self._window, trio.current_time())
@@ -178,9 +178,13 @@ class Acceptor:
         finally:
             peer_id, _ = self._carriers.pop(identifier)
             session = carrier.session
-            # One that is broken may hold bytes that somebody has yet to read.
+            # One that is broken may hold bytes that the application has yet to read: only its
+            # last words are kept.
             is_finished = session.state is State.FINISHED
-            self._ended[identifier] = peer_id, session if is_finished else None
+            self._ended[identifier] = (
+                peer_id,
+                session if is_finished else session.former_farewell(),
+            )
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
 
