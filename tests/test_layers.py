@@ -17,7 +17,8 @@ FLOORS = [
     ["_doctor", "_highlevel", "_lab"],
     ["_peer"],
     ["_connect", "_listen"],
-    ["_options"],
+    ["_open_streams", "_options"],
+    ["_tracer"],
     ["_nat"],
     ["_broker", "_broker_client", "_portmap", "_stream", "_traversal"],
     ["_net"],
@@ -32,12 +33,13 @@ MAX_ROOMS = 24  # files and folders that stand in the package itself
 INNER_FLOORS = {
     "_connect": [
         ["connector"],
-        ["direct", "link_pool", "path_finder", "watcher"],
-        ["reserve", "rounds"],
+        ["direct", "link_pool", "path_finder"],
+        ["reserve", "rounds", "watcher"],
         ["broker_link", "secured"],
         ["attempt_log", "failures", "path_record", "patience"],
     ],
     "_listen": [
+        ["serving"],
         ["listener"],
         ["acceptor", "registration"],
         ["introductions", "ipv6_registration"],

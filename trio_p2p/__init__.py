@@ -1,8 +1,8 @@
 """TCP connections between Trio programs that sit behind NATs.
 
-A receiver registers a UID with a broker (:func:`open_p2p_listener`, :func:`serve_p2p`); a sender
-asks for that UID and is connected directly (:func:`open_p2p_stream`, :func:`open_p2p_sender`).
-:func:`serve_broker` is the broker.
+A :class:`Peer` (:func:`open_peer`) listens under names that it registers with a broker, and opens
+streams to other peers by theirs. :func:`open_p2p_stream`, :func:`open_p2p_listener` and
+:func:`serve_p2p` are short for a peer with one purpose. :func:`serve_broker` is the broker.
 """
 
 import logging as _logging
@@ -11,6 +11,7 @@ from ._addresses import Endpoint as Endpoint
 from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
 from ._broker.quota import RelayLimits as RelayLimits
 from ._broker.serve import serve_broker as serve_broker
+from ._connect.watcher import Registrations as Registrations
 from ._errors import (
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
@@ -32,17 +33,22 @@ from ._errors import (
     UnsupportedVersionError as UnsupportedVersionError,
     WrongPeerError as WrongPeerError,
 )
-from ._highlevel import open_p2p_stream as open_p2p_stream, serve_p2p as serve_p2p
+from ._highlevel import (
+    open_p2p_listener as open_p2p_listener,
+    open_p2p_stream as open_p2p_stream,
+    serve_p2p as serve_p2p,
+)
 from ._identity.identity import Identity as Identity
 from ._identity.peer_id import PeerId as PeerId
 from ._listen.listener import (
     P2PListener as P2PListener,
     P2PListenerStatistics as P2PListenerStatistics,
-    open_p2p_listener as open_p2p_listener,
 )
-from ._peer import P2PSender as P2PSender, open_p2p_sender as open_p2p_sender
+from ._nat.findings import Survey as Survey
+from ._peer import Peer as Peer, PeerStatistics as PeerStatistics, open_peer as open_peer
 from ._stream.p2p_stream import P2PStream as P2PStream
 from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
+from ._tracer import Tracer as Tracer
 
 # Silent, unless the application asks for our logs.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

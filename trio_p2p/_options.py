@@ -14,11 +14,13 @@ from ._errors import LocalProtocolError, shown
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId, looks_like_peer_id
 from ._stream.session import MIN_WINDOW
+from ._tracer import GuardedTracer, Tracer
 from ._wire.messages import check_uid
 
 BrokerAddress: TypeAlias = str | tuple[str, int]
 
 ALL_TECHNIQUES = tuple(Technique)
+RELAY_ONLY = "raw streams are never relayed: allow other techniques than the relay"
 
 
 _PORT = re.compile("[0-9]{1,5}")
@@ -73,27 +75,9 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
             )
 
 
-def parse_path(path: str, techniques: tuple[Technique, ...]) -> tuple[Technique, ...]:
-    """Those of the techniques that lead to such a path, in the same order.
-
-    Raises:
-        LocalProtocolError: there is none, or no such path.
-    """
-    match path:
-        case "any":
-            chosen = techniques
-        case "relay" | "direct":
-            wants_relay = path == "relay"
-            chosen = tuple(t for t in techniques if (t is Technique.RELAY) is wants_relay)
-        case _:
-            raise LocalProtocolError(
-                f"{shown(path)} is no path: choose from 'any', 'direct', 'relay'"
-            )
-    if not chosen:
-        raise LocalProtocolError(
-            f"none of the techniques {', '.join(techniques)} leads to a {path} path: allow another"
-        )
-    return chosen
+def direct_techniques(techniques: Sequence[Technique]) -> tuple[Technique, ...]:
+    """Those of the techniques that lead to a direct connection, in the same order."""
+    return tuple(each for each in techniques if each is not Technique.RELAY)
 
 
 def parse_window(window: object) -> int:
@@ -200,48 +184,74 @@ def check_serving(handler: object, handler_nursery: object) -> None:
         )
 
 
+def parse_registered_uid(uid: str | PeerId, own: PeerId) -> str:
+    """The UID to register, if we may.
+
+    Args:
+        uid: what the caller has given.
+        own: our peer id.
+
+    Raises:
+        LocalProtocolError: it is none, or the peer id of another identity.
+    """
+    checked = parse_uid(uid)
+    if parse_expected(checked, None) not in (None, own):
+        raise LocalProtocolError(
+            f"{checked} is the peer id of another identity: register {own}, or a name"
+        )
+    return checked
+
+
 @attrs.frozen
-class SenderOptions:
-    """What all streams of a sender have in common.
+class PeerOptions:
+    """What everything that a peer does has in common.
 
     Attributes:
         broker: host and port.
-        techniques: by which techniques to be introduced.
         identity: who we are.
+        techniques: by which techniques to be introduced.
         window: how many bytes each stream may hold.
         grace: for how many seconds a stream waits for another path.
         port_guessing: whether to guess ports of a NAT that gives them at random.
+        tracer: what to tell of what happens.
     """
 
     broker: tuple[str, int]
-    techniques: tuple[Technique, ...]
     identity: Identity
+    techniques: tuple[Technique, ...]
     window: int
     grace: float
     port_guessing: bool
+    tracer: Tracer
 
     @classmethod
     def parse(
         cls,
         broker: BrokerAddress,
-        techniques: Sequence[str],
+        *,
         identity: Identity | None,
+        techniques: Sequence[str],
         window: int,
         grace: float,
-        *,
         port_guessing: bool,
-    ) -> SenderOptions:
+        tracer: Tracer | None,
+    ) -> PeerOptions:
         """The options that a caller has given.
 
         Raises:
             LocalProtocolError: one of them is wrong.
         """
         check_flag("port_guessing", port_guessing)
+        if not isinstance(tracer, Tracer | None):
+            raise LocalProtocolError(
+                f"{shown(tracer)} is no tracer: give an object of a subclass of trio_p2p.Tracer"
+            )
         return cls(
             parse_broker(broker),
-            parse_techniques(techniques),
             parse_identity(identity),
+            parse_techniques(techniques),
             parse_window(window),
             parse_grace(grace),
             port_guessing,
+            GuardedTracer(tracer or Tracer()),
         )

@@ -1,106 +1,287 @@
-"""The sender: asks a broker for a UID, and opens streams to the receiver that registered it."""
+"""The object that owns all that a program does on the network: it listens, and opens streams."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from typing import Literal, overload
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
+import attrs
 import trio
 
+from ._broker_client.resolve import resolve_broker
 from ._connect.connector import Connector
-from ._connect.link_pool import LinkPool
-from ._connect.rounds import OpenInRound
-from ._errors import LocalProtocolError
+from ._connect.watcher import Registrations
+from ._errors import UnknownUIDError
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId
+from ._listen.acceptor import Admit
+from ._listen.listener import P2PListener, open_listener, open_raw_listener
+from ._listen.serving import serve_streams
+from ._nat.findings import Survey
+from ._nat.network_survey import survey_network
 from ._net.network_changes import network_remembered
 from ._net.nursery import open_background_nursery
+from ._open_streams import OpenStreams
 from ._options import (
     ALL_TECHNIQUES,
     BrokerAddress,
-    SenderOptions,
-    check_callback,
+    PeerOptions,
     check_flag,
+    check_serving,
     parse_expected,
     parse_uid,
 )
-from ._peer_connection import OnAttempt
 from ._stream.carrier import DEFAULT_GRACE
 from ._stream.p2p_stream import P2PStream
 from ._stream.session import DEFAULT_WINDOW
+from ._tracer import Tracer
+
+S = TypeVar("S", P2PStream, trio.SocketStream)
+
+RECHECK_TIME = 60.0  # seconds until a receiver that is waited for is asked for again, told or not
 
 
-class P2PSender:
-    """Opens streams over connections to the broker that it keeps; see :func:`open_p2p_sender`."""
+@attrs.frozen
+class PeerStatistics:
+    """What a peer holds now.
 
-    def __init__(
-        self, options: SenderOptions, nursery: trio.Nursery, open_in_round: OpenInRound
-    ) -> None:
+    Attributes:
+        streams: how many streams are not over; raw ones do not count.
+        names: the UIDs that it listens under.
+    """
+
+    streams: int
+    names: frozenset[str]
+
+
+class Peer:
+    """A program on the network: it listens under names, and opens streams to other peers.
+
+    :func:`open_peer` makes one. It owns what all its streams share: the identity, the connections
+    to the broker, the local ports, what is known of the NATs, and the tasks that keep streams
+    alive. Any number of tasks may use it at the same time.
+    """
+
+    def __init__(self, options: PeerOptions, nursery: trio.Nursery) -> None:
         self._options = options
-        self._connector = Connector(options, nursery, open_in_round)
+        self._streams = OpenStreams(nursery, options.tracer)
+        self._connector = Connector(options, self._streams)
+        self._listeners: set[P2PListener[Any]] = set()
         self._is_left = False
 
     @property
     def peer_id(self) -> PeerId:
-        """Who this sender is to receivers."""
+        """Who this is to other peers."""
         return self._options.identity.peer_id
 
-    def leave(self) -> None:
-        """The context that this was opened in is being left."""
-        self._is_left = True
-
-    @overload
     async def open_stream(
-        self,
-        uid: str | PeerId,
-        *,
-        expect: str | PeerId | None = ...,
-        raw: Literal[False] = ...,
-        path: str = ...,
-        on_attempt: OnAttempt | None = ...,
-    ) -> P2PStream: ...
+        self, uid: str | PeerId, *, expect: str | PeerId | None = None, wait: bool = False
+    ) -> P2PStream:
+        """Open a stream to the receiver that is registered under a UID.
 
-    @overload
-    async def open_stream(
-        self, uid: str | PeerId, *, raw: Literal[True], on_attempt: OnAttempt | None = ...
-    ) -> trio.SocketStream: ...
+        Args:
+            uid: the receiver's UID, text of 1 to 128 bytes in UTF-8, or its peer id. Whoever
+                answers for a peer id has to prove that it is theirs, so that not even the broker
+                can deceive.
+            expect: the peer id that the receiver has to have, if it is not the UID itself.
+            wait: whether to wait, if need be, until a receiver registers under the UID.
 
-    async def open_stream(
-        self,
-        uid: str | PeerId,
-        *,
-        expect: str | PeerId | None = None,
-        raw: bool = False,
-        path: str = "any",
-        on_attempt: OnAttempt | None = None,
-    ) -> P2PStream | trio.SocketStream:
-        """Connect to the receiver that is registered under a UID.
+        Raises:
+            UnknownUIDError: no receiver is registered under the UID.
+            WrongPeerError: who answered is not the peer that was expected, or introduced.
+            IntroductionError: the broker introduced us, but no connection came of it. What was
+                attempted is in :attr:`IntroductionError.attempts`.
+            RelayError: only the relay was allowed, and the broker does not relay.
+            BrokerUnreachableError: no broker answers there.
+            BrokerLostError: the broker closed the connection.
+            LocalProtocolError: an argument is wrong.
+            ProtocolError: this is not a broker, or not one of this version.
+            trio.ClosedResourceError: the peer was left.
 
-        Like :func:`open_p2p_stream`, with the same arguments, errors and behaviour when
-        cancelled, but without the round trip of connecting to the broker. Any number of tasks
-        may call this at the same time. Raw streams outlive the sender; all others end with it,
-        because the tasks that keep them alive are the sender's.
+        If cancelled, everything that was under way is closed.
         """
-        if self._is_left:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            raise trio.ClosedResourceError("the context of this sender was left: open another one")
         checked_uid = parse_uid(uid)
         expected = parse_expected(checked_uid, expect)
-        check_flag("raw", raw)
-        check_callback("on_attempt", on_attempt, "a function of an Attempt")
-        if not raw:
-            return await self._connector.open_session(checked_uid, expected, path, on_attempt)
-        if expect is not None or path == "relay":
-            raise LocalProtocolError(
-                "raw streams prove nobody's identity and are never relayed: "
-                "leave expect= and path= out, or raw="
-            )
-        return await self._connector.open_raw(checked_uid, on_attempt)
+        return await self._open(
+            checked_uid, lambda: self._connector.open_session(checked_uid, expected), wait=wait
+        )
+
+    async def open_raw_stream(self, uid: str | PeerId, *, wait: bool = False) -> trio.SocketStream:
+        """Open a bare TCP connection to a receiver that accepts such: see :meth:`listen_raw`.
+
+        Nothing is encrypted, no identity is proven, nothing is relayed, and the stream does not
+        outlive its connection. That it leads to the receiver that the broker has introduced is
+        made sure of. The stream is the caller's, and outlives the peer.
+
+        Args:
+            uid: the receiver's UID.
+            wait: whether to wait, if need be, until a receiver registers under the UID.
+
+        Raises:
+            P2PError: as :meth:`open_stream`.
+            LocalProtocolError: an argument is wrong, or the peer's techniques allow the relay only.
+            trio.ClosedResourceError: the peer was left.
+
+        If cancelled, everything that was under way is closed.
+        """
+        checked_uid = parse_uid(uid)
+        return await self._open(
+            checked_uid, lambda: self._connector.open_raw(checked_uid), wait=wait
+        )
+
+    @asynccontextmanager
+    async def listen(
+        self, uid: str | PeerId, *, admit: Admit | None = None
+    ) -> AsyncGenerator[P2PListener[P2PStream]]:
+        """Register a UID, and accept streams from whoever asks for it.
+
+        Use as an async context manager. On leaving it, also when cancelled, the UID is given back
+        and the listener is closed; streams that were accepted live on as long as the peer does.
+
+        Args:
+            uid: what senders ask for: text of 1 to 128 bytes in UTF-8, or our own peer id.
+            admit: called with the peer id of each sender that has proven to be it; those that it
+                does not return True for are refused, and no byte of theirs reaches the
+                application. One that raises refuses, and is logged. If None, all are admitted.
+
+        Yields:
+            The :class:`P2PListener`, registered.
+
+        Raises:
+            BrokerUnreachableError: no broker answers there.
+            BrokerLostError: it closed the connection at once.
+            UIDTakenError: a receiver of another identity is registered under the UID.
+            IdentityError: the broker does not believe our identity.
+            LocalProtocolError: an argument is wrong.
+            ProtocolError: this is not a broker, or not one of this version.
+            trio.ClosedResourceError: the peer was left.
+        """
+        self._check_open()
+        async with open_listener(uid, self._options, self._streams, admit) as listener:
+            with self._noting(listener):
+                yield listener
+
+    @asynccontextmanager
+    async def listen_raw(self, uid: str | PeerId) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
+        """Like :meth:`listen`, but accept bare TCP connections: see :meth:`open_raw_stream`.
+
+        Nothing is encrypted, and no sender proves an identity: anyone who knows the UID gets in.
+        """
+        self._check_open()
+        async with open_raw_listener(uid, self._options, self._streams.nursery) as listener:
+            with self._noting(listener):
+                yield listener
+
+    async def serve(
+        self,
+        uid: str | PeerId,
+        handler: Callable[[P2PStream], Awaitable[object]],
+        *,
+        admit: Admit | None = None,
+        handler_nursery: trio.Nursery | None = None,
+        task_status: trio.TaskStatus[P2PListener[P2PStream]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen under a UID, and run a handler for each stream, until cancelled.
+
+        Like :func:`trio.serve_tcp`: each stream gets a task that runs ``handler``, and is closed
+        when that returns. If the handler fails or is cancelled, the stream is aborted, and the
+        sender's end raises :exc:`trio.BrokenResourceError`. A handler that fails because its sender
+        has gone is logged and counted, and ends nothing else; other errors of a handler end the
+        call.
+
+        When cancelled, all streams end at once, unless ``handler_nursery`` lives on. To let running
+        handlers finish, drain or close the listener instead: this returns when they have.
+
+        Args:
+            uid: as for :meth:`listen`.
+            handler: called with each stream.
+            admit: as for :meth:`listen`.
+            handler_nursery: where to run the handlers; in a nursery of its own if None.
+            task_status: started when the UID is registered, with the listener.
+
+        Raises:
+            P2PError: as :meth:`listen`, and as :meth:`P2PListener.accept`.
+        """
+        check_serving(handler, handler_nursery)
+        async with self.listen(uid, admit=admit) as listener:
+            task_status.started(listener)
+            await serve_streams(listener, handler, handler_nursery)
+
+    @asynccontextmanager
+    async def watch(self, uid: str | PeerId) -> AsyncGenerator[Registrations]:
+        """Be told whenever a receiver registers under a UID.
+
+        Use as an async context manager::
+
+            async with peer.watch("bob") as registrations:
+                async for _ in registrations:
+                    print("bob is there")
+
+        Args:
+            uid: the UID. Whether it is registered already is not told.
+
+        Raises:
+            LocalProtocolError: it is none.
+            trio.ClosedResourceError: the peer was left.
+        """
+        checked_uid = parse_uid(uid)
+        self._check_open()
+        async with self._connector.watch(checked_uid) as registrations:
+            yield registrations
+
+    async def survey(self) -> Survey:
+        """Find out what the network that this host is in does to connections between peers.
+
+        Takes up to half a minute. It is what ``trio-p2p doctor`` prints.
+
+        Raises:
+            BrokerUnreachableError: no broker answers.
+            ProtocolError: what answers is no broker of this version.
+
+        If cancelled, nothing is left of it.
+        """
+        return await survey_network(await resolve_broker(self._options.broker))
+
+    def statistics(self) -> PeerStatistics:
+        """What the peer holds now."""
+        names = frozenset(listener.uid for listener in self._listeners)
+        return PeerStatistics(len(self._streams), names)
+
+    async def leave(self) -> None:
+        """End everything; see :func:`open_peer`."""
+        self._is_left = True
+        await self._streams.leave(self._options.grace)
+
+    def _check_open(self) -> None:
+        if self._is_left:
+            raise trio.ClosedResourceError("this peer was left: open another one")
+
+    async def _open(self, uid: str, open_once: Callable[[], Awaitable[S]], *, wait: bool) -> S:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        check_flag("wait", wait)
+        if not wait:
+            return await open_once()
+        async with self.watch(uid) as registrations:
+            while True:
+                try:
+                    return await open_once()
+                except UnknownUIDError:
+                    with trio.move_on_after(RECHECK_TIME):
+                        await registrations.wait()
+
+    @contextmanager
+    def _noting(self, listener: P2PListener[Any]) -> Generator[None]:
+        self._listeners.add(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
 
 @asynccontextmanager
-async def open_p2p_sender(
+async def open_peer(
     broker: BrokerAddress,
     *,
     identity: Identity | None = None,
@@ -108,41 +289,48 @@ async def open_p2p_sender(
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
     port_guessing: bool = True,
-) -> AsyncGenerator[P2PSender]:
-    """Keep connections to a broker, for opening many streams without connecting to it each time.
+    tracer: Tracer | None = None,
+) -> AsyncGenerator[Peer]:
+    """Be a peer: listen under names, and open streams to other peers.
 
-    Use as an async context manager. Leaving it closes the connections to the broker and, at once,
-    all streams that are not raw: leave it when they are closed.
+    Use as an async context manager. On leaving it streams that are open are aborted, and those that
+    are closed get as long as ``grace`` to deliver what they have taken; if cancelled, they end at
+    once.
 
     Args:
-        broker: ``"HOST:PORT"`` or a tuple of both.
-        identity: as for :func:`open_p2p_stream`, like all that follow.
-        techniques: by which techniques to be introduced.
-        window: how many bytes each stream may hold.
-        grace: for how many seconds a stream waits for another path.
-        port_guessing: whether to guess ports of a NAT that gives them at random.
+        broker: ``"HOST:PORT"`` or a tuple of both. By a name that stands for IPv4 and IPv6
+            addresses of the broker peers meet over both.
+        identity: who we are. If None, one is made that no peer knows.
+        techniques: by which techniques to be introduced, in this order, until one leads to a
+            direct connection: ``"fast"``, ``"classic"``; ``"relay"`` is tried at the same time. So
+            ``["relay"]`` never connects directly, and ``["fast", "classic"]`` never over the relay.
+        window: how many bytes each stream may hold, sent and not acknowledged, or received and
+            not read. A quarter is for either direction at least.
+        grace: for how many seconds a stream waits for another path when it has lost one.
+        port_guessing: whether to guess ports where one side's NAT gives them at random, if the
+            other side does, too: it takes up to 1,024 connection attempts, and some hundred
+            descriptors.
+        tracer: is told of what happens.
 
     Yields:
-        The :class:`P2PSender`. The first connection is made when the first stream is opened.
+        The :class:`Peer`. The broker is connected to when it is needed first.
 
     Raises:
         LocalProtocolError: an argument is wrong.
     """
-    options = SenderOptions.parse(
-        broker, techniques, identity, window, grace, port_guessing=port_guessing
+    options = PeerOptions.parse(
+        broker,
+        identity=identity,
+        techniques=techniques,
+        window=window,
+        grace=grace,
+        port_guessing=port_guessing,
+        tracer=tracer,
     )
-    async with open_sender_nursery() as nursery:
-        links = LinkPool(options.broker, options.techniques, nursery)
-        sender = P2PSender(options, nursery, links.open_in_round)
-        try:
-            yield sender
-        finally:
-            sender.leave()
-
-
-@asynccontextmanager
-async def open_sender_nursery() -> AsyncGenerator[trio.Nursery]:
-    """A nursery for the tasks of a sender."""
     with network_remembered():  # which is asked for with every step of every stream
         async with open_background_nursery() as nursery:
-            yield nursery
+            peer = Peer(options, nursery)
+            try:
+                yield peer
+            finally:
+                await peer.leave()  # noqa: ASYNC102 - it waits for closed streams, unless cancelled

@@ -18,7 +18,6 @@ import trio
 from .._attempt import Technique
 from .._broker.serve import serve_broker
 from .._errors import P2PError
-from .._highlevel import open_p2p_stream, serve_p2p
 from .._lab.namespaces import (
     NamespacesUnavailableError,
     enter_user_namespace_if_needed,
@@ -27,6 +26,7 @@ from .._lab.namespaces import (
 from .._lab.networks import KernelNetwork, Nat
 from .._lab.programs import Place, run, running
 from .._net.sockets import local_endpoint
+from .._peer import open_peer
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
 from .narration import Narrator, time_and_place, way_of
@@ -141,7 +141,8 @@ async def _receive(
         async for data in stream:
             await stream.send_all(data)
 
-    await serve_p2p(echo, UID, broker, techniques=techniques, task_status=task_status)
+    async with open_peer(broker, techniques=techniques) as peer:
+        await peer.serve(UID, echo, task_status=task_status)
 
 
 async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str:
@@ -150,7 +151,10 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
     def elapsed() -> str:
         return f"{1000 * (trio.current_time() - started_at):.1f} ms"
 
-    async with open_p2p_stream(UID, broker, techniques=techniques) as stream:
+    async with (
+        open_peer(broker, techniques=techniques) as peer,
+        await peer.open_stream(UID) as stream,
+    ):
         began = stream.path
         lines = [f"connected in {elapsed()}: {_shown(began)}"]
         await stream.send_all(GREETING)

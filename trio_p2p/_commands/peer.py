@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-
-import trio
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from .._attempt import Technique
 from .._errors import WrongPeerError
-from .._highlevel import open_p2p_stream
+from .._identity.identity import Identity
 from .._identity.peer_id import PeerId, looks_like_peer_id
-from .._listen.listener import open_p2p_listener
+from .._peer import Peer, open_peer
 from .._stream.carrier import DEFAULT_GRACE
+from .._stream.p2p_stream import P2PStream
+from .._tracer import Tracer
 from .bridge import bridge_standard_streams
 from .identity_file import load_or_create_identity
 from .known_peers import KnownPeers
@@ -34,23 +34,20 @@ async def listen(options: argparse.Namespace) -> None:
     broker, techniques = _broker(options), _techniques(options)
     admitted = _admitted(options, broker)
     identity = load_or_create_identity(options.identity)
-    if options.raw:
-        async with open_p2p_listener(
-            options.uid, broker, identity=identity, raw=True, techniques=techniques
-        ) as raw_listener:
-            _say(options, f"waiting for a peer as {options.uid!r}, without encryption")
-            raw_stream = await raw_listener.accept()
-        async with raw_stream:
-            await bridge_standard_streams(raw_stream)
-        return
-    async with open_p2p_listener(
-        options.uid,
-        broker,
-        identity=identity,
-        admit=_admit_one(admitted),
-        techniques=techniques,
-        grace=_grace(options),
-    ) as listener:
+    async with AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(
+            open_peer(broker, identity=identity, techniques=techniques, grace=_grace(options))
+        )
+        if options.raw:
+            async with peer.listen_raw(options.uid) as raw_listener:
+                _say(options, f"waiting for a peer as {options.uid!r}, without encryption")
+                raw_stream = await raw_listener.accept()
+            async with raw_stream:
+                await bridge_standard_streams(raw_stream)
+            return
+        listener = await stack.enter_async_context(
+            peer.listen(options.uid, admit=_admit_one(admitted))
+        )
         _say(options, f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
         _say(options, f"connected to {stream.peer_id}")
@@ -69,50 +66,50 @@ async def connect(options: argparse.Namespace) -> None:
 
 
 async def _connect(options: argparse.Namespace, report: Report) -> None:
-    broker, techniques = _broker(options), _techniques(options)
     identity = load_or_create_identity(options.identity)
-    known_peers = None if options.expect is not None else KnownPeers()
-    known = None if known_peers is None else known_peers.lookup(broker, options.uid)
-    async with AsyncExitStack() as stack:
-        try:
-            stream = await stack.enter_async_context(
-                open_p2p_stream(
-                    options.uid,
-                    broker,
-                    identity=identity,
-                    expect=options.expect or known,
-                    techniques=techniques,
-                    grace=_grace(options),
-                    on_attempt=report.attempts.append,
-                )
-            )
-        except WrongPeerError as error:
-            if known_peers is None or known is None:
-                raise
-            raise known_peers.changed_peer_error(
-                broker, options.uid, known=known, found=error.found
-            ) from error
-        report.note_opened(stream)
-        if known_peers is not None:
-            known_peers.remember(broker, options.uid, stream.peer_id)
+    async with _open_peer(options, report, identity) as peer:
+        stream = await _open_stream(peer, options)
         _say(options, f"connected to {stream.peer_id}")
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(report.watch, stream)
-            await bridge_standard_streams(stream)
-            nursery.cancel_scope.cancel(reason="the stream is closed")
-        report.note_closed()
+        await bridge_standard_streams(stream)
+
+
+async def _open_stream(peer: Peer, options: argparse.Namespace) -> P2PStream:
+    """A stream to the peer that has answered to the UID before, if any has and no other is said."""
+    if options.expect is not None:
+        return await peer.open_stream(options.uid, expect=options.expect)
+    broker, known_peers = _broker(options), KnownPeers()
+    known = known_peers.lookup(broker, options.uid)
+    try:
+        stream = await peer.open_stream(options.uid, expect=known)
+    except WrongPeerError as error:
+        if known is None:
+            raise
+        raise known_peers.changed_peer_error(
+            broker, options.uid, known=known, found=error.found
+        ) from error
+    known_peers.remember(broker, options.uid, stream.peer_id)
+    return stream
 
 
 async def _connect_raw(options: argparse.Namespace, report: Report) -> None:
-    async with open_p2p_stream(
-        options.uid,
-        _broker(options),
-        raw=True,
-        techniques=_techniques(options),
-        on_attempt=report.attempts.append,
-    ) as stream:
+    async with (
+        _open_peer(options, report) as peer,
+        await peer.open_raw_stream(options.uid) as stream,
+    ):
         report.note_opened_raw()
         await bridge_standard_streams(stream)
+
+
+def _open_peer(
+    options: argparse.Namespace, tracer: Tracer, identity: Identity | None = None
+) -> AbstractAsyncContextManager[Peer]:
+    return open_peer(
+        _broker(options),
+        identity=identity,
+        techniques=_techniques(options),
+        grace=_grace(options),
+        tracer=tracer,
+    )
 
 
 def _admitted(options: argparse.Namespace, broker: tuple[str, int]) -> frozenset[PeerId] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ from .._attempt import Attempt, Outcome
 from .._identity.peer_id import PeerId
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
+from .._tracer import Tracer
 from .run import CommandError
 
 
@@ -27,7 +28,7 @@ class _PathChange:
     path: StreamPath | None
 
 
-class Report:
+class Report(Tracer):
     """A file that the report goes to, opened before there is anything to tell, as that may fail.
 
     Its clock starts now.
@@ -56,11 +57,18 @@ class Report:
             with self._explained():
                 self._file = Path(path).open("w", encoding="utf-8")  # noqa: SIM115 - until write()
 
-    def note_opened(self, stream: P2PStream) -> None:
-        """A stream is there."""
+    def attempt_ended(self, uid: str, attempt: Attempt) -> None:  # noqa: ARG002 - there is one
+        """Note an attempt."""
+        self.attempts.append(attempt)
+
+    def stream_opened(self, stream: P2PStream) -> None:
+        """Note the stream."""
         self._seconds = self._elapsed()
         self._peer_id = stream.peer_id
-        self._note_path(stream.path)
+
+    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:  # noqa: ARG002
+        """Note a path, or that there is none for the time being."""
+        self._note_path(path)
 
     def note_opened_raw(self) -> None:
         """A raw stream is there, which the last attempt that connected has led to."""
@@ -69,19 +77,6 @@ class Report:
         assert last.local is not None
         assert last.remote is not None
         self._note_path(StreamPath(PathKind.DIRECT, last.technique, last.local, last.remote))
-
-    async def watch(self, stream: P2PStream) -> None:
-        """Note each path that a stream changes to, until it has ended."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            path = stream.path
-            while True:
-                self._note_path(path)
-                path = await stream.wait_path_changed(path)
-
-    def note_closed(self) -> None:
-        """The stream is closed in order: that it has no path any more is no news."""
-        if self._changes[-1].path is None:
-            self._changes.pop()
 
     def write(self) -> None:
         """Write what was noted.
@@ -117,8 +112,7 @@ class Report:
             file.write(json.dumps(report, indent=2) + "\n")
 
     def _note_path(self, path: StreamPath | None) -> None:
-        if not self._changes or self._changes[-1].path != path:
-            self._changes.append(_PathChange(self._elapsed(), path))
+        self._changes.append(_PathChange(self._elapsed(), path))
 
     def _elapsed(self) -> float:
         return trio.current_time() - self._started_at

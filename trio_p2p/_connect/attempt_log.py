@@ -18,10 +18,10 @@ class AttemptLog:
     """What was attempted so far.
 
     Args:
-        on_attempt: told of each attempt when it has ended, if anybody wants to know.
+        on_attempt: told of each attempt when it has ended.
     """
 
-    def __init__(self, on_attempt: OnAttempt | None) -> None:
+    def __init__(self, on_attempt: OnAttempt) -> None:
         self._on_attempt = on_attempt
         self._failed: list[Attempt] = []
         self._connected: Attempt | None = None
@@ -62,5 +62,4 @@ class AttemptLog:
         )
 
     def _tell(self, attempt: Attempt) -> None:
-        if self._on_attempt is not None:
-            self._on_attempt(attempt)
+        self._on_attempt(attempt)

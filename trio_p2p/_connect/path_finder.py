@@ -6,6 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ from .failures import combined, explained
 from .path_record import PathRecord
 from .reserve import keep_reserve
 from .secured import Dial, SecuredPath, open_secured
+from .watcher import Registrations
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.
@@ -39,7 +41,7 @@ WATCHING_DELAY = 0.1
 # What the peer sent before it moved may come after the news of that, and lift the doubt. So there
 # is a second one when all that was under way has come.
 UNDER_WAY_TIME = 0.75
-Watch: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+Watch: TypeAlias = Callable[[], AbstractAsyncContextManager[Registrations]]
 
 logger = logging.getLogger("trio_p2p.sender")
 _JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
@@ -53,8 +55,8 @@ class PathFinder:
         context: proves our identity.
         expected: who the peer has to be; whoever proves to be it first if None.
         dials: how to come by a connection, for each kind of path that is wanted.
-        on_attempt: told of each attempt when it has ended, if anybody wants to know.
-        watch: calls a function whenever the peer has registered again.
+        on_attempt: told of each attempt when it has ended.
+        watch: tells of the registrations of the peer.
 
     Attributes:
         peer_id: who the peer is, once it is known.
@@ -66,7 +68,7 @@ class PathFinder:
         context: Context,
         expected: PeerId | None,
         dials: Mapping[PathKind, Dial],
-        on_attempt: OnAttempt | None,
+        on_attempt: OnAttempt,
         *,
         watch: Watch,
     ) -> None:
@@ -219,19 +221,15 @@ class PathFinder:
         while self._carrier.path is None:
             await self._carrier.path_changed.park()
         await trio.sleep(WATCHING_DELAY)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, self._look_again)
-            while True:
-                await self._registered_again.park()
+        async with self._watch() as registrations:
+            async for _ in registrations:
+                self._record = PathRecord()
+                self._carrier.doubt()
+                self._registered_again.unpark_all()
                 path = self._carrier.path
                 await trio.sleep(UNDER_WAY_TIME)
                 if self._carrier.path is path:
                     self._carrier.doubt()
-
-    def _look_again(self) -> None:
-        self._record = PathRecord()
-        self._carrier.doubt()
-        self._registered_again.unpark_all()
 
     async def _cancel_when_unwanted(self, kind: PathKind, scope: trio.CancelScope) -> None:
         while self._is_wanted(kind):

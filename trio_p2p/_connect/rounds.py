@@ -58,7 +58,7 @@ class Errand:
     Attributes:
         kind: what is to be made of it.
         identity: ours.
-        on_attempt: told of each attempt when it has ended, if anybody wants to know.
+        on_attempt: told of each attempt when it has ended.
         local_network: what we know of our network, for each version of IP.
         port_guessing: whether to guess ports.
         nomination: of its one connection.
@@ -66,7 +66,7 @@ class Errand:
 
     kind: StreamKind
     identity: Identity
-    on_attempt: OnAttempt | None
+    on_attempt: OnAttempt
     local_network: Mapping[int, LocalNetwork]
     port_guessing: bool
     nomination: Nomination = attrs.field(factory=Nomination)
@@ -127,8 +127,7 @@ async def open_in_rounds(
     def note(attempt: Attempt) -> None:
         logger.debug("attempt: %s", attempt)
         attempts.append(attempt)
-        if errand.on_attempt is not None:
-            errand.on_attempt(attempt)
+        errand.on_attempt(attempt)
 
     for technique in techniques:
         for opening, seconds in ROUNDS[technique]:

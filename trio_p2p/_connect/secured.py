@@ -44,7 +44,7 @@ class SecuredPath:
 
 
 async def open_secured(
-    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt | None
+    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt
 ) -> SecuredPath:
     """Open a path, once more if a connection breaks before the peer has proven itself.
 
@@ -70,7 +70,7 @@ async def open_secured(
 
 
 async def _open_once(
-    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt | None
+    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt
 ) -> SecuredPath:
     attempts = AttemptLog(on_attempt)
     try:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from contextlib import suppress
-from typing import TypeAlias
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Self
 
 import trio
 
@@ -29,7 +29,32 @@ from .._wire.messages import MAX_WATCHED, RegisteredAgain, Watch
 
 logger = logging.getLogger("trio_p2p.sender")
 
-Tell: TypeAlias = Callable[[], None]
+
+class Registrations:
+    """Tells of the registrations of one UID: an asynchronous iterator, or :meth:`wait`."""
+
+    def __init__(self) -> None:
+        self._are_new = False
+        self._new = trio.lowlevel.ParkingLot()
+
+    def note(self) -> None:
+        """There was one."""
+        self._are_new = True
+        self._new.unpark_all()
+
+    async def wait(self) -> None:
+        """Wait until there was a registration since the last call, perhaps several."""
+        await trio.lowlevel.checkpoint()
+        while not self._are_new:
+            await self._new.park()
+        self._are_new = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> None:
+        """Wait for the next registration."""
+        await self.wait()
 
 
 class Watcher:
@@ -45,40 +70,40 @@ class Watcher:
         self._nursery = nursery
         self._lines: list[_Line] = []
 
-    async def watch(self, uid: str, tell: Tell) -> None:
-        """Call a function whenever a receiver has registered again, until cancelled.
+    @asynccontextmanager
+    async def watch(self, uid: str) -> AsyncGenerator[Registrations]:
+        """Be told whenever a receiver has registered again.
 
         Args:
             uid: the receiver's.
-            tell: called synchronously, perhaps once for several registrations. The watch is renewed
-                before any task that it wakes runs, so none is missed.
         """
         line = next((each for each in self._lines if each.has_room_for(uid)), None)
         if line is None:
             line = _Line(self._broker)
             self._lines.append(line)
             self._nursery.start_soon(line.run)
-        line.add(uid, tell)
+        registrations = Registrations()
+        line.add(uid, registrations)
         try:
-            await trio.sleep_forever()
+            yield registrations
         finally:
-            line.remove(uid, tell)
+            line.remove(uid, registrations)
             if line.is_idle:
                 self._lines.remove(line)
-                line.scope.cancel(reason="nobody watches anybody over it")
+                line.scope.cancel(reason="nothing is watched over it")
 
 
 class _Watched:
-    """One receiver, and what to call when it has registered again."""
+    """One receiver, and who is told when it has registered again."""
 
     def __init__(self) -> None:
-        self.tells: list[Tell] = []
+        self.told: list[Registrations] = []
         self._backoff = Backoff()
         self._not_before = -math.inf
         self._is_due = False
 
     async def note_registration(self) -> None:
-        """Call all the functions: at once, unless that was done just now, or is going to be."""
+        """Tell all: at once, unless that was done just now, or is going to be."""
         if self._is_due:
             return
         self._is_due = True
@@ -87,8 +112,8 @@ class _Watched:
         self._is_due = False
         self._not_before = trio.current_time() + self._backoff.next_pause()
         self._backoff.works()
-        for tell in self.tells:
-            tell()
+        for registrations in self.told:
+            registrations.note()
 
 
 class _Line:
@@ -107,22 +132,22 @@ class _Line:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody wants to be told of anything."""
+        """Whether nothing is to be told of."""
         return not self._wanted
 
     def has_room_for(self, uid: str) -> bool:
         """Whether the broker would tell of this UID, too."""
         return len({uid, *self._wanted, *self._asked}) <= MAX_WATCHED
 
-    def add(self, uid: str, tell: Tell) -> None:
-        """Call a function from now on."""
-        self._wanted.setdefault(uid, _Watched()).tells.append(tell)
+    def add(self, uid: str, registrations: Registrations) -> None:
+        """Tell of a receiver from now on."""
+        self._wanted.setdefault(uid, _Watched()).told.append(registrations)
         self._more_wanted.unpark_all()
 
-    def remove(self, uid: str, tell: Tell) -> None:
-        """Do not call it any more."""
-        self._wanted[uid].tells.remove(tell)
-        if not self._wanted[uid].tells:
+    def remove(self, uid: str, registrations: Registrations) -> None:
+        """Do not tell of it any more."""
+        self._wanted[uid].told.remove(registrations)
+        if not self._wanted[uid].told:
             del self._wanted[uid]
 
     async def run(self) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import trio
 
-from .._errors import NotAdmittedError, P2PError, PathLostError, SessionLostError
-from .._identity.identity import Identity
+from .._errors import (
+    NotAdmittedError,
+    P2PError,
+    PathLostError,
+    SessionLostError,
+    StreamAbortedError,
+)
 from .._identity.peer_id import PeerId
+from .._open_streams import OpenStreams
+from .._options import PeerOptions
 from .._peer_connection import PeerConnection
 from .._stream.carrier import Carrier
 from .._stream.frames import AbortCode, Hello, HelloReader, abort
@@ -34,42 +42,92 @@ MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one
 
 Admit: TypeAlias = Callable[[PeerId], bool]
 
-S = TypeVar("S")
+S = TypeVar("S", bound=trio.abc.AsyncResource)
 
 
-class Acceptor:
-    """Turns connections into streams, and carries them.
+class Accepting(ABC, Generic[S]):
+    """What a listener makes of connections.
 
     Args:
-        identity: ours.
-        admit: says whom to admit; everybody if None.
-        window: how many bytes each stream may hold.
-        grace: for how many seconds a stream waits for another path.
-        nursery: owns the streams.
-        streams: where the new ones go.
+        accepted: where new streams go.
 
     Attributes:
         connected: how many there were.
+        is_draining: whether to take no more.
+    """
+
+    def __init__(self, accepted: trio.MemorySendChannel[S]) -> None:
+        self.connected: int = 0
+        self.is_draining: bool = False
+        self._accepted = accepted
+
+    @abstractmethod
+    async def take(self, connection: PeerConnection, probation: Probation) -> None:
+        """Make a stream of a connection, or give it to the stream that it belongs to.
+
+        Args:
+            connection: what came of an introduction; it is ours from now on.
+            probation: it ends when the sender is admitted; the new stream then waits until the
+                application takes it.
+
+        Raises:
+            P2PError: nothing comes of it.
+
+        If cancelled, the connection is closed.
+        """
+
+    @abstractmethod
+    def discard(self, stream: S) -> None:
+        """End a stream that the application has not accepted."""
+
+    @abstractmethod
+    def is_any_path_lost(self) -> bool:
+        """Whether a stream waits for another path."""
+
+    @abstractmethod
+    async def wait_all_over(self) -> None:
+        """Wait until no accepted stream needs the listener any more."""
+
+    async def _deliver(self, stream: S) -> None:
+        # No checkpoint between the stream's making and here: nothing may lose it.
+        self.connected += 1
+        delivered = False
+        try:
+            await self._accepted.send(stream)
+            delivered = True
+        except trio.BrokenResourceError:
+            logger.info("a stream came as the listener was closed")
+        finally:
+            if not delivered:
+                self.discard(stream)
+
+
+class Acceptor(Accepting[P2PStream]):
+    """Turns connections into streams, and carries them.
+
+    Args:
+        options: the peer's.
+        admit: says whom to admit; everybody if None.
+        streams: where the streams belong.
+        accepted: where the new ones go.
     """
 
     def __init__(
         self,
-        identity: Identity,
+        options: PeerOptions,
         *,
         admit: Admit | None,
-        window: int,
-        grace: float,
-        nursery: trio.Nursery,
-        streams: trio.MemorySendChannel[P2PStream],
+        streams: OpenStreams,
+        accepted: trio.MemorySendChannel[P2PStream],
     ) -> None:
-        self._context = make_context(identity)
+        super().__init__(accepted)
+        self._context = make_context(options.identity)
         self._admit = admit
-        self._window = window
-        self._grace = grace
-        self._nursery = nursery
-        self.connected: int = 0
+        self._window = options.window
+        self._grace = options.grace
         self._streams = streams
         self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
+        self._one_over = trio.lowlevel.ParkingLot()
         self._ended: dict[bytes, tuple[PeerId, Session | bytes]] = {}  # or its last words
         self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
 
@@ -83,13 +141,9 @@ class Acceptor:
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
 
-        Args:
-            connection: what came of an introduction; it is ours from now on.
-            probation: it ends when the sender is admitted; the new stream then waits until the
-                application takes it.
-
         Raises:
             NotAdmittedError: we do not admit the peer.
+            StreamAbortedError: we take no new streams.
             SessionLostError: the connection is for a stream that is over or not known.
             P2PError: it is not who it claims to be, or does not speak as it should.
 
@@ -112,13 +166,21 @@ class Acceptor:
         except SessionLostError as error:
             path.send_at_once(abort(AbortCode.UNKNOWN_SESSION, str(error)))
             raise
+        except StreamAbortedError as error:
+            path.send_at_once(abort(AbortCode.GIVEN_UP, str(error)))
+            raise
         finally:
             if not is_taken:
                 path.close()
         if known is None:
             probation.end()
-            self.connected += 1
-            await _deliver(self._streams, P2PStream(carrier, peer_id), self.discard)
+            stream = P2PStream(carrier, peer_id)
+            self._streams.add(stream)
+            await self._deliver(stream)
+
+    async def wait_all_over(self) -> None:
+        while self._carriers:
+            await self._one_over.park()
 
     @contextmanager
     def _reserving(
@@ -147,6 +209,8 @@ class Acceptor:
             return carrier
         if not hello.is_new:
             raise SessionLostError(_NOT_KNOWN)
+        if self.is_draining:
+            raise StreamAbortedError("the receiver is going to end, and takes no new streams")
         if not self._admits(peer_id):
             raise NotAdmittedError(f"the receiver does not admit {peer_id}")
         return None
@@ -166,9 +230,9 @@ class Acceptor:
 
     def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
         session = Session(Role.ACCEPTOR, identifier, self._window, trio.current_time())
-        carrier = Carrier(session, self._grace, self._nursery)
+        carrier = Carrier(session, self._grace, self._streams.nursery)
         self._carriers[identifier] = peer_id, carrier
-        self._nursery.start_soon(self._carry, carrier)
+        self._streams.nursery.start_soon(self._carry, carrier)
         return carrier
 
     async def _carry(self, carrier: Carrier) -> None:
@@ -177,6 +241,7 @@ class Acceptor:
             await carrier.run()
         finally:
             peer_id, _ = self._carriers.pop(identifier)
+            self._one_over.unpark_all()
             session = carrier.session
             # One that is broken may hold bytes that the application has yet to read: only its
             # last words are kept.
@@ -188,54 +253,28 @@ class Acceptor:
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
 
-    @staticmethod
-    def discard(stream: P2PStream) -> None:
-        """Abort a stream that the application has not accepted."""
+    def discard(self, stream: P2PStream) -> None:
         stream.abort("the receiver was closed before it accepted the stream")
 
 
-class RawAcceptor:
-    """Passes connections on as they are.
-
-    Args:
-        streams: where they go.
-
-    Attributes:
-        connected: how many there were.
-    """
-
-    def __init__(self, streams: trio.MemorySendChannel[trio.SocketStream]) -> None:
-        self.connected: int = 0
-        self._streams = streams
-
-    @staticmethod
-    def is_any_path_lost() -> bool:
-        """Whether a stream waits for another path: there is none for raw streams."""
-        return False
+class RawAcceptor(Accepting[trio.SocketStream]):
+    """Passes connections on as they are."""
 
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
-        """Pass a connection on; like :meth:`Acceptor.take`."""
         probation.end()  # it has shown the proof of the introduction
-        self.connected += 1
-        await _deliver(self._streams, connection.stream, self.discard)
+        if self.is_draining:
+            connection.close()
+            return
+        await self._deliver(connection.stream)
 
-    @staticmethod
-    def discard(stream: trio.SocketStream) -> None:
-        """Close a stream at once that nobody has accepted."""
+    def discard(self, stream: trio.SocketStream) -> None:
         stream.socket.close()
 
+    def is_any_path_lost(self) -> bool:
+        return False
 
-async def _deliver(
-    streams: trio.MemorySendChannel[S], stream: S, discard: Callable[[S], None]
-) -> None:
-    # No checkpoint between the stream's making and here: nothing may lose it.
-    delivered = False
-    try:
-        await streams.send(stream)
-        delivered = True
-    finally:
-        if not delivered:
-            discard(stream)
+    async def wait_all_over(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 async def _receive_hello(path: Path) -> Hello:

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Generic, Literal, TypeVar, overload
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
 
 import attrs
 import trio
 
 from .._errors import LocalProtocolError
-from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
-from .._net.nursery import open_background_nursery
+from .._open_streams import OpenStreams
 from .._options import (
-    ALL_TECHNIQUES,
-    BrokerAddress,
+    RELAY_ONLY,
+    PeerOptions,
     check_callback,
-    check_flag,
-    parse_broker,
-    parse_expected,
-    parse_grace,
-    parse_identity,
-    parse_path,
-    parse_techniques,
-    parse_uid,
-    parse_window,
+    direct_techniques,
+    parse_registered_uid,
 )
-from .._stream.carrier import DEFAULT_GRACE
 from .._stream.p2p_stream import P2PStream
-from .._stream.session import DEFAULT_WINDOW
 from .._wire.messages import StreamKind
-from .acceptor import Acceptor, Admit, RawAcceptor
+from .acceptor import Accepting, Acceptor, Admit, RawAcceptor
 from .introductions import Introductions
 from .registration import Registration
 
@@ -51,7 +41,7 @@ class P2PListenerStatistics:
         connected: how many streams came of them.
         failed: how many introductions led to no connection; those for the relay do not count, nor
             those of a sender that another one has connected.
-        lost: how many handlers of :func:`serve_p2p` have ended because their sender had gone.
+        lost: how many handlers of :meth:`Peer.serve` have ended because their sender had gone.
         waiting: how many streams wait for ``accept`` now.
         forbidden: how many endpoints senders have named that cannot be theirs, such as services,
             loopback, or somebody else's. Nothing was sent there.
@@ -73,26 +63,29 @@ class P2PListenerStatistics:
 class P2PListener(trio.abc.Listener[S], Generic[S]):
     """Accepts streams from the senders that ask a broker for a UID.
 
-    :func:`open_p2p_listener` makes one: of :class:`P2PStream`, or of :class:`trio.SocketStream`
-    if they are raw. It works with :func:`trio.serve_listeners`: what goes wrong between one
-    sender and us is logged and counted, and never surfaces from :meth:`accept`. While the broker
-    is away, or another identity holds the UID when it comes back, the listener keeps trying to
+    :meth:`Peer.listen` and :func:`open_p2p_listener` make one of :class:`P2PStream`,
+    :meth:`Peer.listen_raw` makes one of :class:`trio.SocketStream`. What goes wrong between one
+    sender and us is logged and counted, and never surfaces from :meth:`accept`. While the broker is
+    away, or another identity holds the UID when it comes back, the listener keeps trying to
     register again; accepted streams are not concerned.
+
+    :meth:`Peer.serve` runs a handler for each stream; :func:`trio.serve_listeners` does, too, but
+    raises when the listener is closed.
     """
 
     def __init__(
         self,
         registration: Registration,
         introductions: Introductions,
-        peer_id: PeerId,
+        options: PeerOptions,
         accepted: trio.MemoryReceiveChannel[S],
-        acceptor: Acceptor | RawAcceptor,
+        acceptor: Accepting[S],
     ) -> None:
         self._registration = registration
         self._introductions = introductions
-        self._peer_id = peer_id
+        self._peer_id = options.identity.peer_id
         self._accepted = accepted
-        self._acceptor: Any = acceptor
+        self._acceptor = acceptor
         self._lost = 0
 
     @property
@@ -122,28 +115,42 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         try:
             return await self._accepted.receive()
         except trio.EndOfChannel:
-            assert self._registration.failure is not None
-            raise self._registration.failure from None
+            failure = self._registration.failure
+            raise failure or trio.ClosedResourceError("the listener is closed") from None
 
     async def aclose(self) -> None:
-        """End the registration, and abort the streams that were not accepted yet.
+        """Give the UID back, and abort the streams that were not accepted yet.
 
-        Streams that were accepted live on, but cannot get another path from the sender any more;
-        the context that the listener was opened in ends them. So a server drains like this::
-
-            async with open_p2p_listener(uid, broker) as listener, trio.open_nursery() as handlers:
-                with trio.CancelScope() as serving:  # cancel it to shut down
-                    await trio.serve_listeners(handler, [listener], handler_nursery=handlers)
-                await listener.aclose()  # running handlers finish
-
-        Works when cancelled, too.
+        Streams that were accepted live on as long as the :class:`Peer` does, but cannot get another
+        path from the sender any more; see :meth:`drain`. Works when cancelled, too.
         """
         self._registration.scope.cancel(reason="the listener was closed")
+        self._stop_accepting()
+        await trio.lowlevel.checkpoint()
+
+    async def drain(self) -> None:
+        """Take no new streams, and wait until all that were accepted are over; then close.
+
+        Until then the UID stays registered, so that they can get another path. Raw streams are not
+        waited for. So a server lets running handlers finish::
+
+            async with peer.listen("alice") as listener, trio.open_nursery() as nursery:
+                nursery.start_soon(trio.serve_listeners, handler, [listener])
+                await shutdown.wait()
+                await listener.drain()
+
+        If cancelled, the listener takes no new streams, and is not closed.
+        """
+        self._acceptor.is_draining = True
+        self._stop_accepting()
+        await self._acceptor.wait_all_over()
+        await self.aclose()
+
+    def _stop_accepting(self) -> None:
         with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
             while True:
                 self._acceptor.discard(self._accepted.receive_nowait())
         self._accepted.close()
-        await trio.lowlevel.checkpoint()
 
     def note_lost_peer(self) -> None:
         """Count a handler that has ended because its sender had gone."""
@@ -164,136 +171,98 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         )
 
 
-@overload
-def open_p2p_listener(
-    uid: str | PeerId,
-    broker: BrokerAddress,
-    *,
-    identity: Identity | None = ...,
-    raw: Literal[True],
-    techniques: Sequence[str] = ...,
-    port_guessing: bool = ...,
-) -> AbstractAsyncContextManager[P2PListener[trio.SocketStream]]: ...
+@asynccontextmanager
+async def open_listener(
+    uid: str | PeerId, options: PeerOptions, streams: OpenStreams, admit: Admit | None
+) -> AsyncGenerator[P2PListener[P2PStream]]:
+    """A listener of encrypted streams: see :meth:`Peer.listen`.
 
-
-@overload
-def open_p2p_listener(
-    uid: str | PeerId,
-    broker: BrokerAddress,
-    *,
-    identity: Identity | None = ...,
-    admit: Admit | None = ...,
-    raw: Literal[False] = ...,
-    techniques: Sequence[str] = ...,
-    window: int = ...,
-    grace: float = ...,
-    port_guessing: bool = ...,
-) -> AbstractAsyncContextManager[P2PListener[P2PStream]]: ...
+    Args:
+        uid: what to register.
+        options: the peer's.
+        streams: where accepted streams belong.
+        admit: says whom to admit; all if None.
+    """
+    checked_uid = parse_registered_uid(uid, options.identity.peer_id)
+    check_callback("admit", admit, "a function of a PeerId, like friends.__contains__")
+    put, accepted = trio.open_memory_channel[P2PStream](ACCEPT_BACKLOG)
+    acceptor = Acceptor(options, admit=admit, streams=streams, accepted=put)
+    introductions = Introductions(
+        checked_uid,
+        (*options.techniques, StreamKind.SESSION),
+        acceptor.take,
+        admit=admit,
+        port_guessing=options.port_guessing,
+    )
+    registration = Registration(
+        checked_uid,
+        options,
+        (*options.techniques, StreamKind.SESSION),
+        introductions,
+        is_awaited=acceptor.is_any_path_lost,
+    )
+    listener = P2PListener(registration, introductions, options, accepted, acceptor)
+    async with _registered(listener, registration, put, streams.nursery):
+        yield listener
 
 
 @asynccontextmanager
-async def open_p2p_listener(
-    uid: str | PeerId,
-    broker: BrokerAddress,
-    *,
-    identity: Identity | None = None,
-    admit: Admit | None = None,
-    raw: bool = False,
-    techniques: Sequence[str] = ALL_TECHNIQUES,
-    window: int = DEFAULT_WINDOW,
-    grace: float = DEFAULT_GRACE,
-    port_guessing: bool = True,
-) -> AsyncGenerator[P2PListener[Any]]:
-    """Register a UID with a broker, and accept streams from whoever asks for it.
-
-    Use as an async context manager. On leaving it, also when cancelled, the broker is told that
-    the receiver quits, and every stream that is not raw is closed without waiting: the tasks that
-    keep it alive belong to this context.
+async def open_raw_listener(
+    uid: str | PeerId, options: PeerOptions, nursery: trio.Nursery
+) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
+    """A listener of bare connections: see :meth:`Peer.listen_raw`.
 
     Args:
-        uid: what senders ask for: text of 1 to 128 bytes in UTF-8, or the peer id of the identity.
-        broker: ``"HOST:PORT"`` or a tuple of both. By a name that stands for IPv4 and IPv6
-            addresses of the broker peers meet over both.
-        identity: who we are. Nobody else can take the UID as long as it is registered. If None,
-            one is made that nobody knows.
-        admit: called with the peer id of each sender that has proven to be it; those that it does
-            not return True for are refused, and no byte of theirs reaches the application. Must
-            not raise. If None, everybody is admitted.
-        raw: accept bare TCP connections, to senders that ask for them, and no others. Nothing is
-            encrypted, nobody proves an identity, and nothing is relayed.
-        techniques: by which techniques to be introduced: ``"fast"``, ``"classic"``, ``"relay"``.
-        window: how many bytes each stream may hold, sent and not acknowledged, or received and
-            not read. A quarter is for either direction at least.
-        grace: for how many seconds a stream that has lost its path waits for another one.
-        port_guessing: whether to guess ports where one side's NAT gives them at random, if the
-            sender does, too: it takes up to
-            1,024 connection attempts, and some hundred descriptors.
-
-    Yields:
-        The :class:`P2PListener`, registered.
-
-    Raises:
-        BrokerUnreachableError: no broker answers there.
-        BrokerLostError: it closed the connection at once.
-        UIDTakenError: somebody else is registered under the UID.
-        IdentityError: the broker does not believe our identity.
-        LocalProtocolError: an argument is wrong.
-        ProtocolError: this is not a broker, or not one of this version.
+        uid: what to register.
+        options: the peer's.
+        nursery: for the tasks.
     """
-    me = parse_identity(identity)
-    checked_uid, address = parse_uid(uid), parse_broker(broker)
-    if parse_expected(checked_uid, None) not in (None, me.peer_id):
-        raise LocalProtocolError(
-            f"{checked_uid} is the peer id of another identity: register {me.peer_id}, or a name"
-        )
-    check_flag("raw", raw)
-    check_flag("port_guessing", port_guessing)
-    check_callback("admit", admit, "a function of a PeerId, like friends.__contains__")
-    if raw and admit is not None:
-        raise LocalProtocolError("raw streams prove nobody's identity: leave admit= out")
-    chosen = parse_path("direct" if raw else "any", parse_techniques(techniques))
-    parse_window(window)
-    parse_grace(grace)
-    streams, accepted = trio.open_memory_channel[Any](ACCEPT_BACKLOG)
-    async with streams, open_background_nursery() as nursery:
-        acceptor = (
-            RawAcceptor(streams)
-            if raw
-            else Acceptor(
-                me,
-                admit=admit,
-                window=window,
-                grace=grace,
-                nursery=nursery,
-                streams=streams,
-            )
-        )
-        capabilities = (*chosen, StreamKind.RAW if raw else StreamKind.SESSION)
-        introductions = Introductions(
-            checked_uid, capabilities, acceptor.take, admit=admit, port_guessing=port_guessing
-        )
-        registration = Registration(
-            checked_uid,
-            address,
-            capabilities,
-            introductions,
-            identity=me,
-            is_awaited=acceptor.is_any_path_lost,
-            port_guessing=port_guessing,
-        )
-        listener = P2PListener[Any](registration, introductions, me.peer_id, accepted, acceptor)
-        try:
-            await nursery.start(_keep_registered, registration, streams)
-            yield listener
-        finally:
-            await trio.aclose_forcefully(listener)
+    checked_uid = parse_registered_uid(uid, options.identity.peer_id)
+    direct = direct_techniques(options.techniques)
+    if not direct:
+        raise LocalProtocolError(RELAY_ONLY)
+    put, accepted = trio.open_memory_channel[trio.SocketStream](ACCEPT_BACKLOG)
+    acceptor = RawAcceptor(put)
+    capabilities = (*direct, StreamKind.RAW)
+    introductions = Introductions(
+        checked_uid,
+        capabilities,
+        acceptor.take,
+        admit=None,
+        port_guessing=options.port_guessing,
+    )
+    registration = Registration(
+        checked_uid,
+        options,
+        capabilities,
+        introductions,
+        is_awaited=acceptor.is_any_path_lost,
+    )
+    listener = P2PListener(registration, introductions, options, accepted, acceptor)
+    async with _registered(listener, registration, put, nursery):
+        yield listener
+
+
+@asynccontextmanager
+async def _registered(
+    listener: P2PListener[S],
+    registration: Registration,
+    put: trio.MemorySendChannel[S],
+    nursery: trio.Nursery,
+) -> AsyncGenerator[None]:
+    """Register while the block lasts; afterwards the listener is closed."""
+    try:
+        await nursery.start(_keep_registered, registration, put)
+        yield
+    finally:
+        await trio.aclose_forcefully(listener)
 
 
 async def _keep_registered(
     registration: Registration,
-    streams: trio.MemorySendChannel[Any],
+    put: trio.MemorySendChannel[S],
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    with streams:  # whoever accepts has nothing to wait for any more when this ends
+    with put:  # whoever accepts has nothing to wait for any more when this ends
         await registration.run(task_status=task_status)

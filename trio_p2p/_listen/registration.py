@@ -18,12 +18,12 @@ from .._errors import (
     RemoteProtocolError,
     UIDTakenError,
 )
-from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
 from .._net.backoff import Backoff
 from .._net.network_changes import Network, current_network
 from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain
+from .._options import PeerOptions
 from .._traversal.shared_port import SharedPort
 from .._wire.messages import (
     Kill,
@@ -47,12 +47,10 @@ class Registration:
 
     Args:
         uid: the UID.
-        broker: host and port.
+        options: the peer's.
         capabilities: what to greet the broker with.
         introductions: what is made of the senders that the broker tells of.
-        identity: ours.
         is_awaited: whether an accepted stream has no path, so that its sender has to find us again.
-        port_guessing: whether to take part in guessing ports.
 
     Attributes:
         scope: cancel it to end the registration.
@@ -63,31 +61,32 @@ class Registration:
     def __init__(
         self,
         uid: str,
-        broker: tuple[str, int],
+        options: PeerOptions,
         capabilities: Sequence[str],
         introductions: Introductions,
         *,
-        identity: Identity,
         is_awaited: Callable[[], bool],
-        port_guessing: bool = True,
     ) -> None:
         self.uid = uid
         self.scope: trio.CancelScope = trio.CancelScope()
         self.failure: P2PError | None = None
         self.registered: int = 0
-        self._broker = broker
-        self._identity = identity
+        self._broker = options.broker
+        self._identity = options.identity
+        self._tracer = options.tracer
         self._capabilities = capabilities
         self._introductions = introductions
         self._local_network = LocalNetwork()
-        self._port_guessing = port_guessing
+        self._port_guessing = options.port_guessing
         self._is_awaited = is_awaited
         self._backoff = Backoff()
         self._is_registered = False
         self._noted: set[type[P2PError]] = set()
         self._shortages = 0
         self._reachability: Reachability
-        self._ipv6 = IPv6Registration(uid, identity, on_stranger=introductions.note_stranger)
+        self._ipv6 = IPv6Registration(
+            uid, options.identity, on_stranger=introductions.note_stranger
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stay registered until cancelled, or until the broker does not want us any more.
@@ -140,6 +139,7 @@ class Registration:
         self._noted.add(type(failure))
         level = logging.WARNING if is_news else logging.DEBUG
         logger.log(level, "%r is not registered, trying again: %s", self.uid, failure)
+        self._tracer.broker_lost(failure)
 
     async def _register(
         self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]
@@ -193,6 +193,7 @@ class Registration:
 
     def _begin(self) -> None:
         self.registered += 1
+        self._tracer.registered(self.uid)
         self._backoff.works()
         self._noted.clear()
 

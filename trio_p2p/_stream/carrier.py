@@ -20,7 +20,7 @@ from .stream_path import StreamPath
 DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
 CLOSING_TIME = 60.0  # over a path, in which a close makes no progress: it takes a round trip
 
-_LEFT = "the context that the stream was opened in has been left"
+_LEFT = "its peer was left"
 
 logger = logging.getLogger("trio_p2p.stream")
 
@@ -64,7 +64,7 @@ class Carrier:
             while not self.session.is_over:
                 await self._wait_for_change()
         finally:
-            self._leave()
+            self.leave()
             logger.info("a stream is over: %s", self.session.error or "all is said")
 
     def attach(
@@ -182,6 +182,11 @@ class Carrier:
         self._wake_waiting()
         self.path_changed.unpark_all()
 
+    def leave(self) -> None:
+        """End everything at once, as the owner of the stream is left."""
+        self.is_left = not self.session.is_over
+        self.end(_LEFT)
+
     # What the workers tell.
 
     def attend(self, worker: PathWorker) -> None:
@@ -269,14 +274,10 @@ class Carrier:
             self._worker = self.path = None
             self.is_doubted = False
 
-    def _leave(self) -> None:
-        self.is_left = not self.session.is_over
-        self.end(_LEFT)
-
     async def _carry(self, worker: PathWorker) -> None:
         try:
             await worker.run()
         finally:
             if worker is self._worker:  # the owner was cancelled, and this before run()
-                self._leave()
+                self.leave()
             await worker.part()  # noqa: ASYNC102 - it shields itself, for a second

@@ -27,7 +27,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
     It is carried by one path at a time, a TCP connection that leads directly to the peer or
     through the broker's relay. When a path breaks, or a better one is found, the stream goes on
     over another one: nothing is lost, repeated or reordered. The tasks that do this belong to
-    the context that the stream was opened in, and the stream ends with that.
+    the :class:`Peer` that has opened or accepted the stream, which ends when that is left.
 
     What :meth:`send_all` has taken is kept until the peer's side has it. When no path was found
     for the grace time, the methods raise :exc:`trio.BrokenResourceError`; its cause says why.
@@ -57,6 +57,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
     def path(self) -> StreamPath | None:
         """What carries the stream now; None while it waits for another path, and at the end."""
         return self._carrier.path
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is going to happen: all is said, or the stream is broken."""
+        return self._session.is_over
 
     @property
     def has_lost_peer(self) -> bool:
@@ -97,7 +102,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
         Raises:
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
             trio.ClosedResourceError: the stream is closed, perhaps by another task meanwhile, or
-                :meth:`send_eof` was called, or the stream's context was left.
+                :meth:`send_eof` was called, or the :class:`Peer` was left.
             trio.BusyResourceError: another task is sending.
 
         If cancelled, some of the bytes may have been taken; the stream is of use nevertheless.
@@ -205,9 +210,8 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
         That takes a round trip, or none if both directions have ended already. It waits as long
         as bytes make progress, and for another path if need be, as long as the grace time allows.
-        If cancelled, the stream is closed all the same; what is left to do is done by the context
-        that owns the stream, for as long as that lasts, much as an operating system does it for
-        sockets.
+        If cancelled, the stream is closed all the same; what is left to do is done by the
+        :class:`Peer` that owns the stream, much as an operating system does it for sockets.
 
         Raises:
             trio.BrokenResourceError: the stream broke while this waited; the peer may lack some.
@@ -238,6 +242,15 @@ class P2PStream(trio.abc.HalfCloseableStream):
             self._is_closed = True
             self._carrier.abort(reason)
 
+    def leave(self) -> None:
+        """Abort the stream because its owner is left, unless it is closed."""
+        if not self._is_closed:
+            self._carrier.leave()
+
+    async def wait_news(self) -> None:
+        """Wait until the path may be another one, or the stream may be over."""
+        await self._carrier.path_changed.park()
+
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
@@ -255,7 +268,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
         if self._is_closed:
             raise trio.ClosedResourceError("this stream is closed")
         if self._carrier.is_left:
-            raise trio.ClosedResourceError("the context that the stream was opened in was left")
+            raise trio.ClosedResourceError("the peer that this stream belongs to was left")
 
     def _check(self) -> None:
         self._check_open()

@@ -1,0 +1,77 @@
+"""What an application can have itself told of while a peer works."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec
+
+from ._attempt import Attempt
+from ._errors import P2PError
+from ._net.barrier import Barrier
+from ._stream.p2p_stream import P2PStream
+from ._stream.stream_path import StreamPath
+
+P = ParamSpec("P")
+
+logger = logging.getLogger("trio_p2p.tracer")
+
+
+class Tracer:
+    """Told of what a :class:`Peer` does; override what you want to know.
+
+    Like :class:`trio.abc.Instrument`: the methods are called synchronously, in the midst of the
+    peer's work, so they must not take long. What they raise is logged, and ends nothing.
+    """
+
+    def attempt_ended(self, uid: str, attempt: Attempt) -> None:
+        """An attempt to connect to the receiver of a UID has ended, well or not."""
+
+    def registered(self, uid: str) -> None:
+        """The broker holds a UID for us, for the first time or again."""
+
+    def broker_lost(self, error: P2PError) -> None:
+        """The broker cannot be reached any more; the peer keeps trying as long as it needs it."""
+
+    def stream_opened(self, stream: P2PStream) -> None:
+        """A stream begins, opened by us or accepted. Raw streams are not told of."""
+
+    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:
+        """A stream has this path now, or waits for another one if it is None."""
+
+    def stream_closed(self, stream: P2PStream) -> None:
+        """A stream is over, whichever way it has ended."""
+
+
+class GuardedTracer(Tracer):
+    """Passes everything on to an application's tracer, and logs what that raises.
+
+    Args:
+        tracer: the application's.
+    """
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def attempt_ended(self, uid: str, attempt: Attempt) -> None:
+        _guarded(self._tracer.attempt_ended, uid, attempt)
+
+    def registered(self, uid: str) -> None:
+        _guarded(self._tracer.registered, uid)
+
+    def broker_lost(self, error: P2PError) -> None:
+        _guarded(self._tracer.broker_lost, error)
+
+    def stream_opened(self, stream: P2PStream) -> None:
+        _guarded(self._tracer.stream_opened, stream)
+
+    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:
+        _guarded(self._tracer.path_changed, stream, path)
+
+    def stream_closed(self, stream: P2PStream) -> None:
+        _guarded(self._tracer.stream_closed, stream)
+
+
+def _guarded(tell: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    with Barrier(logger, "the application's tracer"):
+        tell(*args, **kwargs)
