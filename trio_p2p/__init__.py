@@ -11,7 +11,7 @@ from ._addresses import Endpoint as Endpoint
 from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
 from ._broker.quota import RelayLimits as RelayLimits
 from ._broker.serve import serve_broker as serve_broker
-from ._connect.watcher import Registrations as Registrations
+from ._control.watches import Registrations as Registrations
 from ._errors import (
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
@@ -48,7 +48,7 @@ from ._nat.findings import Survey as Survey
 from ._peer import Peer as Peer, PeerStatistics as PeerStatistics, open_peer as open_peer
 from ._stream.p2p_stream import P2PStream as P2PStream
 from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
-from ._tracer import Tracer as Tracer
+from ._stream.tracer import Tracer as Tracer
 
 # Silent, unless the application asks for our logs.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())

@@ -11,7 +11,8 @@ import trio
 
 from ._broker_client.resolve import resolve_broker
 from ._connect.connector import Connector
-from ._connect.watcher import Registrations
+from ._control.control import Controls
+from ._control.watches import Registrations
 from ._errors import UnknownUIDError
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId
@@ -22,7 +23,6 @@ from ._nat.findings import Survey
 from ._nat.network_survey import survey_network
 from ._net.network_changes import network_remembered
 from ._net.nursery import open_background_nursery
-from ._open_streams import OpenStreams
 from ._options import (
     ALL_TECHNIQUES,
     BrokerAddress,
@@ -33,9 +33,10 @@ from ._options import (
     parse_uid,
 )
 from ._stream.carrier import DEFAULT_GRACE
+from ._stream.open_streams import OpenStreams
 from ._stream.p2p_stream import P2PStream
 from ._stream.session import DEFAULT_WINDOW
-from ._tracer import Tracer
+from ._stream.tracer import Tracer
 
 S = TypeVar("S", P2PStream, trio.SocketStream)
 
@@ -49,10 +50,13 @@ class PeerStatistics:
     Attributes:
         streams: how many streams are not over; raw ones do not count.
         names: the UIDs that it listens under.
+        strangers: how many connections to its port were closed because the other side could not
+            prove to be a peer that was introduced.
     """
 
     streams: int
     names: frozenset[str]
+    strangers: int
 
 
 class Peer:
@@ -66,7 +70,8 @@ class Peer:
     def __init__(self, options: PeerOptions, nursery: trio.Nursery) -> None:
         self._options = options
         self._streams = OpenStreams(nursery, options.tracer)
-        self._connector = Connector(options, self._streams)
+        self._controls = Controls(options, self._streams)
+        self._connector = Connector(self._controls)
         self._listeners: set[P2PListener[Any]] = set()
         self._is_left = False
 
@@ -158,7 +163,7 @@ class Peer:
             trio.ClosedResourceError: the peer was left.
         """
         self._check_open()
-        async with open_listener(uid, self._options, self._streams, admit) as listener:
+        async with open_listener(uid, admit, self._controls) as listener:
             with self._noting(listener):
                 yield listener
 
@@ -169,7 +174,7 @@ class Peer:
         Nothing is encrypted, and no sender proves an identity: anyone who knows the UID gets in.
         """
         self._check_open()
-        async with open_raw_listener(uid, self._options, self._streams.nursery) as listener:
+        async with open_raw_listener(uid, self._controls) as listener:
             with self._noting(listener):
                 yield listener
 
@@ -227,7 +232,7 @@ class Peer:
         """
         checked_uid = parse_uid(uid)
         self._check_open()
-        async with self._connector.watch(checked_uid) as registrations:
+        with self._controls.watching(checked_uid) as registrations:
             yield registrations
 
     async def survey(self) -> Survey:
@@ -246,7 +251,7 @@ class Peer:
     def statistics(self) -> PeerStatistics:
         """What the peer holds now."""
         names = frozenset(listener.uid for listener in self._listeners)
-        return PeerStatistics(len(self._streams), names)
+        return PeerStatistics(len(self._streams), names, self._controls.strangers)
 
     async def leave(self) -> None:
         """End everything; see :func:`open_peer`."""

@@ -80,7 +80,7 @@ class BrokerConnection(trio.abc.AsyncResource):
             P2PError: as :meth:`receive`.
         """
         await self.send()
-        await self._wait_greeted()
+        await self.wait_greeted()
 
     async def receive_challenge(self) -> bytes:
         """Greet the broker, and wait for the challenge that its greeting brings.
@@ -89,6 +89,15 @@ class BrokerConnection(trio.abc.AsyncResource):
             P2PError: as :meth:`greet`.
         """
         await self.greet()
+        return self.challenge
+
+    @property
+    def challenge(self) -> bytes:
+        """The challenge that the broker's greeting has brought.
+
+        Raises:
+            RemoteProtocolError: it has brought none.
+        """
         if self._challenge is None:
             raise RemoteProtocolError("got a greeting without a challenge from the broker")
         return self._challenge
@@ -120,7 +129,7 @@ class BrokerConnection(trio.abc.AsyncResource):
             RemoteProtocolError: what came is not a message.
             P2PError: the broker refuses everything; see :func:`error_of`.
         """
-        await self._wait_greeted()
+        await self.wait_greeted()
         return await self._receive_message()
 
     async def receive_answer(self, seconds: float | None = None) -> Message:
@@ -133,7 +142,7 @@ class BrokerConnection(trio.abc.AsyncResource):
             BrokerLostError: it did not come in time, or the connection broke.
             P2PError: as :meth:`receive`.
         """
-        await self._wait_greeted()
+        await self.wait_greeted()
         seconds = ANSWER_TIME if seconds is None else seconds
         with trio.move_on_after(seconds):
             return await self._receive_message()
@@ -155,7 +164,12 @@ class BrokerConnection(trio.abc.AsyncResource):
             "and if that does not help, see whether it is overloaded"
         )
 
-    async def _wait_greeted(self) -> None:
+    async def wait_greeted(self) -> None:
+        """Wait for the broker's greeting, unless it has come.
+
+        Raises:
+            P2PError: as :meth:`greet`.
+        """
         if self._is_greeted:
             return
         with trio.move_on_after(GREETING_TIME):

@@ -18,7 +18,7 @@ WAITING_TIME = 10.0  # seconds: a broker that is slow with others may be so with
 
 
 class Crowd:
-    """The connections to brokers that a Trio run is opening."""
+    """The connections to one broker that are being opened."""
 
     def __init__(self) -> None:
         self._opening = 0
@@ -41,16 +41,3 @@ class Crowd:
             self._opening -= 1
             if has_place:
                 self._places.release()
-
-
-def crowd_of_this_run() -> Crowd:
-    """The one for all senders and receivers of a Trio run."""
-    try:
-        return _crowd.get()
-    except LookupError:
-        crowd = Crowd()
-        _crowd.set(crowd)
-        return crowd
-
-
-_crowd: trio.lowlevel.RunVar[Crowd] = trio.lowlevel.RunVar("connections to brokers being opened")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
@@ -15,6 +16,7 @@ from .._wire.messages import (
     Decline,
     IntroductionRequest,
     JoinRelay,
+    Message,
     Refused,
     Relayed,
     RelayRequest,
@@ -22,7 +24,7 @@ from .._wire.messages import (
 )
 from .connection import INTRODUCTION_TIME, BrokerConnection, unexpected
 from .refusals import error_of
-from .resolve import connect_to_broker, find_broker
+from .resolve import BrokerFinder, connect_to_broker
 
 logger = logging.getLogger("trio_p2p.relay")
 
@@ -32,12 +34,12 @@ _CAPABILITIES = (Technique.RELAY, StreamKind.SESSION)
 
 
 async def ask_for_relay(
-    broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt
+    broker: BrokerFinder, uid: str, certificate: bytes, on_attempt: OnAttempt
 ) -> PeerConnection:
     """The sender's end of a relayed connection to the receiver of a UID.
 
     Args:
-        broker: host and port of the broker that relays.
+        broker: finds the broker that relays.
         uid: the receiver's.
         certificate: ours.
         on_attempt: told of the attempt when it has ended.
@@ -59,7 +61,7 @@ async def ask_for_relay(
         on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
 
     try:
-        leg = await find_broker(broker, _CAPABILITIES)
+        leg = await broker.find(_CAPABILITIES)
         connection = await _request_relay(leg, request, None)
     except (IntroductionError, RelayError):
         note(Outcome.NOT_INTRODUCED, None, None)
@@ -69,7 +71,7 @@ async def ask_for_relay(
 
 
 async def join_relay(
-    broker: Endpoint, request: RelayRequest, registration: BrokerConnection
+    broker: Endpoint, request: RelayRequest, tell_broker: Callable[[Message], Awaitable[None]]
 ) -> PeerConnection:
     """The receiver's end of a relayed connection to a sender.
 
@@ -78,7 +80,7 @@ async def join_relay(
     Args:
         broker: where the registration's broker is.
         request: what it sent.
-        registration: what the request came over.
+        tell_broker: says something over what the request has come over.
 
     Raises:
         P2PError: the sender does not wait any more, or the broker is lost.
@@ -92,7 +94,7 @@ async def join_relay(
         failure = error
     if not isinstance(failure, LocalProtocolError):  # else there is no such introduction any more
         with suppress(BrokerLostError):
-            await registration.send(Decline(request.introduction, retry_after=RETRY_TIME))
+            await tell_broker(Decline(request.introduction, retry_after=RETRY_TIME))
     raise failure
 
 

@@ -16,7 +16,7 @@ from .._net.os_errors import explain, is_of_this_host, timeout_error
 from .._net.sockets import start_connecting, wait_connected
 from .._net.system import current_system
 from .connection import CHECK_BROKER, BrokerConnection
-from .crowd import crowd_of_this_run
+from .crowd import Crowd
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
 CONNECT_TIME = 10.0  # seconds for each of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
@@ -58,50 +58,61 @@ async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None)
     return sorted(endpoints, key=lambda endpoint: endpoint.address.version)
 
 
-async def find_broker(
-    broker: tuple[str, int], capabilities: Sequence[str], ip_version: int | None = None
-) -> BrokerConnection:
-    """A connection to a broker, as :func:`connect_to_broker`, from the network we are in.
-
-    If that changes meanwhile, the broker is looked for from the next one.
+class BrokerFinder:
+    """Knows the broker by name, and connects to it from wherever this host is.
 
     Args:
-        broker: its host and port.
-        capabilities: what to greet it with.
-        ip_version: 4 or 6 if it is to be reached by that only.
-
-    Raises:
-        BrokerUnreachableError: it does not answer, or this host changes networks all the time.
-        P2PError: what answers is no broker of this version.
+        host: the broker's name or address.
+        port: its port.
     """
-    for _ in range(MAX_NETWORKS):
-        connection = await _find_from_here(broker, capabilities, ip_version)
-        if connection is not None:
-            return connection
-    raise BrokerUnreachableError(
-        f"this host has changed networks {MAX_NETWORKS} times while it connected to {broker[0]}: "
-        "try again when its network is steady"
-    )
 
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self._address = host, port
+        self._crowd = Crowd()
 
-async def _find_from_here(
-    broker: tuple[str, int], capabilities: Sequence[str], ip_version: int | None
-) -> BrokerConnection | None:
-    """A connection to a broker; None if this host is in another network before there is one."""
-    connection = None
-    network = current_network() if ip_version is None else current_network(ip_version)
-    try:
-        async with open_background_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                nursery.start_soon(cancel_when_network_changes, scope, network)
-                endpoints = await resolve_broker(broker, ip_version)
-                async with crowd_of_this_run().joined() as greets:
-                    connection = await connect_to_broker(endpoints, capabilities, greets=greets)
-    except BaseException:
-        if connection is not None:
-            await trio.aclose_forcefully(connection)
-        raise
-    return connection
+    async def find(
+        self, capabilities: Sequence[str], ip_version: int | None = None
+    ) -> BrokerConnection:
+        """A connection to the broker, as :func:`connect_to_broker`, from the network we are in.
+
+        If that changes meanwhile, the broker is looked for from the next one.
+
+        Args:
+            capabilities: what to greet it with.
+            ip_version: 4 or 6 if it is to be reached by that only.
+
+        Raises:
+            BrokerUnreachableError: it does not answer, or this host changes networks all the time.
+            P2PError: what answers is no broker of this version.
+        """
+        for _ in range(MAX_NETWORKS):
+            connection = await self._find_from_here(capabilities, ip_version)
+            if connection is not None:
+                return connection
+        raise BrokerUnreachableError(
+            f"this host has changed networks {MAX_NETWORKS} times while it connected to "
+            f"{self.host}: try again when its network is steady"
+        )
+
+    async def _find_from_here(
+        self, capabilities: Sequence[str], ip_version: int | None
+    ) -> BrokerConnection | None:
+        """A connection to the broker; None if this host has changed networks meanwhile."""
+        connection = None
+        network = current_network() if ip_version is None else current_network(ip_version)
+        try:
+            async with open_background_nursery() as nursery:
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(cancel_when_network_changes, scope, network)
+                    endpoints = await resolve_broker(self._address, ip_version)
+                    async with self._crowd.joined() as greets:
+                        connection = await connect_to_broker(endpoints, capabilities, greets=greets)
+        except BaseException:
+            if connection is not None:
+                await trio.aclose_forcefully(connection)
+            raise
+        return connection
 
 
 async def connect_to_broker(

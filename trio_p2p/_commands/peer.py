@@ -14,7 +14,7 @@ from .._identity.peer_id import PeerId, looks_like_peer_id
 from .._peer import Peer, open_peer
 from .._stream.carrier import DEFAULT_GRACE
 from .._stream.p2p_stream import P2PStream
-from .._tracer import Tracer
+from .._stream.tracer import Tracer
 from .bridge import bridge_standard_streams
 from .identity_file import load_or_create_identity
 from .known_peers import KnownPeers

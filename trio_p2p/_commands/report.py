@@ -16,7 +16,7 @@ from .._attempt import Attempt, Outcome
 from .._identity.peer_id import PeerId
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
-from .._tracer import Tracer
+from .._stream.tracer import Tracer
 from .run import CommandError
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import trio
 
-from .._attempt import Attempt, Technique
-from .._broker_client.resolve import IP_VERSIONS, ip_versions_of
+from .._attempt import Attempt
+from .._broker_client.resolve import IP_VERSIONS
+from .._control.control import Control, Controls
 from .._errors import (
     AttemptFailedError,
     BrokerUnreachableError,
@@ -19,60 +20,71 @@ from .._errors import (
     P2PError,
     UnknownUIDError,
 )
-from .._peer_connection import PeerConnection
-from .rounds import Errand, NoWayError, OpenInRound, open_in_rounds
+from .._options import direct_techniques
+from .._peer_connection import OnAttempt, PeerConnection
+from .._wire.messages import StreamKind
+from .rounds import NoWayError, Search, open_in_rounds
 
 
-async def open_by_any_ip(
-    host: str,
-    uid: str,
-    techniques: Sequence[Technique],
-    errand: Errand,
-    open_in_round: OpenInRound,
-) -> PeerConnection:
-    """The first connection by any version of IP.
+class DirectDialer:
+    """Connects to one receiver directly.
 
     Args:
-        host: the broker's name or address.
+        controls: the connections to the broker.
         uid: the receiver's UID.
-        techniques: what to try, in this order.
-        errand: what for.
-        open_in_round: gives a round's connection, or None if none came of it.
-
-    Raises:
-        IntroductionError: no connection came of any round.
-        UnknownUIDError: nobody is registered under the UID.
-        P2PError: the broker is not reached, or refuses everything.
-        OSError: this host has no descriptors left.
+        kind: what is to be made of the connections.
     """
-    connection: PeerConnection | None = None
-    attempts: list[Attempt] = []
-    errors: dict[int, P2PError | OSError] = {}
 
-    async def open_by(ip_version: int) -> None:
-        nonlocal connection
-        try:
-            connection = await open_in_rounds(uid, techniques, ip_version, errand, open_in_round)
-        except NoWayError as error:
-            attempts.extend(error.attempts)
-            return
-        except (P2PError, OSError) as error:
-            errors[ip_version] = error
-            if not isinstance(error, UnknownUIDError):  # which the other one would be told, too
+    def __init__(self, controls: Controls, uid: str, kind: StreamKind) -> None:
+        self._controls = controls
+        self._uid = uid
+        self._kind = kind
+
+    async def dial(self, on_attempt: OnAttempt) -> PeerConnection:
+        """The first connection by any version of IP.
+
+        Args:
+            on_attempt: told of each attempt when it has ended.
+
+        Raises:
+            IntroductionError: no connection came of any round.
+            UnknownUIDError: no receiver is registered under the UID.
+            P2PError: the broker is not reached, or refuses everything.
+            OSError: this host has no descriptors left.
+
+        If cancelled, everything that was under way is closed.
+        """
+        techniques = direct_techniques(self._controls.options.techniques)
+        search = Search(self._uid, self._kind, techniques, on_attempt)
+        connection: PeerConnection | None = None
+        attempts: list[Attempt] = []
+        errors: dict[int, P2PError | OSError] = {}
+
+        async def open_by(control: Control) -> None:
+            nonlocal connection
+            try:
+                connection = await open_in_rounds(control, search)
+            except NoWayError as error:
+                attempts.extend(error.attempts)
                 return
-        nursery.cancel_scope.cancel(reason="the other version of IP does not matter any more")
+            except (P2PError, OSError) as error:
+                errors[control.ip_version] = error
+                if not isinstance(error, UnknownUIDError):  # the other one would be told so, too
+                    return
+            nursery.cancel_scope.cancel(reason="the other version of IP does not matter any more")
 
-    try:
-        async with trio.open_nursery() as nursery:
-            for ip_version in ip_versions_of(host):
-                nursery.start_soon(open_by, ip_version)
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
-    if connection is None:
-        raise _failure(uid, attempts, [errors[each] for each in IP_VERSIONS if each in errors])
-    return connection
+        try:
+            async with trio.open_nursery() as nursery:
+                for control in self._controls:
+                    nursery.start_soon(open_by, control)
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            raise
+        if connection is None:
+            failures = [errors[each] for each in IP_VERSIONS if each in errors]
+            raise _failure(self._uid, attempts, failures)
+        return connection
 
 
 def _failure(

@@ -6,17 +6,15 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TypeAlias
 
 import trio
 
+from .._control.control import Controls
 from .._errors import P2PError, RelayError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
 from .._net.network_changes import Network, cancel_when_network_changes, current_network
-from .._peer_connection import OnAttempt
 from .._stream.carrier import Carrier
 from .._stream.path_worker import PathSilentError
 from .._stream.stream_path import PathKind, StreamPath
@@ -24,8 +22,7 @@ from .._stream.tls import Context
 from .failures import combined, explained
 from .path_record import PathRecord
 from .reserve import keep_reserve
-from .secured import Dial, SecuredPath, open_secured
-from .watcher import Registrations
+from .secured import Dialer, SecuredPath, open_secured
 
 # Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
 # better path than the relay is looked for at once, and again when the network has changed.
@@ -41,7 +38,6 @@ WATCHING_DELAY = 0.1
 # What the peer sent before it moved may come after the news of that, and lift the doubt. So there
 # is a second one when all that was under way has come.
 UNDER_WAY_TIME = 0.75
-Watch: TypeAlias = Callable[[], AbstractAsyncContextManager[Registrations]]
 
 logger = logging.getLogger("trio_p2p.sender")
 _JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
@@ -54,9 +50,9 @@ class PathFinder:
         carrier: carries the session.
         context: proves our identity.
         expected: who the peer has to be; whoever proves to be it first if None.
-        dials: how to come by a connection, for each kind of path that is wanted.
-        on_attempt: told of each attempt when it has ended.
-        watch: tells of the registrations of the peer.
+        dialers: how to come by a connection, for each kind of path that is wanted.
+        uid: the peer's.
+        controls: the connections to the broker, which tells when the peer has registered again.
 
     Attributes:
         peer_id: who the peer is, once it is known.
@@ -67,17 +63,18 @@ class PathFinder:
         carrier: Carrier,
         context: Context,
         expected: PeerId | None,
-        dials: Mapping[PathKind, Dial],
-        on_attempt: OnAttempt,
+        dialers: Mapping[PathKind, Dialer],
         *,
-        watch: Watch,
+        uid: str,
+        controls: Controls,
     ) -> None:
+        self._uid = uid
         self.peer_id = expected
         self._carrier = carrier
         self._context = context
-        self._dials = dials
-        self._on_attempt = on_attempt
-        self._watch = watch
+        self._dialers = dialers
+        self._on_attempt = partial(controls.options.tracer.attempt_ended, uid)
+        self._controls = controls
         self._registered_again = trio.lowlevel.ParkingLot()
         self._failures: dict[PathKind, P2PError] = {}
         self._news = trio.Event()
@@ -90,10 +87,10 @@ class PathFinder:
         """Find paths until the session is over."""
         try:
             async with trio.open_nursery() as nursery:
-                for kind, dial in self._dials.items():
-                    find = partial(self._keep_finding, kind, dial)
+                for kind, dialer in self._dialers.items():
+                    find = partial(self._keep_finding, kind, dialer)
                     nursery.start_soon(self._keep_on, f"finding {kind} paths", find)
-                if len(self._dials) > 1:
+                if len(self._dialers) > 1:
                     nursery.start_soon(self._keep_on, "keeping a reserve", self._keep_reserve)
                 nursery.start_soon(self._keep_on, "watching the receiver", self._watch_receiver)
                 await self._carrier.run()
@@ -112,12 +109,12 @@ class PathFinder:
             if self._carrier.session.is_over:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 raise trio.ClosedResourceError("the sender was closed")
-            if len(self._failures) == len(self._dials):
+            if len(self._failures) == len(self._dialers):
                 raise combined(list(self._failures.values()))
             await self._news.wait()
         return self.peer_id
 
-    async def _keep_finding(self, kind: PathKind, dial: Dial) -> None:
+    async def _keep_finding(self, kind: PathKind, dialer: Dialer) -> None:
         pause = 0.0
         steady_at = math.inf
         network = current_network()
@@ -125,7 +122,7 @@ class PathFinder:
             await self._wait_wanted(kind)
             if trio.current_time() >= steady_at:
                 pause = 0.0
-            if kind is PathKind.DIRECT and self._record.is_poor and len(self._dials) > 1:
+            if kind is PathKind.DIRECT and self._record.is_poor and len(self._dialers) > 1:
                 pause = max(pause, MAX_URGENT_PAUSE)  # the relay first
             await self._rest(pause, network)
             before, network = network, current_network()
@@ -134,7 +131,7 @@ class PathFinder:
             else:
                 pause = MIN_PAUSE
                 self._record = PathRecord()
-            is_found = self._is_wanted(kind) and await self._find_apart(kind, dial, network)
+            is_found = self._is_wanted(kind) and await self._find_apart(kind, dialer, network)
             steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
 
     async def _wait_wanted(self, kind: PathKind) -> None:
@@ -163,10 +160,10 @@ class PathFinder:
             transferred = self._carrier.session.transferred
             self._record.ended(trio.current_time(), transferred, is_silent=is_silent)
 
-    async def _find_apart(self, kind: PathKind, dial: Dial, network: Network) -> bool:
+    async def _find_apart(self, kind: PathKind, dialer: Dialer, network: Network) -> bool:
         """Like :meth:`_find`, but a search that fails in an unforeseen way has found nothing."""
         with Barrier(logger, f"one search for a {kind} path"):
-            return await self._find(kind, dial, network)
+            return await self._find(kind, dialer, network)
         self._failures[kind] = P2PError(f"the search for a {kind} path has failed: see the log")
         self._tell()
         return False
@@ -178,7 +175,7 @@ class PathFinder:
                 await search()
             await trio.sleep(FAILURE_PAUSE)
 
-    async def _find(self, kind: PathKind, dial: Dial, network: Network) -> bool:
+    async def _find(self, kind: PathKind, dialer: Dialer, network: Network) -> bool:
         """Try once to find a path from a network, as long as it is wanted; whether there is one."""
         is_found = False
         async with trio.open_nursery() as nursery:
@@ -186,7 +183,7 @@ class PathFinder:
             nursery.start_soon(self._cancel_when_unwanted, kind, scope)
             nursery.start_soon(cancel_when_network_changes, scope, network)
             try:
-                found = await self._open(dial)
+                found = await self._open(dialer)
             except (P2PError, OSError) as error:
                 logger.info("no %s path was found: %s", kind, error)
                 self._failures[kind] = explained(error)
@@ -205,13 +202,13 @@ class PathFinder:
             scope.cancel(reason="the search is over")
         return is_found
 
-    async def _open(self, dial: Dial) -> SecuredPath:
-        return await open_secured(dial, self._context, self.peer_id, self._on_attempt)
+    async def _open(self, dialer: Dialer) -> SecuredPath:
+        return await open_secured(dialer, self._context, self.peer_id, self._on_attempt)
 
     async def _keep_reserve(self) -> None:
         await keep_reserve(
             self._carrier,
-            partial(self._open, self._dials[PathKind.RELAY]),
+            partial(self._open, self._dialers[PathKind.RELAY]),
             is_carried=lambda: self._is_carried,
             is_wanted=lambda: self._is_wanted(PathKind.RELAY),
         )
@@ -221,7 +218,7 @@ class PathFinder:
         while self._carrier.path is None:
             await self._carrier.path_changed.park()
         await trio.sleep(WATCHING_DELAY)
-        async with self._watch() as registrations:
+        with self._controls.watching(self._uid) as registrations:
             async for _ in registrations:
                 self._record = PathRecord()
                 self._carrier.doubt()

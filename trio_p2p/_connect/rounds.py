@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
 import attrs
 import trio
 
 from .._attempt import Attempt, Outcome, Technique
-from .._errors import IntroductionError
-from .._identity.identity import Identity
-from .._nat.local_network import LocalNetwork
+from .._control.broker_link import BrokerLink
+from .._control.claims import ClaimedError
+from .._control.control import Control
+from .._errors import BrokerLostError, IntroductionError
 from .._peer_connection import OnAttempt, PeerConnection
+from .._traversal.introduction import Introduction
 from .._traversal.nomination import Nomination
 from .._traversal.punch_schedule import RETRANSMISSION_TIME
 from .._traversal.race import connect_introduced
 from .._traversal.strategy import reflexive_route
 from .._wire.messages import StreamKind
 from .._wire.offer import Opening
-from .broker_link import BrokerLink, open_broker_link
 from .patience import retry_while_busy
 
 logger = logging.getLogger("trio_p2p.sender")
@@ -52,23 +52,21 @@ class NoWayError(Exception):
 
 
 @attrs.frozen
-class Errand:
-    """What a connection is wanted for.
+class Search:
+    """The search for one direct connection to a receiver.
 
     Attributes:
-        kind: what is to be made of it.
-        identity: ours.
+        uid: the receiver's UID.
+        kind: what is to be made of the connection.
+        techniques: what to try, in this order.
         on_attempt: told of each attempt when it has ended.
-        local_network: what we know of our network, for each version of IP.
-        port_guessing: whether to guess ports.
-        nomination: of its one connection.
+        nomination: of the one connection.
     """
 
+    uid: str
     kind: StreamKind
-    identity: Identity
+    techniques: Sequence[Technique]
     on_attempt: OnAttempt
-    local_network: Mapping[int, LocalNetwork]
-    port_guessing: bool
     nomination: Nomination = attrs.field(factory=Nomination)
 
 
@@ -77,68 +75,49 @@ class Round:
     """One introduction, between endpoints that had none before.
 
     Attributes:
-        uid: the receiver's UID.
+        search: what it is for.
         technique: how to be introduced.
         opening: how to begin.
-        ip_version: 4 or 6, by which to meet.
         seconds: how long to try, unless the round trip is very long.
-        errand: what else the broker and the caller want to know.
         on_attempt: told of each attempt when it has ended.
     """
 
-    uid: str
+    search: Search
     technique: Technique
     opening: Opening
-    ip_version: int
     seconds: float
-    errand: Errand
     on_attempt: OnAttempt
 
-    @property
-    def local_network(self) -> LocalNetwork:
-        """What we know of our network."""
-        return self.errand.local_network[self.ip_version]
 
-
-OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
-
-
-async def open_in_rounds(
-    uid: str,
-    techniques: Sequence[Technique],
-    ip_version: int,
-    errand: Errand,
-    open_in_round: OpenInRound,
-) -> PeerConnection:
-    """Try one technique after the other, each in rounds.
+async def open_in_rounds(control: Control, search: Search) -> PeerConnection:
+    """Try one technique after the other, each in rounds, by one version of IP.
 
     Args:
-        uid: the receiver's UID.
-        techniques: what to try, in this order.
-        ip_version: 4 or 6, by which to meet.
-        errand: what for.
-        open_in_round: gives a round's connection, or None if none came of it.
+        control: the connection to the broker by that version.
+        search: what to look for.
 
     Raises:
         NoWayError: no connection came of any round.
+        P2PError: the broker is not reached, or refuses everything.
     """
     attempts: list[Attempt] = []
 
     def note(attempt: Attempt) -> None:
         logger.debug("attempt: %s", attempt)
         attempts.append(attempt)
-        errand.on_attempt(attempt)
+        search.on_attempt(attempt)
 
-    for technique in techniques:
+    for technique in search.techniques:
         for opening, seconds in ROUNDS[technique]:
             before, started_at = len(attempts), trio.current_time()
-            round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
-            connection = await retry_while_busy(partial(open_in_round, round_))
+            round_ = Round(search, technique, opening, seconds, note)
+            connection = await retry_while_busy(partial(_open, control, round_))
             if connection is not None:
                 return connection
             if len(attempts) == before:
                 # The program was busy, and the round's time over, before anything was sent.
-                took, route = trio.current_time() - started_at, reflexive_route(ip_version)
+                took = trio.current_time() - started_at
+                route = reflexive_route(control.ip_version)
                 note(Attempt(technique, None, None, Outcome.SILENT, took, route))
             if attempts[-1].outcome in _ENDS_TECHNIQUE:
                 break
@@ -147,12 +126,22 @@ async def open_in_rounds(
     raise NoWayError(attempts)
 
 
-async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConnection | None:
-    """A round's connection, by one to the broker that is closed afterwards."""
+async def _open(control: Control, round_: Round) -> PeerConnection | None:
+    """A round's connection: the first one between two peers from the port that all share."""
+    if round_.technique is Technique.FAST:  # else the broker closes the connection (step 11)
+        link = await control.use()
+        if round_.search.uid not in link.asked:
+            try:
+                return await _open_over(link, round_)
+            except ClaimedError:
+                logger.debug("the port %d is in use towards the receiver", link.shared_port.port)
+            except BrokerLostError as error:
+                logger.debug("the connection to the broker was stale: %s", error)
+                return await _open_over(await control.use(), round_)
     connection = None
     try:
-        async with open_broker_link(broker, (round_.technique,), round_.ip_version) as link:
-            connection = await open_over_link(link, round_)
+        async with control.open_fresh_link([round_.technique]) as link:
+            connection = await _open_over(link, round_)
     except BaseException:
         if connection is not None:
             connection.close()
@@ -160,62 +149,68 @@ async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConn
     return connection
 
 
-async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:
-    """A round's connection, by a link whose port was not used for the UID before.
+async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:
+    """A round's connection, from the port of a link.
 
     Raises:
         BusyError: the broker or the receiver has no room for the introduction now.
+        ClaimedError: the port is in use towards the receiver.
         P2PError: the broker refuses everything, or is lost.
     """
     started_at = trio.current_time()
-    errand, local_network = round_.errand, round_.local_network
+    search = round_.search
 
     def give_up(outcome: Outcome) -> None:
         seconds = trio.current_time() - started_at
-        route = reflexive_route(round_.ip_version)
+        route = reflexive_route(link.ip_version)
         round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds, route))
 
     try:
         introduction = await link.ask(
-            round_.uid,
+            search.uid,
             round_.technique,
-            errand.kind,
-            errand.identity,
-            local_network.nat,
-            port_guessing=errand.port_guessing,
+            search.kind,
             opening=round_.opening,
-            errand=errand.nomination.errand,
+            search=search.nomination.search,
         )
     except IntroductionError as error:
         logger.info("introduction refused: %s", error)
         give_up(Outcome.NOT_INTRODUCED)
         return None
-    strategy = introduction.strategy
-    if strategy.is_hopeless:
+    if introduction.strategy.is_hopeless:
         give_up(Outcome.RULED_OUT)
         return None
     if introduction.needs_classic:
         give_up(Outcome.NOT_TRIED)
         return None
+    with link.claimed(introduction):
+        return await _connect(link, round_, introduction)
+
+
+async def _connect(
+    link: BrokerLink, round_: Round, introduction: Introduction
+) -> PeerConnection | None:
+    """Dial and accept, for as long as a round lasts."""
+    strategy = introduction.strategy
     remotes = ", ".join(str(dial.remote) for dial in strategy.dials)
     logger.debug("step 12: dialling %s, and accepting", remotes)
     seconds = max(round_.seconds, MIN_ROUND_TRIPS * introduction.round_trip)
-    if round_.ip_version == 6:
+    if link.ip_version == 6:
         seconds += RETRANSMISSION_TIME  # where a SYN that comes too early has to come again
     if strategy.port_guessing is not None:
         seconds = max(seconds, GUESSING_TIME)
-    elif introduction.peer.nat.is_symmetric and not local_network.nat.is_known:
+    elif introduction.peer.nat.is_symmetric and not link.local_network.nat.is_known:
         seconds = min(seconds, MIN_ROUND_TRIPS * introduction.round_trip + MIN_ROUND_TIME)
     with link.until_declined(introduction), trio.move_on_after(seconds):
         return await connect_introduced(
             link.shared_port,
             introduction,
-            guard_hops=link.guard_hops(local_network),
+            guard_hops=link.guard_hops,
             on_attempt=round_.on_attempt,
-            nomination=errand.nomination,
+            nomination=round_.search.nomination,
         )
     # It cannot be but for a NAT that we have not looked at.
-    await link.learn(local_network)
+    await link.learn()
     return None
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol
 
 import attrs
 
@@ -21,9 +20,15 @@ from .patience import retry_while_busy
 
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by
 
-Dial: TypeAlias = Callable[[OnAttempt], Awaitable[PeerConnection]]
-
 logger = logging.getLogger("trio_p2p.sender")
+
+
+class Dialer(Protocol):
+    """Connects to a peer, in one way or another."""
+
+    async def dial(self, on_attempt: OnAttempt) -> PeerConnection:
+        """A connection; each attempt is told of when it has ended."""
+        ...
 
 
 @attrs.frozen
@@ -44,12 +49,12 @@ class SecuredPath:
 
 
 async def open_secured(
-    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt
+    dialer: Dialer, context: Context, expected: PeerId | None, on_attempt: OnAttempt
 ) -> SecuredPath:
     """Open a path, once more if a connection breaks before the peer has proven itself.
 
     Args:
-        dial: gives a connection.
+        dialer: gives a connection.
         context: proves our identity.
         expected: who the peer has to be; any if None.
         on_attempt: told of each attempt when it has ended.
@@ -60,7 +65,7 @@ async def open_secured(
 
     If cancelled, everything that was under way is closed.
     """
-    open_once = partial(_open_once, dial, context, expected, on_attempt)
+    open_once = partial(_open_once, dialer, context, expected, on_attempt)
     for _ in range(MAX_BROKEN):
         try:
             return await retry_while_busy(open_once)
@@ -70,11 +75,11 @@ async def open_secured(
 
 
 async def _open_once(
-    dial: Dial, context: Context, expected: PeerId | None, on_attempt: OnAttempt
+    dialer: Dialer, context: Context, expected: PeerId | None, on_attempt: OnAttempt
 ) -> SecuredPath:
     attempts = AttemptLog(on_attempt)
     try:
-        connection = await dial(attempts.note)
+        connection = await dialer.dial(attempts.note)
         try:
             path, described, peer_id = await secure(
                 connection, context, server_side=False, expected=expected

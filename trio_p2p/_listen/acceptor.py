@@ -19,12 +19,12 @@ from .._errors import (
     StreamAbortedError,
 )
 from .._identity.peer_id import PeerId
-from .._open_streams import OpenStreams
 from .._options import PeerOptions
 from .._peer_connection import PeerConnection
 from .._stream.carrier import Carrier
 from .._stream.frames import AbortCode, Hello, HelloReader, abort
 from .._stream.handshake import secure
+from .._stream.open_streams import OpenStreams
 from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
 from .._stream.session import Role, Session, State
@@ -80,9 +80,9 @@ class Accepting(ABC, Generic[S]):
     def discard(self, stream: S) -> None:
         """End a stream that the application has not accepted."""
 
-    @abstractmethod
-    def is_any_path_lost(self) -> bool:
-        """Whether a stream waits for another path."""
+    def end(self) -> None:
+        """No stream is going to come any more: whoever accepts has nothing to wait for."""
+        self._accepted.close()
 
     @abstractmethod
     async def wait_all_over(self) -> None:
@@ -95,7 +95,7 @@ class Accepting(ABC, Generic[S]):
         try:
             await self._accepted.send(stream)
             delivered = True
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             logger.info("a stream came as the listener was closed")
         finally:
             if not delivered:
@@ -130,13 +130,6 @@ class Acceptor(Accepting[P2PStream]):
         self._one_over = trio.lowlevel.ParkingLot()
         self._ended: dict[bytes, tuple[PeerId, Session | bytes]] = {}  # or its last words
         self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
-
-    def is_any_path_lost(self) -> bool:
-        """Whether a stream waits for another path."""
-        return any(
-            carrier.path is None and not carrier.session.is_over
-            for _, carrier in self._carriers.values()
-        )
 
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
         """Make a stream of a connection, or give it to the stream that it belongs to.
@@ -269,9 +262,6 @@ class RawAcceptor(Accepting[trio.SocketStream]):
 
     def discard(self, stream: trio.SocketStream) -> None:
         stream.socket.close()
-
-    def is_any_path_lost(self) -> bool:
-        return False
 
     async def wait_all_over(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -6,26 +6,25 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 import trio
 
 from .._addresses import site_of
-from .._attempt import Attempt, Outcome
-from .._broker_client.connection import BrokerConnection, unexpected
+from .._attempt import Attempt, Outcome, Technique
 from .._broker_client.relay import join_relay
+from .._control.broker_link import BrokerLink, Introducing
 from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
 from .._net.log_limit import RepeatedLine
 from .._peer_connection import PeerConnection
-from .._traversal.shared_port import SharedPort
-from .._wire.messages import ConnectionRequest, Decline, Message, RelayRequest, SenderEndpoint
+from .._wire.messages import ConnectionRequest, Decline, RelayRequest, SenderEndpoint
+from .acceptor import Accepting
 from .guessing import GuessingPermits
 from .probation import Probation
 from .puncher import Puncher
-from .reachability import LocalSide
 from .slots import Holder, Slot, Slots
 
 logger = logging.getLogger("trio_p2p.receiver")
@@ -35,9 +34,9 @@ INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
 MAX_DECLINING = 64  # answers at a time that wait for a broker that does not read
 RETRY_TIME = 1.0  # seconds after which a sender that was declined may try again
 
-Take: TypeAlias = Callable[[PeerConnection, Probation], Awaitable[None]]
+S = TypeVar("S", bound=trio.abc.AsyncResource)
+
 _Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
-_Introducing: TypeAlias = SenderEndpoint | ConnectionRequest | RelayRequest
 
 
 @attrs.frozen
@@ -48,25 +47,26 @@ class _UnderWay:
     decline: Callable[[], None]
 
 
-class Introductions:
+class Introductions(Generic[S]):
     """The introductions to a receiver, whichever of its registrations they come over.
 
     Args:
         uid: the receiver's.
-        capabilities: what to greet the broker with.
-        take: makes of a connection what the application wants of it.
+        techniques: by which to be introduced.
+        acceptor: makes of a connection what the application wants of it.
         admit: says which peers are admitted; all if None.
         port_guessing: whether to take part in guessing ports, for those.
 
     Attributes:
+        acceptor: the same.
         introduced, failed, forbidden, wrong_peers: counts so far.
     """
 
     def __init__(
         self,
         uid: str,
-        capabilities: Sequence[str],
-        take: Take,
+        techniques: Sequence[Technique],
+        acceptor: Accepting[S],
         *,
         admit: Callable[[PeerId], bool] | None,
         port_guessing: bool,
@@ -76,9 +76,9 @@ class Introductions:
         self.forbidden: int = 0
         self.wrong_peers: int = 0
         self._uid = uid
-        self._take = take
+        self.acceptor = acceptor
         self._puncher = Puncher(
-            capabilities,
+            techniques,
             port_guessing=port_guessing,
             permits=GuessingPermits(uid, admit),
             on_attempt=self._note_attempt,
@@ -94,50 +94,37 @@ class Introductions:
 
     def start(
         self,
-        message: Message,
-        local_side: LocalSide,
-        connection: BrokerConnection,
+        message: Introducing,
+        link: BrokerLink,
         nursery: trio.Nursery,
     ) -> None:
         """Begin to connect to a sender, or decline to.
 
         Args:
             message: what the broker says of the sender.
-            local_side: from where to meet the sender.
-            connection: the registration that the message came over.
+            link: what the message came over.
             nursery: where to connect.
-
-        Raises:
-            RemoteProtocolError: the message says nothing of a sender.
         """
         connect: _Connect
         match message:
             case SenderEndpoint():
-                connect = partial(
-                    self._puncher.connect_fast, message, local_side, connection.round_trip
-                )
+                connect = partial(self._puncher.connect_fast, message, link)
             case ConnectionRequest():
-                connect = partial(self._puncher.connect_classic, message, local_side)
+                connect = partial(self._puncher.connect_classic, message, link.local_side)
             case RelayRequest():
-                connect = partial(join_relay, local_side.broker, message, connection)
-            case _:
-                raise unexpected(message)
+                connect = partial(join_relay, link.remote, message, link.send)
         self.introduced += 1
         slot = self._find_slot(_holder_of(message))
         if slot is None:
             self.failed += 1
             text = "an introduction to %r was declined: too many are under way"
             self._declined_line.say(trio.current_time(), text, self._uid)
-            self._decline(message, local_side, connection, nursery)
+            self._decline(message, link, nursery)
             return
         self._under_way[slot] = _UnderWay(
-            trio.CancelScope(), partial(self._decline, message, local_side, connection, nursery)
+            trio.CancelScope(), partial(self._decline, message, link, nursery)
         )
         nursery.start_soon(self._run, connect, slot, isinstance(message, RelayRequest))
-
-    def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
-        """Accept on the port that a connection to the broker was made from."""
-        return self._puncher.start_shared_port(nursery, connection)
 
     def note_stranger(self) -> None:
         """A connection was closed whose other side has not proven itself."""
@@ -156,22 +143,21 @@ class Introductions:
 
     def _decline(
         self,
-        message: _Introducing,
-        local_side: LocalSide,
-        connection: BrokerConnection,
+        message: Introducing,
+        link: BrokerLink,
         nursery: trio.Nursery,
     ) -> None:
         """Let a sender know that there is no room for it, whichever way it hears first."""
         if isinstance(message, SenderEndpoint):
-            local_side.shared_port.decline(message.nonce)
+            link.shared_port.decline(message.nonce)
         if self._declining < MAX_DECLINING:
             self._declining += 1
-            nursery.start_soon(self._tell_declined, message, connection)
+            nursery.start_soon(self._tell_declined, message, link)
 
-    async def _tell_declined(self, message: _Introducing, connection: BrokerConnection) -> None:
+    async def _tell_declined(self, message: Introducing, link: BrokerLink) -> None:
         try:
             with suppress(BrokerLostError):  # then the sender is told otherwise
-                await connection.send(_decline_of(message))
+                await link.send(_decline_of(message))
         finally:
             self._declining -= 1
 
@@ -189,7 +175,7 @@ class Introductions:
                 scope.deadline = trio.current_time() + INTRODUCTION_TIME
                 connection = await connect()
                 if connection is not None:  # else the sender has another one already
-                    await self._take(connection, Probation(scope, slot))
+                    await self.acceptor.take(connection, Probation(scope, slot))
                 return
             why = "in time" if slot in self._slots else "before it gave way to another sender"
             logger.info("introduction to %r led to no connection %s", self._uid, why)
@@ -209,18 +195,7 @@ class Introductions:
         self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER
 
 
-def ip_version_of(message: Message) -> int | None:
-    """By which version of IP the broker wants the peers to meet; None if it does not say."""
-    match message:
-        case SenderEndpoint():
-            return message.endpoint.address.version
-        case ConnectionRequest():
-            return message.ip_version
-        case _:
-            return None
-
-
-def _holder_of(message: _Introducing) -> Holder:
+def _holder_of(message: Introducing) -> Holder:
     """On whose behalf the broker introduces, as far as the message says."""
     match message:
         case SenderEndpoint():
@@ -231,7 +206,7 @@ def _holder_of(message: _Introducing) -> Holder:
             return Holder(message.origin, message.certificate)
 
 
-def _decline_of(message: _Introducing) -> Decline:
+def _decline_of(message: Introducing) -> Decline:
     milliseconds = int(RETRY_TIME * 1000)
     if isinstance(message, SenderEndpoint):
         return Decline(nonce=message.nonce, retry_after=milliseconds)

@@ -9,19 +9,14 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
+from .._control.control import Controls
 from .._errors import LocalProtocolError
+from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
-from .._open_streams import OpenStreams
-from .._options import (
-    RELAY_ONLY,
-    PeerOptions,
-    check_callback,
-    direct_techniques,
-    parse_registered_uid,
-)
+from .._options import RELAY_ONLY, check_callback, direct_techniques, parse_registered_uid
 from .._stream.p2p_stream import P2PStream
 from .._wire.messages import StreamKind
-from .acceptor import Accepting, Acceptor, Admit, RawAcceptor
+from .acceptor import Acceptor, Admit, RawAcceptor
 from .introductions import Introductions
 from .registration import Registration
 
@@ -76,16 +71,15 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
     def __init__(
         self,
         registration: Registration,
-        introductions: Introductions,
-        options: PeerOptions,
+        introductions: Introductions[S],
+        identity: Identity,
         accepted: trio.MemoryReceiveChannel[S],
-        acceptor: Accepting[S],
     ) -> None:
         self._registration = registration
         self._introductions = introductions
-        self._peer_id = options.identity.peer_id
+        self._peer_id = identity.peer_id
         self._accepted = accepted
-        self._acceptor = acceptor
+        self._acceptor = introductions.acceptor
         self._lost = 0
 
     @property
@@ -173,96 +167,79 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
 @asynccontextmanager
 async def open_listener(
-    uid: str | PeerId, options: PeerOptions, streams: OpenStreams, admit: Admit | None
+    uid: str | PeerId, admit: Admit | None, controls: Controls
 ) -> AsyncGenerator[P2PListener[P2PStream]]:
     """A listener of encrypted streams: see :meth:`Peer.listen`.
 
     Args:
         uid: what to register.
-        options: the peer's.
-        streams: where accepted streams belong.
         admit: says whom to admit; all if None.
+        controls: the peer's connections to the broker.
     """
+    options = controls.options
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
     check_callback("admit", admit, "a function of a PeerId, like friends.__contains__")
     put, accepted = trio.open_memory_channel[P2PStream](ACCEPT_BACKLOG)
-    acceptor = Acceptor(options, admit=admit, streams=streams, accepted=put)
+    acceptor = Acceptor(options, admit=admit, streams=controls.streams, accepted=put)
     introductions = Introductions(
-        checked_uid,
-        (*options.techniques, StreamKind.SESSION),
-        acceptor.take,
-        admit=admit,
-        port_guessing=options.port_guessing,
+        checked_uid, options.techniques, acceptor, admit=admit, port_guessing=options.port_guessing
     )
-    registration = Registration(
-        checked_uid,
-        options,
-        (*options.techniques, StreamKind.SESSION),
-        introductions,
-        is_awaited=acceptor.is_any_path_lost,
-    )
-    listener = P2PListener(registration, introductions, options, accepted, acceptor)
-    async with _registered(listener, registration, put, streams.nursery):
+    async with _listening(
+        checked_uid, StreamKind.SESSION, controls, introductions, accepted
+    ) as listener:
         yield listener
 
 
 @asynccontextmanager
 async def open_raw_listener(
-    uid: str | PeerId, options: PeerOptions, nursery: trio.Nursery
+    uid: str | PeerId, controls: Controls
 ) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
     """A listener of bare connections: see :meth:`Peer.listen_raw`.
 
     Args:
         uid: what to register.
-        options: the peer's.
-        nursery: for the tasks.
+        controls: the peer's connections to the broker.
     """
+    options = controls.options
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
     direct = direct_techniques(options.techniques)
     if not direct:
         raise LocalProtocolError(RELAY_ONLY)
     put, accepted = trio.open_memory_channel[trio.SocketStream](ACCEPT_BACKLOG)
-    acceptor = RawAcceptor(put)
-    capabilities = (*direct, StreamKind.RAW)
     introductions = Introductions(
-        checked_uid,
-        capabilities,
-        acceptor.take,
-        admit=None,
-        port_guessing=options.port_guessing,
+        checked_uid, direct, RawAcceptor(put), admit=None, port_guessing=options.port_guessing
     )
-    registration = Registration(
-        checked_uid,
-        options,
-        capabilities,
-        introductions,
-        is_awaited=acceptor.is_any_path_lost,
-    )
-    listener = P2PListener(registration, introductions, options, accepted, acceptor)
-    async with _registered(listener, registration, put, nursery):
+    async with _listening(
+        checked_uid, StreamKind.RAW, controls, introductions, accepted
+    ) as listener:
         yield listener
 
 
 @asynccontextmanager
-async def _registered(
-    listener: P2PListener[S],
-    registration: Registration,
-    put: trio.MemorySendChannel[S],
-    nursery: trio.Nursery,
-) -> AsyncGenerator[None]:
+async def _listening(
+    uid: str,
+    kind: StreamKind,
+    controls: Controls,
+    introductions: Introductions[S],
+    accepted: trio.MemoryReceiveChannel[S],
+) -> AsyncGenerator[P2PListener[S]]:
     """Register while the block lasts; afterwards the listener is closed."""
+    registration = Registration(uid, kind, controls, introductions)
+    listener = P2PListener(registration, introductions, controls.options.identity, accepted)
     try:
-        await nursery.start(_keep_registered, registration, put)
-        yield
+        await controls.streams.nursery.start(_keep_registered, registration, introductions)
+        yield listener
     finally:
         await trio.aclose_forcefully(listener)
 
 
 async def _keep_registered(
     registration: Registration,
-    put: trio.MemorySendChannel[S],
+    introductions: Introductions[S],
     *,
     task_status: trio.TaskStatus[None],
 ) -> None:
-    with put:  # whoever accepts has nothing to wait for any more when this ends
+    try:
         await registration.run(task_status=task_status)
+    finally:
+        introductions.acceptor.end()

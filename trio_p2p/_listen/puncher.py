@@ -10,20 +10,23 @@ import trio
 
 from .._addresses import Endpoint, Vantage
 from .._attempt import Technique
-from .._broker_client.connection import BrokerConnection, unexpected
+from .._broker_client.connection import unexpected
 from .._broker_client.resolve import connect_to_broker
+from .._control.broker_link import BrokerLink
+from .._control.claims import ClaimedError
+from .._control.reachability import LocalSide
 from .._errors import P2PError, RemoteProtocolError
+from .._identity.certificate import peer_id_of_untrusted
 from .._net.nursery import open_background_nursery
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
-from .._traversal.nomination import Errands
+from .._traversal.nomination import Searches
 from .._traversal.race import connect_introduced
 from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
 from .._wire.messages import Acknowledge, ConnectionRequest, HolePunched, SenderEndpoint
 from .guessing import GuessingPermits
-from .reachability import LocalSide
 
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
 
@@ -31,7 +34,7 @@ logger = logging.getLogger("trio_p2p.receiver")
 
 
 class Puncher:
-    """Punches for a receiver, from the ports of its registrations and from fresh ones.
+    """Punches for a receiver, from the ports of its connections to the broker and from fresh ones.
 
     Args:
         capabilities: what to greet the broker with.
@@ -56,28 +59,31 @@ class Puncher:
         self._on_attempt = on_attempt
         self._on_stranger = on_stranger
         self._nonces: dict[bytes, None] = {}
-        self._errands = Errands()
-
-    def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
-        """Accept on the port that a connection to the broker was made from."""
-        return start_shared_port(
-            nursery, connection.local, asks=False, on_stranger=self._on_stranger
-        )
+        self._searches = Searches()
 
     async def connect_fast(
-        self, message: SenderEndpoint, local_side: LocalSide, round_trip: float
+        self, message: SenderEndpoint, link: BrokerLink
     ) -> PeerConnection | None:
-        """Punch from the registration's port, or that which the broker has seen over IPv6."""
+        """Punch from the port that the name is registered from."""
+        local_side = link.local_side
         vantage = Vantage(
             local_side.shared_port.address,
             local_side.side.endpoint.address,
             local_side.broker.address,
         )
         introduction = self._introduction(
-            Technique.FAST, message, local_side.side, vantage, round_trip
+            Technique.FAST, message, local_side.side, vantage, link.round_trip
         )
         logger.debug("steps 5 to 8: punching to %s, listening", message.endpoint)
-        return await self._punch(introduction, local_side.shared_port, local_side.guard_hops)
+        sender = peer_id_of_untrusted(message.certificate)
+        try:
+            with link.claims.claimed(message.endpoint, sender):
+                return await self._punch(
+                    introduction, local_side.shared_port, local_side.guard_hops
+                )
+        except ClaimedError:
+            logger.debug("%s is met already: its next port is waited for", message.endpoint)
+        return None
 
     async def connect_classic(
         self, request: ConnectionRequest, local_side: LocalSide
@@ -105,7 +111,9 @@ class Puncher:
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
-            shared_port = self.start_shared_port(nursery, connection)
+            shared_port = start_shared_port(
+                nursery, connection.local, on_stranger=self._on_stranger
+            )
         introduction = self._introduction(
             Technique.CLASSIC,
             message,
@@ -178,4 +186,4 @@ class Puncher:
             )
 
         ip_version = introduction.peer.endpoint.address.version
-        return await self._errands.connect(introduction.errand, ip_version, connect)
+        return await self._searches.connect(introduction.search, ip_version, connect)

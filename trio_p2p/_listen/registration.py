@@ -1,92 +1,69 @@
-"""Keeps a receiver registered."""
+"""Keeps one name registered, over every version of IP by which the broker is reached."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import NoReturn
+from typing import Any
 
 import trio
 
-from .._broker_client.connection import FAREWELL_TIME, BrokerConnection, unexpected
-from .._broker_client.resolve import find_broker, ip_versions_of
+from .._control.broker_link import BrokerLink
+from .._control.control import Control, Controls
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,
+    BusyError,
     P2PError,
     RemoteProtocolError,
     UIDTakenError,
 )
-from .._nat.local_network import LocalNetwork
 from .._net.backoff import Backoff
 from .._net.network_changes import Network, current_network
 from .._net.nursery import open_background_nursery
-from .._net.os_errors import explain
-from .._options import PeerOptions
-from .._traversal.shared_port import SharedPort
-from .._wire.messages import (
-    Kill,
-    Register,
-    Registered,
-)
-from .introductions import Introductions, ip_version_of
-from .ipv6_registration import IPv6Registration
-from .reachability import LocalSide, Reachability
+from .._wire.messages import StreamKind
+from .introductions import Introductions
 
 logger = logging.getLogger("trio_p2p.receiver")
-
-
-MAX_SHORTAGES = 3  # attempts at the first registration when this host lacks something for it
 
 _LOST = (BrokerUnreachableError, BrokerLostError)
 
 
 class Registration:
-    """One UID at one broker, for as long as :meth:`run` runs.
+    """One name, for as long as :meth:`run` runs.
 
     Args:
-        uid: the UID.
-        options: the peer's.
-        capabilities: what to greet the broker with.
+        uid: the name.
+        kind: which streams to accept under it.
+        controls: the connections to the broker.
         introductions: what is made of the senders that the broker tells of.
-        is_awaited: whether an accepted stream has no path, so that its sender has to find us again.
 
     Attributes:
         scope: cancel it to end the registration.
         failure: why the broker does not want us any more, or None.
-        registered: how often the UID was registered.
+        registered: how often the name was registered, not counting what only adds another version
+            of IP.
     """
 
     def __init__(
         self,
         uid: str,
-        options: PeerOptions,
-        capabilities: Sequence[str],
-        introductions: Introductions,
-        *,
-        is_awaited: Callable[[], bool],
+        kind: StreamKind,
+        controls: Controls,
+        introductions: Introductions[Any],
     ) -> None:
         self.uid = uid
         self.scope: trio.CancelScope = trio.CancelScope()
         self.failure: P2PError | None = None
         self.registered: int = 0
-        self._broker = options.broker
-        self._identity = options.identity
-        self._tracer = options.tracer
-        self._capabilities = capabilities
+        self._kind = kind
+        self._controls = controls
         self._introductions = introductions
-        self._local_network = LocalNetwork()
-        self._port_guessing = options.port_guessing
-        self._is_awaited = is_awaited
-        self._backoff = Backoff()
-        self._is_registered = False
+        self._tracer = controls.options.tracer
+        self._held: set[int] = set()  # the versions of IP by which it is registered now
+        self._failed: dict[int, P2PError] = {}  # before it was registered first
+        self._given_up: dict[int, P2PError] = {}
+        self._changed = trio.lowlevel.ParkingLot()
         self._noted: set[type[P2PError]] = set()
-        self._shortages = 0
-        self._reachability: Reachability
-        self._ipv6 = IPv6Registration(
-            uid, options.identity, on_stranger=introductions.note_stranger
-        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stay registered until cancelled, or until the broker does not want us any more.
@@ -99,109 +76,107 @@ class Registration:
         """
         with self.scope:
             async with open_background_nursery() as nursery:
+                for control in self._controls:
+                    nursery.start_soon(self._keep, control, nursery)
+                versions = [control.ip_version for control in self._controls]
+                while not self.registered:
+                    if len(self._failed) == len(versions):
+                        raise _telling([self._failed[version] for version in versions])
+                    await self._changed.park()
+                task_status.started()
+                while len(self._given_up) < len(versions):
+                    await self._changed.park()
+                failure = _telling([self._given_up[version] for version in versions])
+                logger.warning("%r is not registered, giving up: %s", self.uid, failure)
+                self.failure = failure
+
+    async def _keep(self, control: Control, nursery: trio.Nursery) -> None:
+        """Keep the name registered by one version of IP."""
+        backoff = Backoff()
+        with control.needed():
+            while True:
+                network = current_network(control.ip_version)
+                was_held = False
+                try:
+                    link = await (control.wait_link() if self.registered else control.use())
+                    failure = await self._hold(link, nursery, backoff)
+                    was_held = True
+                except P2PError as error:
+                    failure = error
+                if self.registered and not _is_passing(failure, was_held=was_held):
+                    self._given_up[control.ip_version] = failure
+                    self._changed.unpark_all()
+                    return
+                self._note(failure)
+                if not self.registered and not _is_of_a_move(failure, network):
+                    # The caller decides whether to try again, unless another version of IP works.
+                    await self._wait_registered(control.ip_version, failure)
+                if control.link is not None:  # else that waits for the next one
+                    await backoff.rest(network)
+
+    async def _hold(self, link: BrokerLink, nursery: trio.Nursery, backoff: Backoff) -> P2PError:
+        """Hold the name over one connection; why that has ended.
+
+        Raises:
+            P2PError: it cannot be.
+        """
+        async with link.registered(self.uid, self._kind, self._controls.instance) as name:
+            backoff.works()
+            self._begin(link)
+            try:
                 while True:
-                    network = current_network()
-                    try:
-                        await self._register(nursery, task_status)
-                    except OSError as error:
-                        failure = P2PError(f"{self.uid!r} cannot be registered: {explain(error)}")
-                        failure.__cause__ = error
-                        self._shortages += 1
-                        is_passing = bool(self.registered) or self._shortages < MAX_SHORTAGES
-                    except P2PError as error:
-                        failure, is_passing = error, self._is_passing(error, network)
-                    if not is_passing:
-                        self._fail(failure)
-                        return
-                    self._note(failure)
-                    await self._backoff.rest(network, is_awaited=self._is_awaited)
+                    introducing = await name.next_introduction()
+                    self._introductions.start(introducing, link, nursery)
+            except P2PError as error:
+                return error
+            finally:
+                self._held.discard(link.ip_version)
 
-    def _is_passing(self, error: P2PError, network: Network) -> bool:
-        """Whether the registration may succeed soon although it has failed."""
-        if not self.registered:
-            # The caller decides whether to try again, unless all there was to it is a move.
-            return isinstance(error, _LOST) and current_network() != network
-        if isinstance(error, UIDTakenError):
-            # Not for good if it comes in answer to a registration: what holds the name may be a
-            # connection of ours that is dying, or an attacker that will be gone.
-            return not self._is_registered
-        return isinstance(error, (*_LOST, RemoteProtocolError))
+    def _begin(self, link: BrokerLink) -> None:
+        is_news = not self._held
+        self._held.add(link.ip_version)
+        if is_news:
+            self.registered += 1
+            self._noted.clear()
+            self._tracer.registered(self.uid)
+        self._changed.unpark_all()
 
-    def _fail(self, failure: P2PError) -> None:
-        if not self.registered:
-            raise failure
-        logger.warning("%r is not registered, giving up: %s", self.uid, failure)
-        self.failure = failure
+    async def _wait_registered(self, ip_version: int, failure: P2PError) -> None:
+        self._failed[ip_version] = failure
+        self._changed.unpark_all()
+        while not self.registered:
+            await self._changed.park()
 
     def _note(self, failure: P2PError) -> None:
-        """Log why the UID is not registered: once for each reason until it is again."""
-        is_news = type(failure) not in self._noted
+        """Log why the name is not registered: once for each reason until it is again."""
+        if self._held:  # it is, by the other version of IP
+            logger.debug("%r is not registered by every version of IP: %s", self.uid, failure)
+            return
+        level = logging.DEBUG if type(failure) in self._noted else logging.WARNING
         self._noted.add(type(failure))
-        level = logging.WARNING if is_news else logging.DEBUG
-        logger.log(level, "%r is not registered, trying again: %s", self.uid, failure)
-        self._tracer.broker_lost(failure)
+        if self.registered:
+            logger.log(level, "%r is not registered, trying again: %s", self.uid, failure)
+            self._tracer.broker_lost(failure)
 
-    async def _register(
-        self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]
-    ) -> NoReturn:
-        """Register once; returns never, but raises when the registration ends.
 
-        Args:
-            nursery: owns what may outlive the registration.
-            task_status: started with the first one.
-        """
-        self._is_registered = False
-        async with (
-            await find_broker(self._broker, self._capabilities) as connection,
-            open_background_nursery() as background,
-        ):
-            background.start_soon(connection.keep_alive)
-            self._local_network = self._local_network.here()
-            # At once: the first introduction may come as soon as we are registered.
-            background.start_soon(self._local_network.learn_hops, connection)
-            connection.uid = self.uid
-            challenge = await connection.receive_challenge()
-            broker, me = connection.remote, self._identity
-            signature = me.sign_registration(challenge, broker, self.uid)
-            await connection.send(Register(self.uid, broker, me.certificate, signature))
-            reply = await connection.receive_answer()
-            if not isinstance(reply, Registered):
-                raise unexpected(reply)
-            self._is_registered = True
-            logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
-            reachability = self._reachability = Reachability(
-                connection, reply.endpoint, self._local_network, port_guessing=self._port_guessing
-            )
-            try:
-                shared_port = self._introductions.start_shared_port(background, connection)
-                # Its end may take a second, and is not to be waited for before we register again.
-                nursery.start_soon(reachability.run)
-                if connection.remote.address.version == 4 and 6 in ip_versions_of(self._broker[0]):
-                    background.start_soon(self._ipv6.run, self._broker)
-                self._begin()
-                if self.registered == 1:
-                    task_status.started()
-                while True:
-                    message = await connection.receive()
-                    version = ip_version_of(message) or connection.remote.address.version
-                    local_side = self._local_side(version, connection, shared_port)
-                    self._introductions.start(message, local_side, connection, nursery)
-            finally:
-                reachability.scope.cancel(reason="the registration has ended")
-                with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
-                    await connection.send(Kill())
+def _is_of_a_move(error: P2PError, network: Network) -> bool:
+    """Whether nothing is wrong but that this host has changed networks meanwhile."""
+    return isinstance(error, _LOST) and current_network(*network.ip_versions) != network
 
-    def _begin(self) -> None:
-        self.registered += 1
-        self._tracer.registered(self.uid)
-        self._backoff.works()
-        self._noted.clear()
 
-    def _local_side(
-        self, ip_version: int, connection: BrokerConnection, shared_port: SharedPort
-    ) -> LocalSide:
-        is_other = ip_version != connection.remote.address.version
-        if is_other and self._ipv6.local_side is not None:
-            return self._ipv6.local_side
-        side = self._reachability.side
-        return LocalSide(connection.remote, shared_port, side, self._local_network)
+def _is_passing(error: P2PError, *, was_held: bool) -> bool:
+    """Whether a name that was registered may soon be so again."""
+    if isinstance(error, UIDTakenError):
+        # Not for good if it comes in answer to a registration: what holds the name may be a
+        # connection of ours that is dying, or an attacker that will be gone.
+        return not was_held
+    is_shortage = isinstance(error.__cause__, OSError)
+    return is_shortage or isinstance(error, (*_LOST, BusyError, RemoteProtocolError))
+
+
+def _telling(failures: list[P2PError]) -> P2PError:
+    """What tells most of why a name is not registered."""
+    for failure in failures:
+        if not isinstance(failure, _LOST):
+            return failure
+    return failures[-1]

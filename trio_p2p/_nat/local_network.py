@@ -22,13 +22,15 @@ class LocalNetwork:
     """The NATs between this host and the internet, as far as they have been looked at.
 
     Args:
+        surveys: what surveys have found so far, here and elsewhere.
         ip_versions: the versions of IP that it is for; both if none is given.
 
     Attributes:
         nat: what they do.
     """
 
-    def __init__(self, *ip_versions: int) -> None:
+    def __init__(self, surveys: SurveyCache, *ip_versions: int) -> None:
+        self._surveys = surveys
         self.nat: Nat = Nat()
         self._network = current_network(*ip_versions)
         self._hops: list[IPAddress | None] = []
@@ -43,7 +45,8 @@ class LocalNetwork:
     def here(self) -> LocalNetwork:
         """Return self, or a fresh instance if the host has changed networks."""
         versions = self._network.ip_versions
-        return self if self._network == current_network(*versions) else LocalNetwork(*versions)
+        is_here = self._network == current_network(*versions)
+        return self if is_here else LocalNetwork(self._surveys, *versions)
 
     async def learn(self, connection: BrokerConnection, *, asks_filtering: bool) -> None:
         """Look, unless everything is known; takes some round trips.
@@ -55,7 +58,7 @@ class LocalNetwork:
         local = connection.local.address
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.learn_hops, connection)
-            self.nat = await _cache_of_this_run().nat(
+            self.nat = await self._surveys.nat(
                 connection.remote,
                 connection.probes,
                 local=local,
@@ -84,16 +87,3 @@ class LocalNetwork:
             reflexive: this host's address as the broker sees it, if it says so.
         """
         return DEFAULT_GUARD_HOPS if reflexive is None else guard_hops(self._hops, reflexive)
-
-
-def _cache_of_this_run() -> SurveyCache:
-    """One for all senders and receivers of a Trio run: they are in the same network."""
-    try:
-        return _cache.get()
-    except LookupError:
-        cache = SurveyCache()
-        _cache.set(cache)
-        return cache
-
-
-_cache: trio.lowlevel.RunVar[SurveyCache] = trio.lowlevel.RunVar("what surveys have found")

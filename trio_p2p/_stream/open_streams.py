@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from ._stream.p2p_stream import P2PStream
-from ._tracer import Tracer
+from .p2p_stream import P2PStream
+from .tracer import Tracer
 
 
 class OpenStreams:
@@ -25,6 +25,11 @@ class OpenStreams:
     def __len__(self) -> int:
         """How many there are."""
         return len(self._streams)
+
+    @property
+    def is_any_without_path(self) -> bool:
+        """Whether a stream waits for another path."""
+        return any(stream.path is None and not stream.is_over for stream in self._streams)
 
     def add(self, stream: P2PStream) -> None:
         """A stream begins."""

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec
 
-from ._attempt import Attempt
-from ._errors import P2PError
-from ._net.barrier import Barrier
-from ._stream.p2p_stream import P2PStream
-from ._stream.stream_path import StreamPath
+from .._attempt import Attempt
+from .._errors import P2PError
+from .._net.barrier import Barrier
+from .p2p_stream import P2PStream
+from .stream_path import StreamPath
 
 P = ParamSpec("P")
 

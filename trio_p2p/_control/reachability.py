@@ -28,7 +28,7 @@ PROTOCOLS = ALL_PROTOCOLS
 # Seconds until the router, or what the broker sees of the NATs, is asked for again.
 MIN_RETRY_PAUSE, MAX_RETRY_PAUSE = 60.0, 3600.0
 
-logger = logging.getLogger("trio_p2p.receiver")
+logger = logging.getLogger("trio_p2p.control")
 
 
 @attrs.frozen
