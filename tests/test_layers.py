@@ -40,9 +40,10 @@ INNER_FLOORS = {
     "_listen": [
         ["listener"],
         ["acceptor", "registration"],
-        ["introductions", "ipv6_registration"],
+        ["ipv6_registration"],
+        ["introductions"],
         ["probation", "puncher"],
-        ["guessing", "reachability", "slots"],
+        ["guessing", "own_name", "reachability", "slots"],
     ],
     "_nat": [
         ["local_network", "network_survey"],

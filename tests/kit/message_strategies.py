@@ -11,6 +11,7 @@ from trio_p2p._wire.fields import MAX_IDLE_TIME, MAX_RETRY_AFTER
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ID_BYTES,
+    INSTANCE_BYTES,
     MAX_CERTIFICATE_BYTES,
     MAX_COUNT,
     MAX_PROBES,
@@ -85,7 +86,8 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "stream": st.sampled_from(StreamKind),
     "introduction": _ids,
     "errand": _ids,
-    "ip_version": st.sampled_from([4, 6]),
+    "instance": st.binary(min_size=INSTANCE_BYTES, max_size=INSTANCE_BYTES),
+    "registration": _numbers,
     "circuit": _ids,
     "bytes_per_second": st.integers(1, MAX_COUNT),
     "max_bytes": st.integers(1, MAX_COUNT),

@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 
 from .._wire.messages import RefusalCode
-from .connection import Connection
+from .connection import Connection, Name
 from .quota import network_of
 from .refusals import refuse
 from .shares import Windows
@@ -56,7 +56,7 @@ class SourceQuota:
         self._guessings = Windows(GUESSING_TIME, MAX_SOURCES)
 
     def check_introduction(
-        self, sender: Connection, receiver: Connection, number: int, now: float
+        self, sender: Connection, receiver: Name, number: int, now: float
     ) -> None:
         """Count an introduction.
 
@@ -74,7 +74,7 @@ class SourceQuota:
                 retry_after=self._introductions.rest(source, now),
             )
 
-    def refuse_unknown(self, sender: Connection, number: int | None, now: float) -> NoReturn:
+    def refuse_unknown(self, sender: Connection, number: int, now: float) -> NoReturn:
         """Count a UID that is not registered, and refuse it.
 
         Raises:

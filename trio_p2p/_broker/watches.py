@@ -10,7 +10,7 @@ from collections import Counter
 
 from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain
-from .connection import Connection, Outgoing
+from .connection import Connection, Name, Outgoing
 from .quota import network_of
 from .refusals import refuse
 
@@ -33,13 +33,13 @@ class Watches:
         """How many there are."""
         return self._total
 
-    def begin(self, watcher: Connection, uid: str, holder: Connection | None) -> None:
+    def begin(self, watcher: Connection, uid: str, holder: Name | None) -> None:
         """Tell a connection once when a UID is registered again.
 
         Args:
             watcher: whom to tell.
             uid: what it watches; if it does so already, from now on.
-            holder: whose registration it is now, if it is any.
+            holder: what is registered under it now, if anything is.
 
         Where there are too many in all, the connection whose first watch is the oldest loses its
         own.
@@ -57,13 +57,13 @@ class Watches:
         key = None if holder is None else public_key_of_untrusted(holder.certificate)
         self._watchers.setdefault(uid, {})[watcher] = key
 
-    def registered(self, receiver: Connection) -> Outgoing:
+    def registered(self, name: Name) -> Outgoing:
         """A receiver has registered; what to send to those who waited for that."""
-        uid = receiver.uid
+        uid = name.uid
         watchers = self._watchers.get(uid)
         if watchers is None:
             return []
-        key = public_key_of_untrusted(receiver.certificate)
+        key = public_key_of_untrusted(name.certificate)
         told = [watcher for watcher, known in watchers.items() if known is None or known == key]
         for watcher in told:
             self._watched[watcher].remove(uid)

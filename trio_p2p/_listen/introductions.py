@@ -209,17 +209,6 @@ class Introductions:
         self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER
 
 
-def ip_version_of(message: Message) -> int | None:
-    """By which version of IP the broker wants the peers to meet; None if it does not say."""
-    match message:
-        case SenderEndpoint():
-            return message.endpoint.address.version
-        case ConnectionRequest():
-            return message.ip_version
-        case _:
-            return None
-
-
 def _holder_of(message: _Introducing) -> Holder:
     """On whose behalf the broker introduces, as far as the message says."""
     match message:

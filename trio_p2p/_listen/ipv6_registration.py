@@ -1,101 +1,108 @@
-"""Lets senders find a receiver over IPv6, too, that is registered over IPv4.
-
-No connection has to stay for that: an IPv6 host has its addresses for itself, so nothing on the
-way has to remember which one belongs to it.
-"""
+"""Keeps a receiver that is registered over IPv4 registered over IPv6, too."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import trio
 
-from .._broker_client.connection import unexpected
+from .._broker_client.connection import FAREWELL_TIME
 from .._broker_client.resolve import find_broker
-from .._errors import P2PError
-from .._identity.identity import Identity
+from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
 from .._net.barrier import Barrier
 from .._net.network_changes import current_network, wait_network_changed
 from .._net.nursery import open_background_nursery
-from .._traversal.shared_port import start_shared_port
 from .._traversal.strategy import Side
-from .._wire.messages import Registered, RegisterIPv6
+from .._wire.messages import Kill
 from .._wire.offer import NO_OFFER
+from .introductions import Introductions
+from .own_name import OwnName
 from .reachability import LocalSide
 
-RENEWAL_TIME = 1800.0  # seconds; the broker forgets after twice as long
 RETRY_TIME = 60.0  # seconds after a failure
 
 logger = logging.getLogger("trio_p2p.receiver")
 
 
 class IPv6Registration:
-    """Keeps the broker told of where a receiver is over IPv6.
+    """A second connection to the broker, on which the same name is registered.
 
     Args:
-        uid: the receiver's.
-        identity: that which it is registered with.
-        on_stranger: called when a connection was closed whose other side has not proven itself.
-
-    Attributes:
-        local_side: what the broker was told last; None before.
+        broker: host and port.
+        capabilities: what to greet the broker with.
+        name: what is registered over IPv4.
+        introductions: what is made of the senders that the broker tells of.
     """
 
-    def __init__(self, uid: str, identity: Identity, *, on_stranger: Callable[[], object]) -> None:
-        self.local_side: LocalSide | None = None
-        self._uid = uid
-        self._identity = identity
-        self._on_stranger = on_stranger
+    def __init__(
+        self,
+        broker: tuple[str, int],
+        capabilities: Sequence[str],
+        name: OwnName,
+        introductions: Introductions,
+    ) -> None:
+        self._broker = broker
+        self._capabilities = capabilities
+        self._name = name
+        self._introductions = introductions
         self._local_network = LocalNetwork(6)
+        self._scope: trio.CancelScope | None = None
 
-    async def run(self, broker: tuple[str, int]) -> None:
-        """Tell it, and again before it forgets or when the network changes, until cancelled.
+    def start(self, nursery: trio.Nursery) -> None:
+        """Be registered from now on, unless this is so already.
 
         Args:
-            broker: its host and port.
+            nursery: owns the connections.
         """
-        while True:
-            with Barrier(logger, f"keeping {self._uid!r} found over IPv6"):
-                async with trio.open_nursery() as nursery:
-                    await self._keep(broker, nursery)
-            await trio.sleep(RETRY_TIME)
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            nursery.start_soon(self._run, self._scope, nursery)
 
-    async def _keep(self, broker: tuple[str, int], nursery: trio.Nursery) -> None:
-        while True:
-            pause, network = RENEWAL_TIME, current_network(6)
-            try:
-                await nursery.start(self._stay, broker)
-            except (P2PError, OSError) as error:
-                logger.debug("%r is not found over IPv6: %s", self._uid, error)
-                pause = RETRY_TIME
-            with trio.move_on_after(pause):
-                await wait_network_changed(network)
+    def stop(self) -> None:
+        """Give the registration back."""
+        if self._scope is not None:
+            self._scope.cancel(reason="the receiver registers over IPv6 alone")
+            self._scope = None
 
-    async def _stay(self, broker: tuple[str, int], *, task_status: trio.TaskStatus[None]) -> None:
-        """Be found at a fresh port, as long as the broker remembers it."""
-        async with open_background_nursery() as nursery:
-            async with await find_broker(broker, (), ip_version=6) as connection:
-                connection.uid = self._uid
-                challenge = await connection.receive_challenge()
-                await self._local_network.learn_hops(connection)
-                at, me = connection.remote, self._identity
-                signature = me.sign_registration(challenge, at, self._uid)
-                await connection.send(RegisterIPv6(self._uid, at, me.certificate, signature))
-                reply = await connection.receive_answer()
-                if not isinstance(reply, Registered):
-                    raise unexpected(reply)
-                # Before the connection is closed: the port must stay ours.
-                shared_port = start_shared_port(
-                    nursery, connection.local, asks=False, on_stranger=self._on_stranger
-                )
+    async def _run(self, scope: trio.CancelScope, nursery: trio.Nursery) -> None:
+        """Register again and again, until cancelled."""
+        with scope:
+            while True:
+                network = current_network(6)
+                with Barrier(logger, f"keeping {self._name.uid!r} registered over IPv6"):
+                    try:
+                        await self._register(nursery)
+                    except (P2PError, OSError) as error:
+                        logger.debug("%r is not registered over IPv6: %s", self._name.uid, error)
+                with trio.move_on_after(RETRY_TIME):
+                    await wait_network_changed(network)
+
+    async def _register(self, nursery: trio.Nursery) -> NoReturn:
+        """Register once; returns never, but raises when the registration ends."""
+        async with (
+            await find_broker(self._broker, self._capabilities, ip_version=6) as connection,
+            open_background_nursery() as background,
+        ):
+            background.start_soon(connection.keep_alive)
+            self._local_network = self._local_network.here()
+            background.start_soon(self._local_network.learn_hops, connection)
+            endpoint = await self._name.register(connection)
             logger.debug(
-                "%r is registered over IPv6, and seen by the broker at %s",
-                self._uid,
-                reply.endpoint,
+                "%r is registered over IPv6; the broker sees us at %s", self._name.uid, endpoint
             )
-            side = Side(reply.endpoint, NO_OFFER)
-            self.local_side = LocalSide(connection.remote, shared_port, side, self._local_network)
-            task_status.started()
-            await trio.sleep(2 * RENEWAL_TIME)
+            try:
+                shared_port = self._introductions.start_shared_port(background, connection)
+                # An IPv6 host has its addresses for itself: there is nothing to offer beside.
+                local_side = LocalSide(
+                    connection.remote, shared_port, Side(endpoint, NO_OFFER), self._local_network
+                )
+                while True:
+                    message = await self._name.receive(connection)
+                    self._introductions.start(message, local_side, connection, nursery)
+            finally:
+                with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
+                    await connection.send(Kill())

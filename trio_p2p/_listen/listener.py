@@ -268,15 +268,15 @@ async def open_p2p_listener(
                 streams=streams,
             )
         )
-        capabilities = (*chosen, StreamKind.RAW if raw else StreamKind.SESSION)
         introductions = Introductions(
-            checked_uid, capabilities, acceptor.take, admit=admit, port_guessing=port_guessing
+            checked_uid, chosen, acceptor.take, admit=admit, port_guessing=port_guessing
         )
         registration = Registration(
             checked_uid,
             address,
-            capabilities,
+            chosen,
             introductions,
+            stream=StreamKind.RAW if raw else StreamKind.SESSION,
             identity=me,
             is_awaited=acceptor.is_any_path_lost,
             port_guessing=port_guessing,

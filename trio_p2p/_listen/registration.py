@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 import trio
 
-from .._broker_client.connection import FAREWELL_TIME, BrokerConnection, unexpected
+from .._broker_client.connection import FAREWELL_TIME
 from .._broker_client.resolve import find_broker, ip_versions_of
 from .._errors import (
     BrokerLostError,
@@ -24,14 +25,10 @@ from .._net.backoff import Backoff
 from .._net.network_changes import Network, current_network
 from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain
-from .._traversal.shared_port import SharedPort
-from .._wire.messages import (
-    Kill,
-    Register,
-    Registered,
-)
-from .introductions import Introductions, ip_version_of
+from .._wire.messages import INSTANCE_BYTES, Kill, StreamKind
+from .introductions import Introductions
 from .ipv6_registration import IPv6Registration
+from .own_name import OwnName
 from .reachability import LocalSide, Reachability
 
 logger = logging.getLogger("trio_p2p.receiver")
@@ -50,6 +47,7 @@ class Registration:
         broker: host and port.
         capabilities: what to greet the broker with.
         introductions: what is made of the senders that the broker tells of.
+        stream: what senders are to make of a connection.
         identity: ours.
         is_awaited: whether an accepted stream has no path, so that its sender has to find us again.
         port_guessing: whether to take part in guessing ports.
@@ -67,6 +65,7 @@ class Registration:
         capabilities: Sequence[str],
         introductions: Introductions,
         *,
+        stream: StreamKind,
         identity: Identity,
         is_awaited: Callable[[], bool],
         port_guessing: bool = True,
@@ -76,7 +75,6 @@ class Registration:
         self.failure: P2PError | None = None
         self.registered: int = 0
         self._broker = broker
-        self._identity = identity
         self._capabilities = capabilities
         self._introductions = introductions
         self._local_network = LocalNetwork()
@@ -86,8 +84,8 @@ class Registration:
         self._is_registered = False
         self._noted: set[type[P2PError]] = set()
         self._shortages = 0
-        self._reachability: Reachability
-        self._ipv6 = IPv6Registration(uid, identity, on_stranger=introductions.note_stranger)
+        self._name = OwnName(uid, stream, secrets.token_bytes(INSTANCE_BYTES), identity)
+        self._ipv6 = IPv6Registration(broker, capabilities, self._name, introductions)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stay registered until cancelled, or until the broker does not want us any more.
@@ -159,32 +157,31 @@ class Registration:
             self._local_network = self._local_network.here()
             # At once: the first introduction may come as soon as we are registered.
             background.start_soon(self._local_network.learn_hops, connection)
-            connection.uid = self.uid
-            challenge = await connection.receive_challenge()
-            broker, me = connection.remote, self._identity
-            signature = me.sign_registration(challenge, broker, self.uid)
-            await connection.send(Register(self.uid, broker, me.certificate, signature))
-            reply = await connection.receive_answer()
-            if not isinstance(reply, Registered):
-                raise unexpected(reply)
+            has_both = connection.remote.address.version == 4 and 6 in ip_versions_of(
+                self._broker[0]
+            )
+            if not has_both:  # or this connection would take the other one's place
+                self._ipv6.stop()
+            endpoint = await self._name.register(connection)
             self._is_registered = True
-            logger.debug("%r is registered; the broker sees us at %s", self.uid, reply.endpoint)
-            reachability = self._reachability = Reachability(
-                connection, reply.endpoint, self._local_network, port_guessing=self._port_guessing
+            logger.debug("%r is registered; the broker sees us at %s", self.uid, endpoint)
+            reachability = Reachability(
+                connection, endpoint, self._local_network, port_guessing=self._port_guessing
             )
             try:
                 shared_port = self._introductions.start_shared_port(background, connection)
                 # Its end may take a second, and is not to be waited for before we register again.
                 nursery.start_soon(reachability.run)
-                if connection.remote.address.version == 4 and 6 in ip_versions_of(self._broker[0]):
-                    background.start_soon(self._ipv6.run, self._broker)
+                if has_both:
+                    self._ipv6.start(nursery)
                 self._begin()
                 if self.registered == 1:
                     task_status.started()
                 while True:
-                    message = await connection.receive()
-                    version = ip_version_of(message) or connection.remote.address.version
-                    local_side = self._local_side(version, connection, shared_port)
+                    message = await self._name.receive(connection)
+                    local_side = LocalSide(
+                        connection.remote, shared_port, reachability.side, self._local_network
+                    )
                     self._introductions.start(message, local_side, connection, nursery)
             finally:
                 reachability.scope.cancel(reason="the registration has ended")
@@ -195,12 +192,3 @@ class Registration:
         self.registered += 1
         self._backoff.works()
         self._noted.clear()
-
-    def _local_side(
-        self, ip_version: int, connection: BrokerConnection, shared_port: SharedPort
-    ) -> LocalSide:
-        is_other = ip_version != connection.remote.address.version
-        if is_other and self._ipv6.local_side is not None:
-            return self._ipv6.local_side
-        side = self._reachability.side
-        return LocalSide(connection.remote, shared_port, side, self._local_network)
