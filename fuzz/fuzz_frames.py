@@ -35,13 +35,16 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         HolePunched,
         IntroductionRequest,
         JoinRelay,
+        Kill,
         Message,
         Probe,
         ReceiverEndpoint,
         Register,
         RelayRequest,
         StreamKind,
+        Unregister,
         Update,
+        Watch,
     )
     from trio_p2p._wire.offer import Offer
 
@@ -106,8 +109,8 @@ class Clients:
     def check_invariants(self) -> None:
         names = {each.name for c in self.connections for each in c.registrations}
         waiting = [c for c in self.connections if c.state is State.WAITING]
-        assert self.registry.uids == {c.uid for c in holders}
-        assert len(self.registry.uids) == len(holders)
+        assert self.registry.uids == {name.uid for name in names}
+        assert len(self.registry.uids) == len(names)
         assert self.registry.pending_introductions == len(waiting)
         assert self.registry.calls == sum(c.state is State.CALLED for c in self.connections)
 

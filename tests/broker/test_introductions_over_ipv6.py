@@ -85,7 +85,7 @@ def test_peers_that_have_no_version_of_ip_in_common(
     refused = refusal(broker.say(sender, request(5, "alice", technique)), sender)
     assert (refused.code, refused.number) == (RefusalCode.OTHER_IP_VERSION, 5)
     assert broker.registry.pending_introductions == 0
-    assert sender.state is State.SENDER
+    assert sender.state is State.CONTROL
     ((_, asked),) = broker.say(sender, request(6, "alice", "relay"))
     assert isinstance(asked, RelayRequest)
 

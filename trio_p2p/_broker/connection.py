@@ -20,7 +20,7 @@ class State(enum.Enum):
 
     GREETING = "connected, no hello yet"
     READY = "greeted, no request yet"
-    CONTROL = "kept, to register, to ask for receivers and to watch"
+    CONTROL = "a control connection"
     PROBED = "told its endpoint"
     CALLED = "being called back"
     ACKNOWLEDGED = "to be closed by the receiver (step 5)"

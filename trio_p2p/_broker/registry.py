@@ -181,7 +181,7 @@ class Registry(Ledger):
 
     def _watch(self, sender: Connection, message: Watch, now: float) -> Outgoing:
         self._take_control(sender, now)
-        self._watches.begin(sender, message.uid, self._registrations.holder(message.uid))
+        self._watches.begin(sender, message, self._registrations.holder(message.uid))
         return []
 
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:

@@ -215,9 +215,9 @@ class Broker:
 
     def _say_ended(self, connection: Connection, link: Link) -> None:
         line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
-        line.say(
-            now(), f"client %s {link.ending} (%s)", connection.endpoint, connection.state.value
-        )
+        is_registered = connection.registration is not None
+        standing = "registered" if is_registered else connection.state.value
+        line.say(now(), f"client %s {link.ending} (%s)", connection.endpoint, standing)
 
     def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
         self._taken.say(

@@ -231,11 +231,15 @@ class ReceiverEndpoint:
 
 @attrs.frozen
 class Watch:
-    """The sender wants to be told, once, when the receiver of this UID has registered again."""
+    """The sender wants to be told, once, when the receiver of this UID has registered again.
+
+    There is no answer but a refusal, which closes the connection if the watch has no number.
+    """
 
     type: ClassVar[str] = "watch"
     step: ClassVar[str] = "watching"
     uid: str = field(check_uid)
+    number: int | None = field(check_number, None)
 
 
 @attrs.frozen
