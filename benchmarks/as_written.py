@@ -17,6 +17,7 @@ from trio_p2p._broker_client.resolve import connect_to_broker
 from trio_p2p._identity.identity import Identity
 from trio_p2p._net.sockets import listen_on, start_connecting, wait_connected
 from trio_p2p._wire.messages import (
+    INSTANCE_BYTES,
     Acknowledge,
     ConnectionRequest,
     HolePunched,
@@ -41,7 +42,17 @@ async def receive(_host: str, broker: str, *, task_status: trio.TaskStatus[str])
     async with await _connect(endpoint) as registration:
         challenge = await registration.receive_challenge()
         signature = IDENTITY.sign_registration(challenge, endpoint, UID)
-        await registration.send(Register(UID, endpoint, IDENTITY.certificate, signature))
+        await registration.send(
+            Register(
+                0,
+                UID,
+                StreamKind.RAW,
+                bytes(INSTANCE_BYTES),
+                endpoint,
+                IDENTITY.certificate,
+                signature,
+            )
+        )
         assert isinstance(await registration.receive(), Registered)
         task_status.started(UID)
         while True:
@@ -88,7 +99,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 async def _connect(broker: Endpoint) -> BrokerConnection:
-    return await connect_to_broker([broker], ["classic", StreamKind.RAW])
+    return await connect_to_broker([broker], ["classic"])
 
 
 if __name__ == "__main__":

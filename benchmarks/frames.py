@@ -7,6 +7,7 @@ from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.codec import FrameReader, decode_untrusted, encode
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
+    INSTANCE_BYTES,
     NONCE_BYTES,
     Hello,
     IntroductionRequest,
@@ -24,6 +25,7 @@ _NONCE = bytes(NONCE_BYTES)
 _ROUND_TRIP = 200  # microseconds, as over loopback
 _IDENTITY = Identity.generate()
 _CERTIFICATE = _IDENTITY.certificate
+_INSTANCE = bytes(INSTANCE_BYTES)
 
 UID = "receiver 00000"
 GREETING = encode(Hello())
@@ -37,15 +39,19 @@ RELAY_REQUEST = GREETING + encode(
 GREETED = bytes(len(encode(Hello(challenge=bytes(CHALLENGE_BYTES)))))
 ANSWER = bytes(len(encode(ReceiverEndpoint(0, _ENDPOINT, _NONCE, _CERTIFICATE, _ROUND_TRIP))))
 FIRST_ANSWER = GREETED + ANSWER
-FORWARDED = bytes(len(encode(SenderEndpoint(_ENDPOINT, _NONCE, _CERTIFICATE, _ROUND_TRIP))))
-REGISTERED = bytes(len(encode(Registered(_ENDPOINT))))
+FORWARDED = bytes(
+    len(encode(SenderEndpoint(_ENDPOINT, _NONCE, _CERTIFICATE, _ROUND_TRIP, registration=0)))
+)
+REGISTERED = bytes(len(encode(Registered(0, _ENDPOINT))))
 
 
 def registration(challenge: bytes, number: int = 0) -> bytes:
     """What a greeted receiver sends to register; the UIDs of all numbers are equally long."""
     uid = f"receiver {number:05}"
     signature = _IDENTITY.sign_registration(challenge, _ENDPOINT, uid)
-    return encode(Register(uid, _ENDPOINT, _CERTIFICATE, signature))
+    return encode(
+        Register(0, uid, StreamKind.SESSION, _INSTANCE, _ENDPOINT, _CERTIFICATE, signature)
+    )
 
 
 def challenge_in(data: bytes) -> bytes:

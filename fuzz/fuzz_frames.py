@@ -35,13 +35,16 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         HolePunched,
         IntroductionRequest,
         JoinRelay,
+        Kill,
         Message,
         Probe,
         ReceiverEndpoint,
         Register,
         RelayRequest,
         StreamKind,
+        Unregister,
         Update,
+        Watch,
     )
     from trio_p2p._wire.offer import Offer
 
@@ -104,10 +107,10 @@ class Clients:
             assert reader.is_empty
 
     def check_invariants(self) -> None:
-        holders = [c for c in self.connections if c.state is State.RECEIVER]
+        names = {each.name for c in self.connections for each in c.registrations}
         waiting = [c for c in self.connections if c.state is State.WAITING]
-        assert self.registry.uids == {c.uid for c in holders}
-        assert len(self.registry.uids) == len(holders)
+        assert self.registry.uids == {name.uid for name in names}
+        assert len(self.registry.uids) == len(names)
         assert self.registry.pending_introductions == len(waiting)
         assert self.registry.calls == sum(c.state is State.CALLED for c in self.connections)
 
@@ -185,7 +188,8 @@ def introductions() -> list[bytes]:
     script.say(0, Hello())
     challenge = script.last(Hello).challenge
     signature = identity.sign_registration(challenge, ENDPOINT, "alice")
-    script.say(0, Register("alice", ENDPOINT, certificate, signature))
+    session = StreamKind.SESSION
+    script.say(0, Register(0, "alice", session, bytes(16), ENDPOINT, certificate, signature))
     script.say(0, Update(Offer(port_guessing=False)))
     script.say(3, Hello(), Probe(), CallBack())
     script.say(1, Hello(), request("classic"))
@@ -196,6 +200,9 @@ def introductions() -> list[bytes]:
     script.say(0, Decline(nonce=script.last(ReceiverEndpoint).nonce))
     script.say(3, Hello(), request("relay"))
     script.say(2, Hello(), JoinRelay(script.last(RelayRequest).introduction))
+    signature = identity.sign_registration(challenge, ENDPOINT, "bob")
+    script.say(0, Register(1, "bob", StreamKind.RAW, bytes(16), ENDPOINT, certificate, signature))
+    script.say(0, Unregister(0), Watch("alice"), Kill())
     return script.inputs[1:]
 
 

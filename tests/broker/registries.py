@@ -26,6 +26,7 @@ from trio_p2p._wire.messages import (
     Probe,
     Refused,
     RelayRequest,
+    StreamKind,
 )
 from trio_p2p._wire.offer import Behaviour, Candidate, CandidateKind, Nat, Offer
 
@@ -93,8 +94,15 @@ class Broker:
         uid: str = "alice",
         identity: Identity | None = None,
         now: float = NOW,
+        *,
+        number: int = 0,
+        stream: StreamKind = StreamKind.SESSION,
+        instance: int = 0,
     ) -> Outgoing:
-        return self.say(connection, registration(uid, connection.challenge, identity), now=now)
+        message = registration(
+            uid, connection.challenge, identity, number=number, stream=stream, instance=instance
+        )
+        return self.say(connection, message, now=now)
 
     def origin(self, sender: Connection) -> bytes:
         """What a receiver is told of where a sender comes from."""
@@ -102,9 +110,17 @@ class Broker:
         source = address.packed if address.version == 4 else address.packed[:8]
         return hmac.digest(self.tokens[0], source, "sha256")[:8]
 
-    def receiver(self, uid: str = "alice", *capabilities: str) -> Connection:
-        connection = self.greeted(*capabilities)
-        self.register(connection, uid)
+    def receiver(
+        self,
+        uid: str = "alice",
+        *capabilities: str,
+        host: str = "203.0.113.5",
+        stream: StreamKind = StreamKind.SESSION,
+        number: int = 0,
+        instance: int = 0,
+    ) -> Connection:
+        connection = self.greeted(*capabilities, host=host)
+        self.register(connection, uid, number=number, stream=stream, instance=instance)
         return connection
 
     def waiting(

@@ -14,6 +14,7 @@ from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     CAPABILITIES,
     ID_BYTES,
+    MAX_NAMES,
     NONCE_BYTES,
     VERSION,
     Acknowledge,
@@ -28,6 +29,8 @@ from trio_p2p._wire.messages import (
     Message,
     Probe,
     Relayed,
+    StreamKind,
+    Unregister,
     Update,
     Watch,
 )
@@ -53,7 +56,7 @@ class AnyClients(RuleBasedStateMachine):
     @initialize(count=st.integers(1, 3))
     def begin(self, count: int) -> None:
         for _ in range(count):
-            self.connect(["fast", "classic", "relay", "session"], "a")
+            self.connect(["fast", "classic", "relay"], "a", 4)
 
     def take(self, outgoing: Outgoing) -> None:
         """What the shell does, and what may be expected of what it is told to send."""
@@ -78,13 +81,15 @@ class AnyClients(RuleBasedStateMachine):
     has_connections = precondition(lambda self: bool(self.connections))
     indices = st.integers(0, 15)
     uids = st.sampled_from("abc")
+    numbers = st.integers(0, 3)
 
     @rule(
         capabilities=st.lists(st.sampled_from([*CAPABILITIES, "telepathy"]), max_size=4),
         uid=st.none() | uids,
+        ip_version=st.sampled_from([4, 6]),
     )
-    def connect(self, capabilities: list[str], uid: str | None) -> None:
-        connection = self.broker.connect()
+    def connect(self, capabilities: list[str], uid: str | None, ip_version: int) -> None:
+        connection = self.broker.connect("203.0.113.5" if ip_version == 4 else "2001:db8::5")
         connection.deadline += self.now - NOW
         self.connections.append(connection)
         self.say(connection, Hello(VERSION, tuple(capabilities)))
@@ -98,10 +103,32 @@ class AnyClients(RuleBasedStateMachine):
         self.connections.append(connection)
 
     @has_connections
-    @rule(index=indices, uid=uids, name=uids)
-    def register(self, index: int, uid: str, name: str) -> None:
+    @rule(
+        index=indices,
+        uid=uids,
+        name=uids,
+        number=numbers,
+        stream=st.sampled_from(StreamKind),
+        instance=st.integers(0, 1),
+    )
+    def register(
+        self, index: int, uid: str, name: str, number: int, stream: StreamKind, instance: int
+    ) -> None:
         connection = self.any_connection(index)
-        self.say(connection, registration(uid, connection.challenge, identity_of(name)))
+        message = registration(
+            uid,
+            connection.challenge,
+            identity_of(name),
+            number=number,
+            stream=stream,
+            instance=instance,
+        )
+        self.say(connection, message)
+
+    @has_connections
+    @rule(index=indices, number=numbers)
+    def unregister(self, index: int, number: int) -> None:
+        self.say(self.any_connection(index), Unregister(number))
 
     @has_connections
     @rule(index=indices, uid=uids, other=indices)
@@ -155,8 +182,13 @@ class AnyClients(RuleBasedStateMachine):
         self.say(self.any_connection(index), Watch(uid))
 
     @invariant()
-    def only_senders_watch(self) -> None:
-        assert all(each.state is State.SENDER for each in self.registry._watches._watched)
+    def only_control_connections_watch_and_register(self) -> None:
+        assert all(each.state is State.CONTROL for each in self.registry._watches._watched)
+        assert all(
+            each.state is State.CONTROL
+            for each in self.connections
+            if each.registration is not None
+        )
 
     @rule(port=st.integers(0, 3))
     def probe(self, port: int) -> None:
@@ -207,9 +239,32 @@ class AnyClients(RuleBasedStateMachine):
 
     @invariant()
     def each_uid_has_one_holder(self) -> None:
-        holders = [c.uid for c in self.connections if c.state is State.RECEIVER]
-        assert len(set(holders)) == len(holders)
-        assert self.registry.uids == set(holders)
+        registrations = [each for c in self.connections for each in c.registrations]
+        names = {each.name for each in registrations}
+        assert len({name.uid for name in names}) == len(names)
+        assert self.registry.uids == {name.uid for name in names}
+        for name in names:
+            assert set(name.registrations) == {each for each in registrations if each.name is name}
+            for version in (4, 6):
+                registration = name.over(version)
+                assert registration is None or registration.connection.ip_version == version
+
+    @invariant()
+    def registrations_of_a_connection_have_their_numbers(self) -> None:
+        for connection in self.connections:
+            numbers = [each.number for each in connection.registrations]
+            assert len(set(numbers)) == len(numbers) <= MAX_NAMES
+            assert all(each.connection is connection for each in connection.registrations)
+
+    @invariant()
+    def what_was_told_is_remembered_of_registrations_only(self) -> None:
+        for connection, told in self.registry._introductions._told._of_receiver.items():
+            assert set(told) <= set(connection.registrations)
+
+    @invariant()
+    def introductions_are_for_registrations(self) -> None:
+        for receiver in self.registry._introductions._pending._of_receiver:
+            assert receiver in receiver.connection.registrations
 
     @invariant()
     def introductions_are_those_waited_for(self) -> None:

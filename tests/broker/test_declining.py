@@ -1,7 +1,5 @@
 """Receivers without room decline: the sender is told at once, and no other connection."""
 
-from collections.abc import Callable
-
 import attrs
 import pytest
 
@@ -16,12 +14,12 @@ from trio_p2p._wire.messages import (
     Acknowledge,
     ConnectionRequest,
     Decline,
-    JoinRelay,
     KeepAlive,
     RefusalCode,
     Refused,
     RelayRequest,
     SenderEndpoint,
+    Unregister,
 )
 
 from ..kit.raw_client import request
@@ -40,7 +38,7 @@ def test_sender_of_a_fast_introduction_is_told(broker: Broker) -> None:
     nonce, other = fast(broker, sender, 5), fast(broker, sender, 6)
     refused = refusal(broker.say(receiver, Decline(nonce=nonce, retry_after=700)), sender)
     assert (refused.code, refused.number, refused.retry_after) == (RefusalCode.BUSY, 5, 700)
-    assert sender.state is State.SENDER  # its connection goes on
+    assert sender.state is State.CONTROL  # its connection goes on
     assert refusal(broker.say(receiver, Decline(nonce=other)), sender).number == 6
 
 
@@ -91,32 +89,32 @@ def test_another_receiver_cannot_decline(broker: Broker) -> None:
     assert broker.registry.pending_introductions == 1
 
 
-def _leave(broker: Broker, sender: Connection) -> None:
-    broker.registry.disconnected(sender, NOW)
-
-
-def _be_relayed(broker: Broker, sender: Connection) -> None:
-    ((_, asked),) = broker.say(sender, request(9, "alice", "relay"))
-    assert isinstance(asked, RelayRequest)
-    broker.say(broker.greeted(), JoinRelay(asked.introduction))
-
-
-@pytest.mark.parametrize("leave", [_leave, _be_relayed])
-def test_sender_that_takes_no_messages_any_more_is_not_told(
-    broker: Broker, leave: Callable[[Broker, Connection], None]
-) -> None:
+def test_sender_that_is_gone_is_not_told(broker: Broker) -> None:
     receiver, sender = broker.receiver(), broker.greeted()
     nonce = fast(broker, sender)
-    leave(broker, sender)
+    broker.registry.disconnected(sender, NOW)
     assert broker.say(receiver, Decline(nonce=nonce)) == []
 
 
-def test_sender_that_waits_for_something_else_goes_on_waiting(broker: Broker) -> None:
+def test_name_is_asked_for_at_no_other_one_s_expense(broker: Broker) -> None:
+    """What is remembered of each name on a connection is bounded by itself."""
     receiver, sender = broker.receiver(), broker.greeted()
-    nonce = fast(broker, sender, 5)
-    broker.say(sender, request(6, "alice", "classic"))
+    broker.register(receiver, "bob", number=1)
+    nonce = fast(broker, sender)
+    for number in range(MAX_TOLD + 1):
+        broker.say(broker.greeted(), request(number, "bob", "fast"))
     assert refusal(broker.say(receiver, Decline(nonce=nonce)), sender).number == 5
-    assert sender.state is State.WAITING
+
+
+def test_what_a_name_was_told_ends_with_it(broker: Broker) -> None:
+    receiver, sender = broker.receiver(), broker.greeted()
+    broker.register(receiver, "bob", number=1)
+    alice = fast(broker, sender)
+    (_, told), _ = broker.say(sender, request(6, "bob", "fast"))
+    assert isinstance(told, SenderEndpoint)
+    broker.say(receiver, Unregister(0))
+    assert broker.say(receiver, Decline(nonce=alice)) == []
+    assert refusal(broker.say(receiver, Decline(nonce=told.nonce)), sender).number == 6
 
 
 def test_what_is_remembered_of_a_receiver_is_bounded(broker: Broker) -> None:

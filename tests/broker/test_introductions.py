@@ -87,15 +87,18 @@ def test_classic_introduction_passes_the_offers_on(
 
 
 def test_fast_introduction(broker: Broker) -> None:
-    receiver, sender = broker.receiver(), broker.greeted()
+    receiver, sender = broker.receiver(number=3), broker.greeted()
     outgoing = broker.say(sender, request(5, "alice", "fast"))
     nonce = broker.tokens[-1]
     assert len(nonce) == NONCE_BYTES
     assert outgoing == [
-        (receiver, SenderEndpoint(sender.endpoint, nonce, SENDER.certificate, 40_000)),
+        (
+            receiver,
+            SenderEndpoint(sender.endpoint, nonce, SENDER.certificate, 40_000, registration=3),
+        ),
         (sender, ReceiverEndpoint(5, receiver.endpoint, nonce, ALICE.certificate, 40_000)),
     ]
-    assert sender.state is State.SENDER
+    assert sender.state is State.CONTROL
     assert broker.registry.pending_introductions == 0
     # The same connection, the same receiver, once more: a nonce of its own.
     broker.say(sender, request(6, "alice", "fast"))
@@ -127,7 +130,8 @@ def test_unknown_uid(broker: Broker, technique: str) -> None:
     outgoing = broker.say(sender, request(5, "nobody", technique))
     refused = refusal(outgoing, sender)
     assert (refused.code, refused.number) == (RefusalCode.UNKNOWN_UID, 5)
-    assert sender.state is State.SENDER  # and may ask for another
+    # It may ask for another.
+    assert sender.state is (State.READY if technique in ("classic", "relay") else State.CONTROL)
 
 
 @pytest.mark.parametrize(
@@ -143,46 +147,39 @@ def test_unknown_uid(broker: Broker, technique: str) -> None:
 def test_unsupported_technique(
     broker: Broker, capabilities: list[str], technique: str, named: str
 ) -> None:
-    broker.receiver("alice", "session", *capabilities)
+    broker.receiver("alice", *capabilities)
     sender = broker.greeted()
     refused = refusal(broker.say(sender, request(5, "alice", technique)), sender)
     assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_TECHNIQUE, 5)
     assert named in refused.reason
-    assert sender.state is State.SENDER
+    assert not sender.is_closed
 
 
 @pytest.mark.parametrize("technique", ["fast", "classic", "relay"])
-@pytest.mark.parametrize(
-    ("taken", "wanted", "named"),
-    [
-        (["session"], StreamKind.RAW, "wants a raw stream, and the receiver takes only session"),
-        (["raw"], StreamKind.SESSION, "wants a session stream, and the receiver takes only raw"),
-        (["dance"], StreamKind.SESSION, "takes only what this broker does not know"),
-    ],
-)
-def test_unsupported_stream(
-    broker: Broker, taken: list[str], wanted: StreamKind, named: str, technique: str
-) -> None:
-    receiver = broker.receiver("alice", "fast", "classic", "relay", *taken)
+@pytest.mark.parametrize("wanted", StreamKind)
+def test_unsupported_stream(broker: Broker, wanted: StreamKind, technique: str) -> None:
+    (taken,) = set(StreamKind) - {wanted}
+    receiver = broker.receiver(stream=taken)
     sender = broker.greeted()
     refused = refusal(broker.say(sender, request(5, "alice", technique, wanted)), sender)
     assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_STREAM, 5)
-    assert named in refused.reason
-    assert sender.state is State.SENDER
-    assert receiver.state is State.RECEIVER
+    assert f"wants a {wanted} stream" in refused.reason
+    assert f"registered for {taken} streams" in refused.reason
+    assert not sender.is_closed
+    assert receiver.registration is not None
 
 
 # Classic introductions.
 
 
 def test_the_twelve_steps(broker: Broker) -> None:
-    receiver = broker.receiver()
+    receiver = broker.receiver(number=3)
     # 1: the sender asks, and its connection stays open. 2: the receiver is told.
     sender = broker.greeted()
     outgoing = broker.say(sender, request(5, "alice", "classic"))
     identifier, nonce = broker.tokens[-2:]
     assert (len(nonce), len(identifier)) == (NONCE_BYTES, ID_BYTES)
-    assert outgoing == [(receiver, ConnectionRequest(identifier, 4, broker.origin(sender)))]
+    assert outgoing == [(receiver, ConnectionRequest(identifier, 3, broker.origin(sender)))]
     assert sender.state is State.WAITING
     assert broker.registry.pending_introductions == 1
     # 3: a second connection, from the port to punch from. 4: where the sender is.
@@ -203,7 +200,7 @@ def test_the_twelve_steps(broker: Broker) -> None:
     assert sender.is_closed
     assert reporting.is_closed
     assert broker.registry.pending_introductions == 0
-    assert receiver.state is State.RECEIVER
+    assert receiver.registration is not None
 
 
 def test_acknowledge_of_an_unknown_introduction(broker: Broker) -> None:
@@ -287,7 +284,7 @@ def test_receiver_lost_during_the_introduction(
             refusal(broker.say(late, answer), late)
     assert unconcerned not in told
     assert unconcerned.state is State.WAITING
-    assert other.state is State.RECEIVER
+    assert other.registration is not None
     assert broker.registry.pending_introductions == 1
     assert broker.registry.circuits == 0
 
@@ -301,7 +298,7 @@ def test_receiver_silent(broker: Broker, is_acknowledged: bool) -> None:
     refused = refusal(broker.registry.expired(sender, NOW), sender)
     assert (refused.code, refused.number) == (RefusalCode.RECEIVER_SILENT, 9)
     assert sender.is_closed
-    assert receiver.state is State.RECEIVER
+    assert receiver.registration is not None
     assert broker.registry.pending_introductions == 0
 
 
@@ -329,4 +326,4 @@ def test_two_senders_at_once_do_not_mix(broker: Broker) -> None:
     assert (told_first.number, told_first.endpoint) == (1, punching[0].endpoint)
     assert (told_second.number, told_second.endpoint) == (2, punching[1].endpoint)
     assert told_first.nonce != told_second.nonce
-    assert receiver.state is State.RECEIVER
+    assert receiver.registration is not None

@@ -1,5 +1,6 @@
 """The registry: every state and message, greetings, registrations, and deadlines."""
 
+import attrs
 import pytest
 
 from trio_p2p._attempt import Outcome, Technique
@@ -13,7 +14,6 @@ from trio_p2p._wire.messages import (
     ID_BYTES,
     MESSAGE_TYPES,
     NONCE_BYTES,
-    SIGNATURE_BYTES,
     VERSION,
     Acknowledge,
     CallBack,
@@ -37,16 +37,16 @@ from trio_p2p._wire.messages import (
     Register,
     Registered,
     RegisteredAgain,
-    RegisterIPv6,
     Relayed,
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Unregister,
     Update,
     Watch,
 )
 
-from ..kit.raw_client import BROKER, identity_of, registration, request
+from ..kit.raw_client import identity_of, registration, request
 from .registries import (
     ALICE,
     ENDPOINT,
@@ -65,28 +65,28 @@ from .registries import (
 ALLOWED = {
     (State.GREETING, Hello),
     (State.READY, Register),
-    (State.READY, RegisterIPv6),
     (State.READY, IntroductionRequest),
+    (State.READY, Watch),
     (State.READY, KeepAlive),
     (State.READY, Acknowledge),
     (State.READY, HolePunched),
     (State.READY, JoinRelay),
-    (State.RECEIVER, KeepAlive),
-    (State.RECEIVER, Update),
-    (State.RECEIVER, Kill),
-    (State.RECEIVER, Decline),
     (State.READY, Probe),
+    (State.CONTROL, Register),
+    (State.CONTROL, Unregister),
+    (State.CONTROL, IntroductionRequest),
+    (State.CONTROL, Watch),
+    (State.CONTROL, KeepAlive),
+    (State.CONTROL, Update),
+    (State.CONTROL, Decline),
+    (State.CONTROL, Kill),
     (State.PROBED, CallBack),
-    (State.SENDER, IntroductionRequest),
-    (State.SENDER, KeepAlive),
-    (State.READY, Watch),
-    (State.SENDER, Watch),
 }
 EXAMPLES: list[Message] = [
     Hello(),
-    Register("bob", BROKER, ALICE.certificate, bytes(SIGNATURE_BYTES)),
-    Registered(ENDPOINT),
-    RegisterIPv6("alice", BROKER, ALICE.certificate, bytes(SIGNATURE_BYTES)),
+    registration("bob", bytes(CHALLENGE_BYTES)),
+    Registered(0, ENDPOINT),
+    Unregister(0),
     KeepAlive(),
     Update(OFFER),
     Probe(),
@@ -96,7 +96,7 @@ EXAMPLES: list[Message] = [
     CalledBack(Outcome.CONNECTED),
     Kill(),
     request(0, "alice", "fast"),
-    ConnectionRequest(bytes(ID_BYTES), 4),
+    ConnectionRequest(bytes(ID_BYTES), 0),
     Acknowledge(bytes(ID_BYTES)),
     Decline(nonce=bytes(NONCE_BYTES)),
     SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
@@ -124,12 +124,8 @@ def connection_in(broker: Broker, state: State) -> Connection:  # noqa: PLR0911
             return broker.connect()
         case State.READY:
             return broker.greeted()
-        case State.RECEIVER:
+        case State.CONTROL:
             return broker.receiver("carol")
-        case State.SENDER:
-            sender = broker.greeted()
-            broker.say(sender, request(0, "alice", "fast"))
-            return sender
         case State.ACKNOWLEDGED:
             sender, introduction = broker.waiting()
             receiver = broker.greeted()
@@ -153,10 +149,10 @@ def test_message_in_a_state(broker: Broker, state: State, message: Message) -> N
     bystander = broker.receiver("alice")
     connection = connection_in(broker, state)
     assert connection.state is state
+    if isinstance(message, Register):
+        message = registration("bob", connection.challenge, number=1)
     outgoing = broker.say(connection, message)
     if (state, type(message)) in ALLOWED and not isinstance(message, answers_to_introductions):
-        if isinstance(message, Register):
-            message = registration("bob", connection.challenge)
         assert not any(
             isinstance(told, Refused) and told.code is RefusalCode.PROTOCOL_VIOLATION
             for _, told in outgoing
@@ -169,7 +165,7 @@ def test_message_in_a_state(broker: Broker, state: State, message: Message) -> N
         assert broker.registry.uids == {"alice"}
         assert broker.registry.pending_introductions == 0
         assert broker.registry.disconnected(connection, NOW) == []
-    assert bystander.state is State.RECEIVER
+    assert bystander.registration is not None
 
 
 def test_violation_names_the_message_and_the_state(broker: Broker) -> None:
@@ -190,7 +186,7 @@ def test_bytes_that_are_no_message_close_just_that_connection(broker: Broker) ->
     assert refused.reason == "got bytes that are not a frame"
     assert receiver.is_closed
     assert broker.registry.uids == {"bob"}
-    assert other.state is State.RECEIVER
+    assert other.registration is not None
 
 
 @pytest.mark.parametrize("state", LIVE_STATES)
@@ -222,7 +218,6 @@ def test_hello_is_answered(broker: Broker) -> None:
     assert outgoing == [(client, hello)]
     assert len(broker.tokens[-1]) == CHALLENGE_BYTES
     assert client.techniques == (Technique.FAST, Technique.CLASSIC, Technique.RELAY)
-    assert client.streams == (StreamKind.SESSION, StreamKind.RAW)
 
 
 def test_broker_without_a_relay_does_not_say_that_it_relays() -> None:
@@ -230,7 +225,7 @@ def test_broker_without_a_relay_does_not_say_that_it_relays() -> None:
     client = broker.connect()
     ((_, hello),) = broker.say(client, Hello())
     assert isinstance(hello, Hello)
-    assert hello.capabilities == ("classic", "fast", "raw", "session")
+    assert hello.capabilities == ("classic", "fast")
 
 
 @pytest.mark.parametrize("version", [0, VERSION + 1, 65535])
@@ -251,19 +246,18 @@ def test_unknown_capabilities_are_ignored(broker: Broker) -> None:
 
 def test_registration(broker: Broker) -> None:
     client = broker.greeted()
-    assert broker.register(client) == [(client, Registered(client.endpoint))]
+    assert broker.register(client, number=7) == [(client, Registered(7, client.endpoint))]
     assert broker.registry.uids == {"alice"}
-    assert client.state is State.RECEIVER
+    assert client.registration is not None
     assert client.certificate == ALICE.certificate
-    assert client.challenge == b""
 
 
 def test_taken_uid_is_refused_to_another_identity(broker: Broker) -> None:
     holder, other = broker.receiver(), broker.greeted()
     refused = refusal(broker.register(other, "alice", identity_of("mallory")), other)
-    assert (refused.code, refused.number) == (RefusalCode.UID_TAKEN, None)
-    assert other.is_closed
-    assert holder.state is State.RECEIVER
+    assert (refused.code, refused.number) == (RefusalCode.UID_TAKEN, 0)
+    assert other.state is State.CONTROL
+    assert holder.registration is not None
 
 
 def test_uids_are_compared_exactly(broker: Broker) -> None:
@@ -279,8 +273,10 @@ def test_same_identity_takes_its_uid_over_at_once(broker: Broker) -> None:
     assert isinstance(told_lost[1], Refused)
     assert told_lost[1].code is RefusalCode.UID_TAKEN
     assert told_lost[1].reason == "the UID was registered again by the same identity elsewhere"
-    assert told_newer == (newer, Registered(newer.endpoint))
-    assert lost.is_closed
+    assert told_lost[1].number == 0
+    assert told_newer == (newer, Registered(0, newer.endpoint))
+    assert lost.registration is None
+    assert lost.state is State.CONTROL
     # The end of the lost one does not end the new registration.
     assert broker.registry.disconnected(lost, NOW) == []
     assert broker.registry.uids == {"alice"}
@@ -290,11 +286,11 @@ def test_kept_certificate_of_another_does_not_help(broker: Broker) -> None:
     """The certificate is public: senders are told it."""
     holder, thief = broker.receiver(), broker.greeted()
     signed = registration("alice", thief.challenge, identity_of("mallory"))
-    stolen = Register("alice", BROKER, ALICE.certificate, signed.signature)
+    stolen = attrs.evolve(signed, certificate=ALICE.certificate)
     refused = refusal(broker.say(thief, stolen), thief)
-    assert (refused.code, refused.number) == (RefusalCode.IDENTITY_NOT_PROVEN, None)
-    assert thief.is_closed
-    assert holder.state is State.RECEIVER
+    assert (refused.code, refused.number) == (RefusalCode.IDENTITY_NOT_PROVEN, 0)
+    assert thief.registration is None
+    assert holder.registration is not None
 
 
 def test_replayed_registration_is_refused(broker: Broker) -> None:
@@ -303,7 +299,7 @@ def test_replayed_registration_is_refused(broker: Broker) -> None:
     broker.say(first, message)
     refused = refusal(broker.say(second, message), second)
     assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
-    assert first.state is State.RECEIVER
+    assert first.registration is not None
     broker.registry.disconnected(first, NOW)
     late = broker.greeted()
     refusal(broker.say(late, message), late)
@@ -312,10 +308,8 @@ def test_replayed_registration_is_refused(broker: Broker) -> None:
 
 def test_signature_for_another_uid_is_refused(broker: Broker) -> None:
     client = broker.greeted()
-    signature = ALICE.sign_registration(client.challenge, BROKER, "alice")
-    refused = refusal(
-        broker.say(client, Register("bob", BROKER, ALICE.certificate, signature)), client
-    )
+    message = attrs.evolve(registration("alice", client.challenge), uid="bob")
+    refused = refusal(broker.say(client, message), client)
     assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
 
 
@@ -323,7 +317,7 @@ def test_signature_for_another_uid_is_refused(broker: Broker) -> None:
 def test_certificate_that_is_none_is_a_violation(broker: Broker, certificate: bytes) -> None:
     broker.receiver("bob")
     receiver, sender = broker.greeted(), broker.greeted()
-    message = Register("alice", BROKER, certificate, bytes(SIGNATURE_BYTES))
+    message = attrs.evolve(registration("alice", receiver.challenge), certificate=certificate)
     asking = IntroductionRequest(0, "bob", "fast", StreamKind.SESSION, certificate)
     for outgoing, client in (
         (broker.say(receiver, message), receiver),
@@ -340,7 +334,7 @@ def test_peer_id_as_uid_is_for_its_own_key(broker: Broker) -> None:
     refused = refusal(broker.register(thief, uid, identity_of("mallory")), thief)
     assert refused.code is RefusalCode.IDENTITY_NOT_PROVEN
     assert "peer id" in refused.reason
-    assert thief.is_closed
+    assert thief.registration is None
     broker.register(broker.greeted(), uid, ALICE)
     assert broker.registry.uids == {uid}
 
@@ -393,9 +387,9 @@ def test_silence_time(broker: Broker) -> None:
 def test_kept_sender_has_silence_time(broker: Broker) -> None:
     sender = broker.greeted()
     broker.say(sender, KeepAlive(), now=NOW + 1)
-    assert (sender.state, sender.deadline) == (State.READY, NOW + 66)
+    assert (sender.state, sender.deadline) == (State.CONTROL, NOW + 66)
     broker.say(sender, request(0, "nobody", "fast"), now=NOW + 2)
-    assert (sender.state, sender.deadline) == (State.SENDER, NOW + 67)
+    assert (sender.state, sender.deadline) == (State.CONTROL, NOW + 67)
     broker.say(sender, KeepAlive(), now=NOW + 3)
     assert sender.deadline == NOW + 68
 

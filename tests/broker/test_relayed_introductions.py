@@ -4,7 +4,7 @@ import pytest
 
 from trio_p2p._broker.connection import State
 from trio_p2p._broker.quota import RelayLimits
-from trio_p2p._broker.registry import INTRODUCTION_TIME
+from trio_p2p._broker.registry import INTRODUCTION_TIME, SILENCE_TIME
 from trio_p2p._wire.messages import (
     ID_BYTES,
     Acknowledge,
@@ -29,7 +29,7 @@ def test_relay_steps(broker: Broker) -> None:
     identifier, circuit = broker.tokens[-2:]
     assert (len(identifier), len(circuit)) == (ID_BYTES, ID_BYTES)
     origin = broker.origin(sender)
-    assert outgoing == [(receiver, RelayRequest(identifier, SENDER.certificate, origin))]
+    assert outgoing == [(receiver, RelayRequest(identifier, SENDER.certificate, 0, origin))]
     assert sender.state is State.WAITING
     assert sender.deadline == NOW + INTRODUCTION_TIME
     # 3: the receiver joins on another connection. 4: both are told.
@@ -47,7 +47,7 @@ def test_relay_steps(broker: Broker) -> None:
     # The shell takes the connections over; the registration goes on.
     for connection in (sender, joining):
         assert broker.registry.disconnected(connection, NOW) == []
-    assert receiver.state is State.RECEIVER
+    assert receiver.registration is not None
     assert broker.registry.circuits == 1
     assert sender.introduction.grant is not None
     broker.registry.circuit_ended(sender.introduction.grant)
@@ -64,17 +64,32 @@ def test_relayed_peers_are_told_the_limits() -> None:
         assert message.idle_time == 30_000
 
 
-def test_kept_connection_may_ask_for_the_relay_in_the_end(broker: Broker) -> None:
+@pytest.mark.parametrize("technique", ["classic", "relay"])
+def test_control_connection_asks_for_fast_introductions_only(
+    broker: Broker, technique: str
+) -> None:
     broker.receiver()
     sender = broker.greeted()
     broker.say(sender, request(0, "alice", "fast"))
+    refused = refusal(broker.say(sender, request(1, "alice", technique)), sender)
+    assert (refused.code, refused.number) == (RefusalCode.PROTOCOL_VIOLATION, 1)
+    assert refused.reason == f"a {technique} introduction takes a connection of its own"
+    assert len(broker.say(sender, request(2, "alice", "fast"))) == 2
+
+
+def test_connection_may_ask_again_if_it_was_refused(broker: Broker) -> None:
+    sender = broker.greeted()
+    refused = refusal(broker.say(sender, request(0, "alice", "classic"), now=NOW + 5), sender)
+    assert refused.code is RefusalCode.UNKNOWN_UID
+    assert (sender.state, sender.deadline) == (State.READY, NOW + 5 + SILENCE_TIME)
+    broker.receiver()
     ((_, asked),) = broker.say(sender, request(1, "alice", "relay"))
     assert isinstance(asked, RelayRequest)
     assert sender.state is State.WAITING
 
 
 def test_only_sessions_are_relayed(broker: Broker) -> None:
-    broker.receiver()
+    broker.receiver(stream=StreamKind.RAW)
     sender = broker.greeted()
     refused = refusal(broker.say(sender, request(5, "alice", "relay", StreamKind.RAW)), sender)
     assert (refused.code, refused.number) == (RefusalCode.UNSUPPORTED_STREAM, 5)
@@ -88,7 +103,7 @@ def test_broker_without_a_relay_says_so() -> None:
     refused = refusal(broker.say(sender, request(5, "alice", "relay")), sender)
     assert (refused.code, refused.number) == (RefusalCode.RELAY_REFUSED, 5)
     assert refused.reason == "this broker does not relay"
-    assert sender.state is State.SENDER
+    assert sender.state is State.READY
     assert broker.registry.circuits == 0
 
 

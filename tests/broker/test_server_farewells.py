@@ -1,5 +1,6 @@
 """Farewells of the broker, and clients that do not read or leave at the wrong moment."""
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -16,14 +17,13 @@ from trio_p2p._wire.messages import (
     Message,
     ReceiverEndpoint,
     RefusalCode,
-    Register,
     SenderEndpoint,
 )
 
-from ..kit.raw_client import BROKER, RawClient, identity_of, open_memory_broker, request
+from ..kit.raw_client import RawClient, open_memory_broker, registration, request
 from .memory_clients import settle
 
-UNPROVEN = Register("alice", BROKER, identity_of("alice").certificate, bytes(64))
+UNPROVEN = attrs.evolve(registration("alice", bytes(32)), signature=bytes(64))
 
 
 # Farewells.
@@ -34,7 +34,7 @@ UNPROVEN = Register("alice", BROKER, identity_of("alice").certificate, bytes(64)
     [
         pytest.param([Hello(2), UNPROVEN], RefusalCode.UNSUPPORTED_VERSION, id="version"),
         pytest.param([UNPROVEN], RefusalCode.PROTOCOL_VIOLATION, id="no hello"),
-        pytest.param([Hello(), UNPROVEN], RefusalCode.IDENTITY_NOT_PROVEN, id="not proven"),
+        pytest.param([Hello(), UNPROVEN, Kill()], RefusalCode.IDENTITY_NOT_PROVEN, id="not proven"),
         pytest.param([Hello(), Kill()], RefusalCode.PROTOCOL_VIOLATION, id="wrong state"),
     ],
 )

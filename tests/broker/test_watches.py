@@ -27,7 +27,7 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.raw_client import BROKER, identity_of, open_memory_broker, registration, request
+from ..kit.raw_client import BROKER, identity_of, open_memory_broker, registration
 
 NOW = 1000.0
 AGAIN = RegisteredAgain("alice")
@@ -71,11 +71,11 @@ def broker() -> Broker:
 def test_watcher_is_told_that_the_uid_is_registered_again(broker: Broker) -> None:
     first = broker.register()
     watcher = broker.watcher()
-    assert watcher.state is State.SENDER
+    assert watcher.state is State.CONTROL
     again = broker.register()
     (refused, registered, told) = broker.told
     assert refused[0] is first
-    assert registered == (again, Registered(again.endpoint))
+    assert registered == (again, Registered(0, again.endpoint))
     assert told == (watcher, AGAIN)
 
 
@@ -183,7 +183,7 @@ def test_so_many_uids_may_be_watched_from_one_source(
     watcher_from(broker, "2001:db8:0:1::1", "a")
     watcher_from(broker, "2001:db8::3", "c")
     assert broker.registry.watches == 4
-    assert first.state is State.SENDER
+    assert first.state is State.CONTROL
 
 
 def test_oldest_watches_give_way_when_there_are_too_many(
@@ -195,7 +195,7 @@ def test_oldest_watches_give_way_when_there_are_too_many(
     middle = watcher_from(broker, "192.0.2.2", "alice")
     newest = watcher_from(broker, "192.0.2.3", "alice")
     assert broker.registry.watches == 2
-    assert oldest.state is State.SENDER
+    assert oldest.state is State.CONTROL
     broker.register()
     assert broker.told[1:] == [(middle, AGAIN), (newest, AGAIN)]
     assert broker.registry.watches == 0
@@ -227,12 +227,21 @@ def test_watches_end_with_the_connection(broker: Broker) -> None:
     assert broker.told[1:] == []
 
 
-def test_watches_end_when_the_connection_waits_for_a_receiver(broker: Broker) -> None:
-    broker.register()
-    watcher = broker.watcher()
-    broker.say(watcher, request(0, "alice", "classic"))
-    assert watcher.state is State.WAITING
-    assert broker.registry.watches == 0
+def test_watch_with_a_number_is_refused_by_it(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = broker.watcher(*map(str, range(MAX_WATCHED)))
+    ((to, refused),) = broker.say(watcher, Watch("alice", 7))
+    assert isinstance(refused, Refused)
+    assert (to, refused.number) == (watcher, 7)
+    assert refused.code is RefusalCode.PROTOCOL_VIOLATION
+    monkeypatch.setattr("trio_p2p._broker.watches.MAX_OF_SOURCE", 1)
+    other = broker.greeted()
+    ((_, refused),) = broker.say(other, Watch("alice", 8))
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.number) == (RefusalCode.BUSY, 8)
+    assert not (watcher.is_closed or other.is_closed)
+    assert broker.registry.watches == MAX_WATCHED
 
 
 def test_watch_is_a_sign_of_life(broker: Broker) -> None:

@@ -32,12 +32,13 @@ async def wait_watches(broker: LoopbackBroker, count: int) -> None:
 
 def watching(broker: LoopbackBroker) -> list[Connection]:
     """The connections that have asked for nothing but to watch, or for an introduction."""
-    return [each for each in broker.broker._links if each.state is State.SENDER]
+    links = broker.broker._links
+    return [each for each in links if each.state is State.CONTROL and each.registration is None]
 
 
 def end_registration(broker: LoopbackBroker) -> None:
     """Close the connection of a receiver, which is going to register again."""
-    (link,) = (link for each, link in broker.broker._links.items() if each.state is State.RECEIVER)
+    (link,) = (link for each, link in broker.broker._links.items() if each.registration is not None)
     link.scope.cancel(reason="the test closes it")
 
 
@@ -166,7 +167,7 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
         await rest(backoff, network)
 
     monkeypatch.setattr(Backoff, "rest", note_and_rest)
-    for state in (State.READY, State.SENDER):
+    for state in (State.READY, State.CONTROL):
         monkeypatch.delitem(Registry.TRANSITIONS, (state, Watch))
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")

@@ -41,5 +41,5 @@ async def register_client(client: RawClient, seen_at: Endpoint | None = None) ->
     register = await client.receive(Register)
     assert isinstance(client.stream, trio.SocketStream)
     seen = seen_at or endpoint_of(client.stream.socket.getpeername())
-    await client.send(Registered(seen))
+    await client.send(Registered(register.number, seen))
     return register

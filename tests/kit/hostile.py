@@ -7,7 +7,7 @@ import trio
 
 from trio_p2p._addresses import Endpoint
 from trio_p2p._wire.codec import encode
-from trio_p2p._wire.messages import CHALLENGE_BYTES, Hello, Message, Register
+from trio_p2p._wire.messages import CHALLENGE_BYTES, Hello, Message, Register, StreamKind
 
 from .loopback import HOST, crash
 from .raw_client import BROKER, RawClient, identity_of
@@ -15,7 +15,7 @@ from .raw_client import BROKER, RawClient, identity_of
 THERE = Endpoint(IPv4Address("127.0.0.1"), 9)
 ALICE, MALLORY = identity_of("alice"), identity_of("mallory")
 CERTIFICATE = MALLORY.certificate
-UNPROVEN = Register("x", BROKER, CERTIFICATE, bytes(64))
+UNPROVEN = Register(0, "x", StreamKind.SESSION, bytes(16), BROKER, CERTIFICATE, bytes(64))
 GREETING = Hello(challenge=bytes(CHALLENGE_BYTES))
 NESTED = b"\x83" + msgpack.packb("type") + msgpack.packb("refused") + msgpack.packb("reason")
 NESTED += msgpack.packb("") + msgpack.packb("code")

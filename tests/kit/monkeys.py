@@ -35,6 +35,7 @@ from trio_p2p._wire.messages import (
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Unregister,
     Watch,
 )
 from trio_p2p._wire.offer import Candidate, CandidateKind, Offer
@@ -78,6 +79,8 @@ class Monkey:
             self._say_anything,
             self._be_a_receiver,
             self._be_a_receiver,
+            self._be_a_peer,
+            self._be_a_peer,
             self._be_a_sender,
             self._flood,
             self._never_read,
@@ -123,6 +126,24 @@ class Monkey:
             await self._read_some(client)
             await client.send(KeepAlive() if self._random.random() < 0.5 else self._decline())
 
+    async def _be_a_peer(self, client: RawClient) -> None:
+        """Register several names, give some back, ask and watch, all over one connection."""
+        challenge = await client.greet()
+        for number in range(self._random.randrange(30)):
+            messages = [
+                self._registration(challenge, self._random.randrange(number + 1)),
+                self._registration(challenge, number),
+                Unregister(self._random.randrange(number + 1)),
+                Watch(self._uid(), number),
+                self._request(number),
+                self._decline(),
+                KeepAlive(),
+            ]
+            await client.send(self._random.choice(messages))
+            await self._read_some(client)
+        if self._random.random() < 0.3:
+            await client.send(Kill())
+
     async def _be_a_sender(self, client: RawClient) -> None:
         await client.greet()
         for number in range(self._random.randrange(10)):
@@ -167,13 +188,24 @@ class Monkey:
     # What they say.
 
     async def _register(self, client: RawClient) -> None:
+        await client.send(self._registration(await client.greet(), 0))
+
+    def _registration(self, challenge: bytes, number: int) -> Message:
         uid = self._uid()
         known = identities()
         # Mostly the same one for a UID, or else it would be taken nearly always.
         usual = known[self._uids.index(uid) % len(known)]
         identity = usual if self._random.random() < 0.9 else self._random.choice(known)
         broker = Endpoint(IPv4Address(HOST), self._address[1])
-        await client.send(registration(uid, await client.greet(), identity, broker))
+        return registration(
+            uid,
+            challenge,
+            identity,
+            broker,
+            number=number,
+            stream=self._random.choice(list(StreamKind)),
+            instance=self._random.randrange(2),
+        )
 
     async def _read_some(self, client: RawClient) -> None:
         with trio.move_on_after(self._random.uniform(0, 0.02)):
@@ -228,7 +260,7 @@ class Monkey:
             "nonce": lambda: self._random.choice(self._nonces),
             "introduction": lambda: self._random.choice(self._introductions),
             "circuit": lambda: self._random.randbytes(16),
-            "errand": lambda: self._random.randbytes(16),
+            "search": lambda: self._random.randbytes(16),
             "origin": lambda: self._random.randbytes(8),
             "technique": lambda: self._random.choice([*TECHNIQUES, "telepathy"]),
             "stream": lambda: self._random.choice(list(StreamKind)),
@@ -236,10 +268,10 @@ class Monkey:
             "source": lambda: self._random.choice(list(CallSource)),
             "same_address": lambda: self._random.choice(list(Outcome)),
             "other_address": lambda: self._random.choice(list(Outcome)),
-            "capabilities": lambda: (*TECHNIQUES, "session"),
+            "capabilities": lambda: (*TECHNIQUES, "telepathy"),
             "probes": lambda: (self._endpoint(),),
             "offer": self._offer,
             "reason": lambda: "because",
-            "ip_version": lambda: self._random.choice([4, 6]),
+            "instance": lambda: self._random.randbytes(16),
         }
         return values.get(field.name, lambda: self._random.randrange(1, 1000))()

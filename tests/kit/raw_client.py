@@ -14,6 +14,7 @@ from trio_p2p._broker.server import Broker
 from trio_p2p._identity.identity import Identity
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.messages import (
+    INSTANCE_BYTES,
     Hello,
     IntroductionRequest,
     Message,
@@ -35,12 +36,20 @@ def identity_of(name: str) -> Identity:
 
 
 def registration(
-    uid: str, challenge: bytes, identity: Identity | None = None, broker: Endpoint = BROKER
+    uid: str,
+    challenge: bytes,
+    identity: Identity | None = None,
+    broker: Endpoint = BROKER,
+    *,
+    number: int = 0,
+    stream: StreamKind = StreamKind.SESSION,
+    instance: int = 0,
 ) -> Register:
     """A valid registration, of the identity that has the UID as its name if none is given."""
     identity = identity or identity_of(uid)
     signature = identity.sign_registration(challenge, broker, uid)
-    return Register(uid, broker, identity.certificate, signature)
+    drawn = instance.to_bytes(INSTANCE_BYTES, "big")
+    return Register(number, uid, stream, drawn, broker, identity.certificate, signature)
 
 
 def request(
@@ -77,12 +86,18 @@ class RawClient(trio.abc.AsyncResource):
         assert challenge is not None
         return challenge
 
-    async def register(self, uid: str, identity: Identity | None = None) -> Registered:
+    async def register(
+        self,
+        uid: str,
+        identity: Identity | None = None,
+        *,
+        stream: StreamKind = StreamKind.SESSION,
+    ) -> Registered:
         """Register, as the identity that has the UID as its name if none is given."""
         broker = BROKER
         if isinstance(self.stream, trio.SocketStream):
             broker = endpoint_of(self.stream.socket.getpeername())
-        await self.send(registration(uid, await self.greet(), identity, broker))
+        await self.send(registration(uid, await self.greet(), identity, broker, stream=stream))
         return await self.receive(Registered)
 
     async def ask(self, uid: str, technique: str, number: int = 0) -> None:

@@ -91,9 +91,9 @@ async def test_requests_that_name_no_endpoint_are_shared_by_their_origin() -> No
         mine, other = b"m" * ORIGIN_BYTES, b"o" * ORIGIN_BYTES
         names = [bytes([number]) * ID_BYTES for number in range(SLOTS + 3)]
         for name in names[:-2]:
-            await client.send(ConnectionRequest(name, 4, mine))
-        await client.send(RelayRequest(names[-2], HONEST.certificate, other))
-        await client.send(ConnectionRequest(names[-1], 4, mine))
+            await client.send(ConnectionRequest(name, 0, mine))
+        await client.send(RelayRequest(names[-2], HONEST.certificate, 0, other))
+        await client.send(ConnectionRequest(names[-1], 0, mine))
         while len(declined) < 3:
             declined.append((await client.receive(Decline)).introduction)
         assert {*declined} == {names[0], names[SLOTS], names[-1]}

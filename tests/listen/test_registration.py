@@ -24,7 +24,7 @@ async def register_all(client: RawClient) -> None:
     await client.receive(Hello)
     await client.send(GREETING)
     await client.receive(Register)
-    await client.send(Registered(THERE))
+    await client.send(Registered(0, THERE))
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def refuse_second(code: RefusalCode) -> Script:
         if registrations in (2, 3):
             await client.send(Refused(code, "THE REASON"))
             return
-        await client.send(Registered(THERE))
+        await client.send(Registered(0, THERE))
         if registrations == 1:
             await client.aclose()
 
@@ -131,7 +131,7 @@ async def test_move_during_the_first_registration_is_not_the_caller_s_business(
             return
         await client.send(GREETING)
         await client.receive(Register)
-        await client.send(Registered(THERE))
+        await client.send(Registered(0, THERE))
 
     def network_now() -> Network:
         return attrs.evolve(current_network(), sleeps=moves)

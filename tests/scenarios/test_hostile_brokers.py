@@ -153,7 +153,7 @@ def refuses(code: RefusalCode) -> Script:
             id="deeply nested",
         ),
         pytest.param(
-            says(encode(Registered(THERE))),
+            says(encode(Registered(0, THERE))),
             RemoteProtocolError,
             "got a registered message out of place from the broker",
             id="no hello",

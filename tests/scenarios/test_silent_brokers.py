@@ -99,7 +99,7 @@ async def test_receiver_that_comes_back_passes_over_what_is_no_broker(
             return
         await client.send(GREETING)
         await client.receive(Register)
-        await client.send(Registered(THERE))
+        await client.send(Registered(0, THERE))
         registrations += 1
         if registrations == 1:
             await client.aclose()

@@ -468,9 +468,9 @@ ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
     "message",
     [
         Hello(challenge=b"S" * 32),
-        Register("alice", ENDPOINT, b"S" * 200, b"S" * 64),
+        Register(0, "alice", StreamKind.RAW, b"S" * 16, ENDPOINT, b"S" * 200, b"S" * 64),
         IntroductionRequest(0, "alice", "fast", StreamKind.RAW, b"S" * 200),
-        ConnectionRequest(b"S" * 16, 4),
+        ConnectionRequest(b"S" * 16),
         Acknowledge(b"S" * 16),
         HolePunched(b"S" * 16),
         SenderEndpoint(ENDPOINT, b"S" * 32, b"S" * 200),

@@ -1,20 +1,18 @@
-"""What the broker remembers of a client's connection, and of an introduction in progress. Pure."""
+"""What the broker remembers of connections, their registrations, and introductions. Pure."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import attrs
 
 from .._addresses import Endpoint
 from .._attempt import Technique
-from .._wire.messages import Message, StreamKind
+from .._wire.messages import Message, Register, StreamKind
 from .._wire.offer import NO_OFFER, Offer
 from .quota import Grant
-
-T = TypeVar("T", Technique, StreamKind)
 
 
 class State(enum.Enum):
@@ -22,8 +20,7 @@ class State(enum.Enum):
 
     GREETING = "connected, no hello yet"
     READY = "greeted, no request yet"
-    RECEIVER = "registered"
-    SENDER = "asking for receivers"
+    CONTROL = "a control connection"
     PROBED = "told its endpoint"
     CALLED = "being called back"
     ACKNOWLEDGED = "to be closed by the receiver (step 5)"
@@ -32,7 +29,8 @@ class State(enum.Enum):
     CLOSED = "to be closed"
 
 
-# There is one for each idle receiver, of thousands: it holds little.
+# There are one connection, one registration and one name for each idle receiver, of thousands: they
+# hold little.
 @attrs.define(eq=False, weakref_slot=False)
 class Connection:
     """One client's connection, as the registry sees it.
@@ -43,15 +41,12 @@ class Connection:
         deadline: when to call :meth:`Registry.expired`; moves with every message.
         state: where it stands.
         techniques: what the client can be introduced by.
-        streams: the kinds of stream that the client takes.
         challenge: what the client has to sign to register, or is to hear when it is called back,
             while it still may.
-        uid: the UID that it holds.
-        certificate: of the identity that it has registered with, or asked as.
+        registration: the newest of those on this connection. To be registered is no state.
+        certificate: of the identity that it has registered with, or asked as, last.
         introduction: what it waits for; of a relayed one, what it was relayed by.
         offer: how else it can be reached, as far as it has told.
-        ipv6: where it was seen over IPv6, too, if it has registered over IPv4.
-        ipv6_until: when to forget that.
     """
 
     endpoint: Endpoint
@@ -59,27 +54,101 @@ class Connection:
     deadline: float
     state: State = State.GREETING
     techniques: tuple[Technique, ...] = ()
-    streams: tuple[StreamKind, ...] = ()
     challenge: bytes = attrs.field(default=b"", repr=False)
-    uid: str = ""
+    registration: Registration | None = attrs.field(default=None, repr=False)
     certificate: bytes = attrs.field(default=b"", repr=False)
     introduction: Introduction | None = attrs.field(default=None, repr=False)
     offer: Offer = NO_OFFER
-    ipv6: Endpoint | None = None
-    ipv6_until: float = 0.0
 
-    def reach(self, version: int, now: float) -> tuple[Endpoint, Offer] | None:
-        """Where peers find it by a version of IP, and how else; None if they do not."""
-        if self.endpoint.address.version == version:
-            return self.endpoint, self.offer
-        if self.ipv6 is not None and version == 6 and now < self.ipv6_until:
-            return self.ipv6, NO_OFFER  # the offer is about the IPv4 endpoint
-        return None
+    @property
+    def ip_version(self) -> int:
+        """4 or 6, by which the client has come."""
+        return self.endpoint.address.version
 
     @property
     def is_closed(self) -> bool:
         """Whether the registry is done with it."""
         return self.state is State.CLOSED
+
+    @property
+    def registrations(self) -> Iterator[Registration]:
+        """All registrations on this connection, the newest first."""
+        registration = self.registration
+        while registration is not None:
+            yield registration
+            registration = registration.older
+
+    def find(self, number: int) -> Registration | None:
+        """The registration of a number; None if there is none."""
+        return next((each for each in self.registrations if each.number == number), None)
+
+    def remove(self, registration: Registration) -> None:
+        """Forget one registration on this connection."""
+        if registration is self.registration:
+            self.registration = registration.older
+            return
+        newer = next(each for each in self.registrations if each.older is registration)
+        newer.older = registration.older
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Registration:
+    """One name on one connection.
+
+    Attributes:
+        name: what is registered.
+        connection: by which the receiver is found.
+        number: what the client calls the registration.
+        older: the one before it on the connection. A chain takes less memory than any container.
+    """
+
+    name: Name
+    connection: Connection
+    number: int
+    older: Registration | None = attrs.field(default=None, repr=False)
+
+
+@attrs.define(eq=False, weakref_slot=False)
+class Name:
+    """A UID that one process of an identity holds, over one or both versions of IP.
+
+    Attributes:
+        uid: the UID.
+        certificate: of the identity.
+        instance: what that process has drawn.
+        stream: what senders make of a connection to it.
+        ipv4: the registration that came over IPv4, while there is one.
+        ipv6: the registration that came over IPv6, while there is one.
+        had_both: whether there have been both at one time.
+    """
+
+    uid: str
+    certificate: bytes = attrs.field(repr=False)
+    instance: bytes = attrs.field(repr=False)
+    stream: StreamKind
+    ipv4: Registration | None = attrs.field(default=None, repr=False)
+    ipv6: Registration | None = attrs.field(default=None, repr=False)
+    had_both: bool = False
+
+    @property
+    def registrations(self) -> tuple[Registration, ...]:
+        """All that there are, IPv4 first."""
+        return tuple(each for each in (self.ipv4, self.ipv6) if each is not None)
+
+    def over(self, ip_version: int) -> Registration | None:
+        """The registration by a version of IP; None if there is none."""
+        return self.ipv4 if ip_version == 4 else self.ipv6
+
+    def put(self, ip_version: int, registration: Registration | None) -> None:
+        """Set the registration by a version of IP, or that there is none."""
+        if ip_version == 4:
+            self.ipv4 = registration
+        else:
+            self.ipv6 = registration
+
+    def is_continued_by(self, message: Register) -> bool:
+        """Whether the process that holds the name, by the same key, says this."""
+        return self.instance == message.instance and self.stream is message.stream
 
 
 @attrs.define(eq=False)
@@ -89,12 +158,12 @@ class Introduction:
     Attributes:
         identifier: what the receiver answers with.
         sender: who asked; it waits.
-        receiver: the registration that was asked for.
+        receiver: the registration that the receiver was asked over.
         number: of the sender's request.
         nonce: of a classic one, for the peers.
         receiver_endpoint: of a classic one, from step 3 on.
         offer: of a classic one, the sender's.
-        errand: of a classic one, what the sender wants it for.
+        search: of a classic one, what the sender wants it for.
         proof: of a classic one, the sender's signature.
         receiver_offer: of a classic one, from step 3 on.
         grant: of a relayed one, the right to its circuit.
@@ -102,12 +171,12 @@ class Introduction:
 
     identifier: bytes = attrs.field(repr=False)
     sender: Connection
-    receiver: Connection
+    receiver: Registration
     number: int
     nonce: bytes = attrs.field(default=b"", repr=False)
     receiver_endpoint: Endpoint | None = None
     offer: Offer = NO_OFFER
-    errand: bytes | None = attrs.field(default=None, repr=False)
+    search: bytes | None = attrs.field(default=None, repr=False)
     proof: bytes | None = attrs.field(default=None, repr=False)
     receiver_offer: Offer = NO_OFFER
     grant: Grant | None = None
@@ -129,10 +198,10 @@ class Probes:
     endpoints: tuple[Endpoint, ...] = ()
 
 
-def named(kinds: type[T], names: tuple[str, ...]) -> tuple[T, ...]:
-    """Those of a kind that have been named; one object for all connections that named the same."""
-    found = tuple(kind for kind in kinds if kind in names)
-    return _NAMED.setdefault(found, found)
+def known_techniques(names: tuple[str, ...]) -> tuple[Technique, ...]:
+    """The techniques that are named; one object for all connections that name the same."""
+    found = tuple(each for each in Technique if each in names)
+    return _KNOWN.setdefault(found, found)
 
 
-_NAMED: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+_KNOWN: dict[tuple[Technique, ...], tuple[Technique, ...]] = {}

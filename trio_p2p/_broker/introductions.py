@@ -26,11 +26,11 @@ from .._wire.messages import (
     SenderEndpoint,
 )
 from .._wire.offer import NO_OFFER, Offer
-from .connection import Connection, Introduction, Outgoing
+from .connection import Connection, Introduction, Outgoing, Registration
 from .guessing import without_guessing, would_guess
 from .pending import Pending
 from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota, network_of
-from .refusals import check_reach, refuse
+from .refusals import refuse
 from .source_limits import SourceQuota
 from .told import ToldReceivers
 
@@ -72,39 +72,36 @@ class Introductions:
         return 0 if self._quota is None else self._quota.circuits
 
     def introduce(
-        self, sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
+        self, sender: Connection, receiver: Registration, request: IntroductionRequest, now: float
     ) -> Outgoing:
-        """Tell both peers at once: the fast technique.
-
-        Raises:
-            RefusalError: they have no version of IP in common.
-        """
-        endpoint, receiver_offer = check_reach(sender, receiver, request, now)
-        sender_offer, receiver_offer = self._vetted(sender, request.offer, receiver_offer, now)
+        """Tell both peers at once: the fast technique."""
+        connection = receiver.connection
+        sender_offer, receiver_offer = self._vetted(sender, request.offer, connection.offer, now)
         nonce = self._token_bytes(NONCE_BYTES)
-        round_trip = self._round_trip_between(sender, receiver)
+        round_trip = self._round_trip_between(sender, connection)
         self._told.add(receiver, nonce, sender, request.number, now)
         # The receiver first: its hole must be open when the sender's SYN arrives.
         return [
             (
-                receiver,
+                connection,
                 SenderEndpoint(
                     sender.endpoint,
                     nonce,
                     sender.certificate,
                     round_trip,
                     sender_offer,
-                    request.errand,
+                    request.search,
                     request.proof,
+                    receiver.number,
                 ),
             ),
             (
                 sender,
                 ReceiverEndpoint(
                     request.number,
-                    endpoint,
+                    connection.endpoint,
                     nonce,
-                    receiver.certificate,
+                    receiver.name.certificate,
                     round_trip,
                     receiver_offer,
                 ),
@@ -112,31 +109,31 @@ class Introductions:
         ]
 
     def begin(
-        self, sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
+        self, sender: Connection, receiver: Registration, request: IntroductionRequest
     ) -> Outgoing:
         """Ask the receiver, for whose answer the sender waits: the other techniques.
 
         Raises:
-            RefusalError: nothing more is relayed for them, or a direct connection cannot be, as
-                they have no version of IP in common.
+            RefusalError: nothing more is relayed for them.
         """
         introduction = Introduction(self._token_bytes(ID_BYTES), sender, receiver, request.number)
         question: Message
         origin = self._origin_of(sender)
         if request.technique == Technique.RELAY:
             introduction.grant = self._reserve_circuit(introduction)
-            question = RelayRequest(introduction.identifier, request.certificate, origin)
+            question = RelayRequest(
+                introduction.identifier, request.certificate, receiver.number, origin
+            )
         else:
-            _, introduction.receiver_offer = check_reach(sender, receiver, request, now)
+            introduction.receiver_offer = receiver.connection.offer
             introduction.nonce = self._token_bytes(NONCE_BYTES)
             introduction.offer = request.offer
-            introduction.errand = request.errand
+            introduction.search = request.search
             introduction.proof = request.proof
-            version = sender.endpoint.address.version
-            question = ConnectionRequest(introduction.identifier, version, origin)
+            question = ConnectionRequest(introduction.identifier, receiver.number, origin)
         self._pending.add(introduction)
         sender.introduction = introduction
-        return [(receiver, question)]
+        return [(receiver.connection, question)]
 
     def pending(self, identifier: bytes) -> Introduction:
         """What a receiver answers to.
@@ -146,29 +143,31 @@ class Introductions:
         """
         return self._pending.get_untrusted(identifier)
 
-    def pending_of(self, receiver: Connection) -> list[Introduction]:
-        """Those that a receiver has yet to answer."""
-        return list(self._pending.of(receiver).values())
+    def pending_of(self, receiver: Registration) -> list[Introduction]:
+        """Those of a registration that its receiver has yet to answer."""
+        return self._pending.of(receiver)
 
-    def declined(self, receiver: Connection, message: Decline) -> tuple[Connection, int] | None:
+    def declined(self, connection: Connection, message: Decline) -> tuple[Connection, int] | None:
         """A receiver has no room for an introduction.
 
         Returns:
-            The sender, and the number of its request; None if the receiver has no such
-            introduction, or no more.
+            The sender, and the number of its request; None if the receiver was told of no such
+            introduction over this connection, or does not have it any more.
         """
         if message.introduction is not None:
-            pending = self._pending.of(receiver).get(message.introduction)
-            return None if pending is None else (pending.sender, pending.number)
-        told = None if message.nonce is None else self._told.pop(receiver, message.nonce)
+            pending = self._pending.get(message.introduction)
+            if pending is None or pending.receiver.connection is not connection:
+                return None
+            return pending.sender, pending.number
+        told = None if message.nonce is None else self._told.pop(connection, message.nonce)
         return None if told is None else (told.sender, told.number)
 
-    def heard_from(self, receiver: Connection, now: float) -> None:
+    def heard_from(self, connection: Connection, now: float) -> None:
         """A receiver is there: forget what it cannot decline any more."""
-        self._told.forget_old(receiver, now)
+        self._told.forget_old(connection, now)
 
-    def lost(self, receiver: Connection) -> None:
-        """A receiver is gone, and what it has yet to answer has been ended."""
+    def lost(self, receiver: Registration) -> None:
+        """A registration has ended, and what its receiver has yet to answer, too."""
         self._told.end(receiver)
 
     def acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
@@ -196,9 +195,9 @@ class Introductions:
                     sender.endpoint,
                     introduction.nonce,
                     sender.certificate,
-                    self._round_trip_between(sender, receiver),
+                    self._round_trip_between(sender, receiver.connection),
                     introduction.offer,
-                    introduction.errand,
+                    introduction.search,
                     introduction.proof,
                 ),
             )
@@ -218,8 +217,8 @@ class Introductions:
             introduction.number,
             introduction.receiver_endpoint,
             introduction.nonce,
-            receiver.certificate,
-            self._round_trip_between(sender, receiver),
+            receiver.name.certificate,
+            self._round_trip_between(sender, receiver.connection),
             introduction.receiver_offer,
         )
 
@@ -234,7 +233,7 @@ class Introductions:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
         self._pending.remove(introduction)
         limits = self._quota.limits.told
-        certificate = introduction.receiver.certificate
+        certificate = introduction.receiver.name.certificate
         return [
             (introduction.sender, Relayed(grant.circuit, certificate, *limits)),
             (connection, Relayed(grant.circuit, None, *limits)),
@@ -273,7 +272,7 @@ class Introductions:
             return self._quota.reserve(
                 self._token_bytes(ID_BYTES),
                 introduction.sender.endpoint.address,
-                peer_id_of_untrusted(introduction.receiver.certificate),
+                peer_id_of_untrusted(introduction.receiver.name.certificate),
             )
         except OverQuotaError as error:
             refuse(RefusalCode.RELAY_REFUSED, str(error), introduction.number)

@@ -8,7 +8,7 @@ from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._wire.messages import CAPABILITIES, CalledBack, Message, RefusalCode, Refused
-from .connection import Connection, Outgoing, Probes, State
+from .connection import Connection, Outgoing, Probes, Registration, State
 from .introductions import Introductions
 from .own_endpoints import OwnEndpoints
 from .prober import Prober
@@ -19,6 +19,8 @@ from .watches import Watches
 
 # Seconds.
 OPENING_TIME = 10.0  # from the connection until its first request: a patient client needs 3 RTT
+
+MAX_LOCAL_ENDPOINTS = 256  # remembered to have one object for each, not for each connection
 
 
 class Ledger:
@@ -53,6 +55,7 @@ class Ledger:
         self._introductions = Introductions(token_bytes, round_trip, relay, self._sources)
         self._prober = Prober(probes)
         self._watches = Watches()
+        self._local_endpoints: dict[Endpoint, Endpoint] = {}
         self._capabilities = tuple(
             name for name in CAPABILITIES if name != Technique.RELAY or relay is not None
         )
@@ -89,6 +92,8 @@ class Ledger:
 
     def connected(self, endpoint: Endpoint, local: Endpoint, now: float) -> Connection:
         """A client has connected, from its endpoint to a local one."""
+        if len(self._local_endpoints) < MAX_LOCAL_ENDPOINTS:
+            local = self._local_endpoints.setdefault(local, local)
         return Connection(endpoint, local, now + OPENING_TIME)
 
     def violated(self, connection: Connection, error: RemoteProtocolError, now: float) -> Outgoing:
@@ -123,32 +128,39 @@ class Ledger:
 
     def _lose(self, connection: Connection, now: float, last: Message | None = None) -> Outgoing:
         """End a connection whose client has not asked for that: it may come back."""
-        if connection.state is State.RECEIVER:
-            self._registrations.reserve(connection, now)
+        self._registrations.reserve(connection, now)
         return self._close(connection, last)
 
     def _close(self, connection: Connection, last: Message | None = None) -> Outgoing:
         if connection.state is State.CLOSED:
             return []
         outgoing: Outgoing = [] if last is None else [(connection, last)]
-        if connection.state is State.RECEIVER:
-            self._registrations.end(connection)
-            for introduction in self._introductions.pending_of(connection):
-                outgoing += self._close(
-                    introduction.sender,
-                    Refused(
-                        RefusalCode.RECEIVER_LOST,
-                        "the receiver's registration ended during the introduction",
-                        introduction.number,
-                    ),
-                )
-            self._introductions.lost(connection)
+        if connection.state is State.CONTROL:
+            while connection.registration is not None:
+                outgoing += self._release(connection.registration)
+            self._watches.end(connection)
         elif connection.state is State.WAITING:
             assert connection.introduction is not None
             self._introductions.end(connection.introduction)
         elif connection.state is State.CALLED:
             self._prober.called_back()
-        elif connection.state is State.SENDER:
-            self._watches.end(connection)
         connection.state = State.CLOSED
+        return outgoing
+
+    def _release(self, registration: Registration, last: Refused | None = None) -> Outgoing:
+        """End one registration; the connection goes on."""
+        connection = registration.connection
+        connection.remove(registration)
+        self._registrations.end(registration)
+        outgoing: Outgoing = [] if last is None else [(connection, last)]
+        for introduction in self._introductions.pending_of(registration):
+            outgoing += self._close(
+                introduction.sender,
+                Refused(
+                    RefusalCode.RECEIVER_LOST,
+                    "the receiver's registration ended during the introduction",
+                    introduction.number,
+                ),
+            )
+        self._introductions.lost(registration)
         return outgoing

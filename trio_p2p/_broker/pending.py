@@ -1,18 +1,18 @@
-"""The introductions that a receiver has yet to answer. Sans-IO."""
+"""The introductions that receivers have yet to answer. Sans-IO."""
 
 from __future__ import annotations
 
 from .._wire.messages import RefusalCode
-from .connection import Connection, Introduction
+from .connection import Introduction, Registration
 from .refusals import refuse
 
 
 class Pending:
-    """Introductions by their identifier and by their receiver."""
+    """Introductions by their identifier and by the registration that they are for."""
 
     def __init__(self) -> None:
         self._introductions: dict[bytes, Introduction] = {}
-        self._of_receiver: dict[Connection, dict[bytes, Introduction]] = {}  # the same
+        self._of_receiver: dict[Registration, dict[bytes, Introduction]] = {}  # the same
 
     def __len__(self) -> int:
         """How many there are."""
@@ -54,6 +54,10 @@ class Pending:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is for a relay")
         return introduction
 
-    def of(self, receiver: Connection) -> dict[bytes, Introduction]:
-        """Those of one receiver, by identifier."""
-        return self._of_receiver.get(receiver, {})
+    def get(self, identifier: bytes) -> Introduction | None:
+        """The introduction of an identifier; None if there is none, or no more."""
+        return self._introductions.get(identifier)
+
+    def of(self, receiver: Registration) -> list[Introduction]:
+        """Those that one registration's receiver has yet to answer."""
+        return list(self._of_receiver.get(receiver, {}).values())

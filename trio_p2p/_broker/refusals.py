@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import NoReturn
 
-from .._addresses import Endpoint
 from .._attempt import Technique
 from .._identity.certificate import (
     is_signed_untrusted,
@@ -18,11 +17,9 @@ from .._wire.messages import (
     RefusalCode,
     Refused,
     Register,
-    RegisterIPv6,
     StreamKind,
 )
-from .._wire.offer import Offer
-from .connection import Connection
+from .connection import Connection, Name, Registration
 from .own_endpoints import OwnEndpoints
 
 
@@ -37,12 +34,12 @@ class RefusalError(Exception):
 def refuse(
     code: RefusalCode, reason: str, number: int | None = None, *, retry_after: float | None = None
 ) -> NoReturn:
-    """Raise a refusal; without the number of a request it ends the connection.
+    """Raise a refusal; without the number of a request or registration it ends the connection.
 
     Args:
         code: why.
         reason: the same, for people.
-        number: of the request.
+        number: of the request or registration.
         retry_after: after how many seconds to ask again.
     """
     milliseconds = None if retry_after is None else max(1, math.ceil(1000 * retry_after))
@@ -50,7 +47,7 @@ def refuse(
 
 
 def check_identity_untrusted(
-    message: Register | RegisterIPv6, connection: Connection, own_endpoints: OwnEndpoints
+    message: Register, connection: Connection, own_endpoints: OwnEndpoints
 ) -> None:
     """A receiver has to hold the key, and say so to this broker; a peer id is for its own key.
 
@@ -69,6 +66,7 @@ def check_identity_untrusted(
             RefusalCode.IDENTITY_NOT_PROVEN,
             f"the registration is signed for the broker at {message.broker}, and this one does not "
             "know that it is found there: its operator can say so with --external",
+            message.number,
         )
     statement = registration_statement(connection.challenge, message.broker, message.uid)
     if not is_signed_untrusted(message.certificate, message.signature, statement):
@@ -76,6 +74,7 @@ def check_identity_untrusted(
             RefusalCode.IDENTITY_NOT_PROVEN,
             "the signature is not that of the certificate's key over the UID, the broker and the "
             "challenge of this connection",
+            message.number,
         )
     if looks_like_peer_id(message.uid) and message.uid != str(
         peer_id_of_untrusted(message.certificate)
@@ -83,52 +82,47 @@ def check_identity_untrusted(
         refuse(
             RefusalCode.IDENTITY_NOT_PROVEN,
             "this UID is the peer id of another identity: register your own, or another name",
+            message.number,
         )
 
 
-def check_reach(
-    sender: Connection, receiver: Connection, request: IntroductionRequest, now: float
-) -> tuple[Endpoint, Offer]:
-    """Where the sender can connect to the receiver, and how else.
+def check_introduction(
+    sender: Connection, name: Name, request: IntroductionRequest
+) -> Registration:
+    """The registration to ask a receiver over, which has to take the stream and the technique.
 
     Raises:
-        RefusalError: they have no version of IP in common.
+        RefusalError: the receiver takes another kind of stream or other techniques, or has no
+            version of IP in common with the sender, as the technique needs.
     """
-    version = sender.endpoint.address.version
-    reach = receiver.reach(version, now)
-    if reach is None:
+    if request.stream is not name.stream:
+        refuse(
+            RefusalCode.UNSUPPORTED_STREAM,
+            f"the sender wants a {request.stream} stream, and this UID is registered for "
+            f"{name.stream} streams: both have to choose the same",
+            request.number,
+        )
+    version = sender.ip_version
+    is_relayed = request.technique == Technique.RELAY
+    registration = name.ipv4 or name.ipv6 if is_relayed else name.over(version)
+    if registration is None:
         refuse(
             RefusalCode.OTHER_IP_VERSION,
             f"the receiver is not known to be reached over IPv{version}",
             request.number,
         )
-    return reach
-
-
-def check_introduction(receiver: Connection, request: IntroductionRequest) -> None:
-    """The receiver has to take this kind of stream, and the technique.
-
-    Raises:
-        RefusalError: it does not, or they do not go together.
-    """
-    if request.stream not in receiver.streams:
-        refuse(
-            RefusalCode.UNSUPPORTED_STREAM,
-            f"the sender wants a {request.stream} stream, and the receiver takes only "
-            f"{' or '.join(receiver.streams) or 'what this broker does not know'}: both have "
-            "to choose the same",
-            request.number,
-        )
-    if request.technique not in receiver.techniques:
+    techniques = registration.connection.techniques
+    if request.technique not in techniques:
         refuse(
             RefusalCode.UNSUPPORTED_TECHNIQUE,
             "the receiver cannot be introduced by this technique, only by "
-            f"{' or '.join(receiver.techniques) or 'none that this broker knows'}",
+            f"{' or '.join(techniques) or 'none that this broker knows'}",
             request.number,
         )
-    if request.technique == Technique.RELAY and request.stream != StreamKind.SESSION:
+    if is_relayed and name.stream is not StreamKind.SESSION:
         refuse(
             RefusalCode.UNSUPPORTED_STREAM,
             "only sessions are relayed, because they are encrypted",
             request.number,
         )
+    return registration

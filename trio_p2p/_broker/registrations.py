@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .._identity.certificate import public_key_of_untrusted
 from .._identity.peer_id import looks_like_peer_id
-from .._wire.messages import RefusalCode, Register, RegisterIPv6
-from .connection import Connection
+from .._wire.messages import MAX_NAMES, RefusalCode, Register
+from .connection import Connection, Name, Registration
 from .quota import network_of
 from .refusals import refuse
 from .shares import Shares
@@ -15,42 +15,64 @@ from .shares import Shares
 RESERVED_TIME = 300.0  # seconds
 MAX_RESERVED = 64  # for one source: more than one address loses at a time that is shared by many
 MAX_RESERVED_IN_ALL = 16_384  # a few MiB
+RETRY_TIME = 60.0  # seconds after which to ask again for one more name on a connection
 
 
 class Registrations:
-    """The registered UIDs, and those that are reserved."""
+    """The names that are registered, and the UIDs that are reserved."""
 
     def __init__(self) -> None:
-        self._receivers: dict[str, Connection] = {}
+        self._names: dict[str, Name] = {}
         # The key, and until when.
         self._reserved: Shares[str, tuple[bytes, float]] = Shares(MAX_RESERVED, MAX_RESERVED_IN_ALL)
 
     @property
     def uids(self) -> frozenset[str]:
         """The UIDs that are registered now."""
-        return frozenset(self._receivers)
+        return frozenset(self._names)
 
     @property
     def reserved(self) -> int:
         """How many UIDs are reserved, or were and are not forgotten yet."""
         return len(self._reserved)
 
-    def holder(self, uid: str) -> Connection | None:
-        """The receiver that is registered under a UID."""
-        return self._receivers.get(uid)
+    def holder(self, uid: str) -> Name | None:
+        """What is registered under a UID."""
+        return self._names.get(uid)
 
-    def check_holder(self, message: Register | RegisterIPv6, now: float) -> Connection | None:
-        """The receiver that is registered under a UID already, by the same key.
+    def check_number(self, connection: Connection, message: Register) -> None:
+        """Check that a connection may have one more registration, of this number.
+
+        Raises:
+            RefusalError: it has one of this number, or too many.
+        """
+        if connection.find(message.number) is not None:
+            refuse(
+                RefusalCode.PROTOCOL_VIOLATION,
+                f"there is a registration of number {message.number} on this connection already",
+            )
+        if sum(1 for _ in connection.registrations) >= MAX_NAMES:
+            refuse(
+                RefusalCode.BUSY,
+                f"a connection may register {MAX_NAMES} UIDs at a time: use another one for more",
+                message.number,
+                retry_after=RETRY_TIME,
+            )
+
+    def check_holder(self, message: Register, now: float) -> Name | None:
+        """What is registered under a UID already, by the same key.
 
         Raises:
             RefusalError: the UID is another key's.
         """
         key = public_key_of_untrusted(message.certificate)
-        holder = self._receivers.get(message.uid)
+        holder = self._names.get(message.uid)
         if holder is not None:
             if public_key_of_untrusted(holder.certificate) != key:
                 refuse(
-                    RefusalCode.UID_TAKEN, "a receiver of another identity is registered under it"
+                    RefusalCode.UID_TAKEN,
+                    "a receiver of another identity is registered under it",
+                    message.number,
                 )
             return holder
         reserved = self._reserved.get(message.uid)
@@ -61,24 +83,50 @@ class Registrations:
                     RefusalCode.UID_TAKEN,
                     "it is reserved for a receiver of another identity, whose connection was lost: "
                     f"try again in {until - now:.0f} seconds",
+                    message.number,
                 )
         return None
 
-    def begin(self, receiver: Connection) -> None:
-        """A receiver is registered under its UID from now on."""
-        self._receivers[receiver.uid] = receiver
-        self._reserved.pop(receiver.uid)
+    def begin(self, connection: Connection, message: Register) -> tuple[Name, bool]:
+        """A name is registered on a connection from now on, over its version of IP, too.
 
-    def end(self, receiver: Connection) -> None:
-        """A receiver is not registered any more."""
-        del self._receivers[receiver.uid]
+        Returns:
+            The name, and whether that is news to those who watch it: not if the process that
+            holds it is found over the other version of IP, too, for the first time.
+        """
+        version = connection.ip_version
+        name = self._names.get(message.uid)
+        is_addition = name is not None and not name.had_both
+        if name is None:
+            name = Name(message.uid, connection.certificate, message.instance, message.stream)
+            self._names[message.uid] = name
+            self._reserved.pop(message.uid)
+        else:
+            name.had_both = True
+        registration = Registration(name, connection, message.number, connection.registration)
+        connection.registration = registration
+        name.put(version, registration)
+        return name, not is_addition
 
-    def reserve(self, receiver: Connection, now: float) -> None:
-        """The connection of a receiver is lost: keep its UID for it."""
+    def end(self, registration: Registration) -> None:
+        """A name is not registered over this connection any more."""
+        name = registration.name
+        name.put(registration.connection.ip_version, None)
+        if not name.registrations:
+            del self._names[name.uid]
+
+    def reserve(self, connection: Connection, now: float) -> None:
+        """The connection of a receiver is lost: keep the UIDs for it that it holds by no other."""
+        for registration in connection.registrations:
+            if registration.name.registrations == (registration,):
+                self._reserve(registration, now)
+
+    def _reserve(self, registration: Registration, now: float) -> None:
         while (oldest := self._reserved.oldest) and oldest[1][1] <= now:
             self._reserved.pop(oldest[0])
-        if looks_like_peer_id(receiver.uid):
+        name = registration.name
+        if looks_like_peer_id(name.uid):
             return  # such a UID cannot become another key's
-        key = public_key_of_untrusted(receiver.certificate)
-        source = network_of(receiver.endpoint.address)
-        self._reserved.put(source, receiver.uid, (key, now + RESERVED_TIME))
+        key = public_key_of_untrusted(name.certificate)
+        source = network_of(registration.connection.endpoint.address)
+        self._reserved.put(source, name.uid, (key, now + RESERVED_TIME))

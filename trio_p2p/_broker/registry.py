@@ -31,12 +31,11 @@ from .._wire.messages import (
     Refused,
     Register,
     Registered,
-    RegisterIPv6,
-    StreamKind,
+    Unregister,
     Update,
     Watch,
 )
-from .connection import Connection, Outgoing, State, named
+from .connection import Connection, Outgoing, State, known_techniques
 from .ledger import Ledger
 from .refusals import RefusalError, check_identity_untrusted, check_introduction, refuse
 
@@ -44,9 +43,7 @@ from .refusals import RefusalError, check_identity_untrusted, check_introduction
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
 RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
-# An IPv6 endpoint that a receiver was seen at. Addresses come and go (RFC 8981), and one that has
-# gone may be another host's.
-IPV6_TIME = 3600.0
+_ON_ITS_OWN = (Technique.CLASSIC, Technique.RELAY)  # each takes a connection to its end
 
 
 class Registry(Ledger):
@@ -83,45 +80,44 @@ class Registry(Ledger):
                 f"this broker speaks version {VERSION} of the protocol, not {message.version}",
             )
         connection.state = State.READY
-        connection.techniques = named(Technique, message.capabilities)
-        connection.streams = named(StreamKind, message.capabilities)
+        connection.techniques = known_techniques(message.capabilities)
         connection.challenge = self._token_bytes(CHALLENGE_BYTES)
         return [(connection, self._prober.hello(connection, self._capabilities))]
 
     def _register(self, connection: Connection, message: Register, now: float) -> Outgoing:
+        self._take_control(connection, now)
+        self._registrations.check_number(connection, message)
         check_identity_untrusted(message, connection, self._own_endpoints)
+        holder = self._registrations.check_holder(message, now)
         outgoing: Outgoing = []
-        holder = self._registrations.check_holder(message, now)
         if holder is not None:
-            outgoing += self._close(
-                holder,
-                Refused(
-                    RefusalCode.UID_TAKEN,
-                    "the UID was registered again by the same identity elsewhere",
-                ),
-            )
-        connection.uid = message.uid
-        connection.certificate = message.certificate
-        connection.challenge, connection.local = b"", None
-        connection.state = State.RECEIVER
-        connection.deadline = now + SILENCE_TIME
-        self._registrations.begin(connection)
-        outgoing.append((connection, Registered(connection.endpoint)))
-        return outgoing + self._watches.registered(connection)
+            for old in holder.registrations:
+                is_kept = old.connection.ip_version != connection.ip_version
+                if not is_kept or not holder.is_continued_by(message):
+                    outgoing += self._release(
+                        old,
+                        Refused(
+                            RefusalCode.UID_TAKEN,
+                            "the UID was registered again by the same identity elsewhere",
+                            old.number,
+                        ),
+                    )
+        if message.certificate != connection.certificate:  # else one object for all
+            connection.certificate = message.certificate
+        name, is_news = self._registrations.begin(connection, message)
+        outgoing.append((connection, Registered(message.number, connection.endpoint)))
+        if is_news:
+            outgoing += self._watches.registered(name)
+        return outgoing
 
-    def _register_ipv6(self, connection: Connection, message: RegisterIPv6, now: float) -> Outgoing:
-        check_identity_untrusted(message, connection, self._own_endpoints)
-        if connection.endpoint.address.version != 6:
-            refuse(RefusalCode.PROTOCOL_VIOLATION, "this does not come over IPv6")
-        holder = self._registrations.check_holder(message, now)
-        if holder is None:
-            self._sources.refuse_unknown(connection, None, now)
-        holder.ipv6 = connection.endpoint
-        holder.ipv6_until = now + IPV6_TIME
-        return self._close(connection, Registered(connection.endpoint))
+    def _unregister(self, connection: Connection, message: Unregister, now: float) -> Outgoing:
+        self._take_control(connection, now)
+        registration = connection.find(message.number)
+        # If there is none, the client was refused just now.
+        return [] if registration is None else self._release(registration)
 
     def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Outgoing:
-        connection.deadline = now + SILENCE_TIME
+        self._take_control(connection, now)
         self._introductions.heard_from(connection, now)
         return []
 
@@ -130,7 +126,7 @@ class Registry(Ledger):
         return self._keep_alive(connection, KeepAlive(), now)
 
     def _decline(self, receiver: Connection, message: Decline, now: float) -> Outgoing:
-        receiver.deadline = now + SILENCE_TIME
+        self._take_control(receiver, now)
         declined = self._introductions.declined(receiver, message)
         if declined is None:
             return []
@@ -143,44 +139,49 @@ class Registry(Ledger):
         )
         if message.introduction is not None:
             return self._close(sender, refused)  # it has waited for that, and for nothing else
-        # After a request for the relay the sender may take no messages any more.
-        return [(sender, refused)] if sender.state in (State.SENDER, State.WAITING) else []
+        return [(sender, refused)] if sender.state is State.CONTROL else []
 
     def _kill(self, connection: Connection, _message: Kill, _now: float) -> Outgoing:
         return self._close(connection)
 
     def _request(self, sender: Connection, message: IntroductionRequest, now: float) -> Outgoing:
+        is_on_its_own = message.technique in _ON_ITS_OWN
+        if is_on_its_own and sender.state is not State.READY:
+            refuse(
+                RefusalCode.PROTOCOL_VIOLATION,
+                f"a {message.technique} introduction takes a connection of its own",
+                message.number,
+            )
+        if is_on_its_own:
+            sender.deadline = now + SILENCE_TIME
+        else:
+            self._take_control(sender, now)
         if message.certificate != sender.certificate:  # a kept connection's is checked once
             public_key_of_untrusted(message.certificate)
             sender.certificate = message.certificate
-        sender.challenge = b""
-        sender.state = State.SENDER
-        sender.deadline = now + SILENCE_TIME
-        receiver = self._registrations.holder(message.uid)
-        if receiver is None:
+        name = self._registrations.holder(message.uid)
+        if name is None:
             self._sources.refuse_unknown(sender, message.number, now)
-        check_introduction(receiver, message)
-        self._sources.check_introduction(sender, receiver, message.number, now)
-        if not self._reads(receiver):
+        receiver = check_introduction(sender, name, message)
+        self._sources.check_introduction(sender, name, message.number, now)
+        if not self._reads(receiver.connection):
             refuse(
                 RefusalCode.BUSY,
                 "the receiver does not read as fast as it is asked for: try again later",
                 message.number,
                 retry_after=RETRY_TIME,
             )
-        if message.technique == Technique.FAST:
+        if not is_on_its_own:
             return self._introductions.introduce(sender, receiver, message, now)
-        outgoing = self._introductions.begin(sender, receiver, message, now)
-        self._watches.end(sender)  # nothing else may come over it now
+        outgoing = self._introductions.begin(sender, receiver, message)
+        sender.challenge, sender.local = b"", None
         sender.state = State.WAITING
         sender.deadline = now + INTRODUCTION_TIME
         return outgoing
 
     def _watch(self, sender: Connection, message: Watch, now: float) -> Outgoing:
-        sender.challenge = b""
-        sender.state = State.SENDER
-        sender.deadline = now + SILENCE_TIME
-        self._watches.begin(sender, message.uid, self._registrations.holder(message.uid))
+        self._take_control(sender, now)
+        self._watches.begin(sender, message, self._registrations.holder(message.uid))
         return []
 
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
@@ -188,7 +189,7 @@ class Registry(Ledger):
         sender = introduction.sender
         outgoing = self._introductions.join(introduction, connection)
         connection.introduction = introduction
-        connection.challenge = b""
+        connection.challenge, connection.local = b"", None
         connection.state = sender.state = State.RELAYED
         return outgoing
 
@@ -209,20 +210,25 @@ class Registry(Ledger):
         is_called = self._prober.call_back(connection, now)
         return [] if is_called else self._close(connection, CalledBack())
 
+    def _take_control(self, connection: Connection, now: float) -> None:
+        """A connection is a control connection from now on, and its client is there."""
+        connection.state = State.CONTROL
+        connection.deadline = now + SILENCE_TIME
+
     TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
-        (State.READY, RegisterIPv6): _register_ipv6,
-        (State.RECEIVER, KeepAlive): _keep_alive,
-        (State.RECEIVER, Update): _update,
-        (State.RECEIVER, Kill): _kill,
-        (State.RECEIVER, Decline): _decline,
         (State.READY, IntroductionRequest): _request,
-        (State.SENDER, IntroductionRequest): _request,
         (State.READY, Watch): _watch,
-        (State.SENDER, Watch): _watch,
         (State.READY, KeepAlive): _keep_alive,
-        (State.SENDER, KeepAlive): _keep_alive,
+        (State.CONTROL, Register): _register,
+        (State.CONTROL, Unregister): _unregister,
+        (State.CONTROL, IntroductionRequest): _request,
+        (State.CONTROL, Watch): _watch,
+        (State.CONTROL, KeepAlive): _keep_alive,
+        (State.CONTROL, Update): _update,
+        (State.CONTROL, Decline): _decline,
+        (State.CONTROL, Kill): _kill,
         (State.READY, Acknowledge): _acknowledge,
         (State.READY, HolePunched): _hole_punched,
         (State.READY, JoinRelay): _join_relay,

@@ -156,7 +156,8 @@ class Broker:
                 message: Message | None = await link.channel.receive()
                 while message is not None and not connection.is_closed:
                     logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
-                    _check_is_last(message, link.channel)
+                    if connection.state is State.READY:
+                        _check_is_last(message, link.channel)
                     outgoing += self.registry.received(connection, message, now())
                     message = link.channel.receive_nowait()
             except ChannelClosedError:
@@ -207,16 +208,16 @@ class Broker:
         """Cut some clients of the source that has most of those that are not registered."""
         links: dict[bytes, list[Link]] = {}  # each source's oldest first
         for connection, link in self._links.items():
-            if connection.state not in (State.RECEIVER, State.RELAYED):
+            if connection.registration is None and connection.state is not State.RELAYED:
                 links.setdefault(network_of(connection.endpoint.address), []).append(link)
         for link in max(links.values(), key=len)[:MAX_CUT] if links else ():
             link.cut("gives way to others, as there are no descriptors left")
 
     def _say_ended(self, connection: Connection, link: Link) -> None:
         line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
-        line.say(
-            now(), f"client %s {link.ending} (%s)", connection.endpoint, connection.state.value
-        )
+        is_registered = connection.registration is not None
+        standing = "registered" if is_registered else connection.state.value
+        line.say(now(), f"client %s {link.ending} (%s)", connection.endpoint, standing)
 
     def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
         self._taken.say(

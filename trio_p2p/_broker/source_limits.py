@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 
 from .._wire.messages import RefusalCode
-from .connection import Connection
+from .connection import Connection, Name
 from .quota import network_of
 from .refusals import refuse
 from .shares import Windows
@@ -30,7 +30,7 @@ class SourceLimits:
     Attributes:
         introductions: how many introductions to one receiver it gets in 15 seconds.
         unknown_uids: how many UIDs that are not registered it may ask for in a minute. After twice
-            as many its connections are closed.
+            as many its connections are closed, except where something is registered.
         guessings: how many introductions it gets in a minute in which both sides would guess ports.
     """
 
@@ -56,7 +56,7 @@ class SourceQuota:
         self._guessings = Windows(GUESSING_TIME, MAX_SOURCES)
 
     def check_introduction(
-        self, sender: Connection, receiver: Connection, number: int, now: float
+        self, sender: Connection, receiver: Name, number: int, now: float
     ) -> None:
         """Count an introduction.
 
@@ -74,7 +74,7 @@ class SourceQuota:
                 retry_after=self._introductions.rest(source, now),
             )
 
-    def refuse_unknown(self, sender: Connection, number: int | None, now: float) -> NoReturn:
+    def refuse_unknown(self, sender: Connection, number: int, now: float) -> NoReturn:
         """Count a UID that is not registered, and refuse it.
 
         Raises:
@@ -88,7 +88,8 @@ class SourceQuota:
             RefusalCode.BUSY,
             f"one IP address may ask this broker for {limit} unknown UIDs in "
             f"{UNKNOWN_TIME:g} seconds: try again later",
-            number if count <= 2 * limit else None,
+            # A peer is not to lose its names because others at its address guess.
+            number if count <= 2 * limit or sender.registration is not None else None,
             retry_after=self._unknown.rest(source, now),
         )
 

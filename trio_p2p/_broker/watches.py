@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from .._identity.certificate import public_key_of_untrusted
-from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain
-from .connection import Connection, Outgoing
+from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain, Watch
+from .connection import Connection, Name, Outgoing
 from .quota import network_of
 from .refusals import refuse
 
@@ -33,13 +33,13 @@ class Watches:
         """How many there are."""
         return self._total
 
-    def begin(self, watcher: Connection, uid: str, holder: Connection | None) -> None:
+    def begin(self, watcher: Connection, message: Watch, holder: Name | None) -> None:
         """Tell a connection once when a UID is registered again.
 
         Args:
             watcher: whom to tell.
-            uid: what it watches; if it does so already, from now on.
-            holder: whose registration it is now, if it is any.
+            message: what it watches; if it does so already, from now on.
+            holder: what is registered under the UID now, if anything is.
 
         Where there are too many in all, the connection whose first watch is the oldest loses its
         own.
@@ -47,8 +47,9 @@ class Watches:
         Raises:
             RefusalError: the connection or its source watches too many.
         """
+        uid = message.uid
         if uid not in self._watched.get(watcher, ()):
-            self._check_room(watcher)
+            self._check_room(watcher, message.number)
             while self._total >= MAX_IN_ALL:
                 self.end(next(iter(self._watched)))
             self._watched.setdefault(watcher, set()).add(uid)
@@ -57,13 +58,13 @@ class Watches:
         key = None if holder is None else public_key_of_untrusted(holder.certificate)
         self._watchers.setdefault(uid, {})[watcher] = key
 
-    def registered(self, receiver: Connection) -> Outgoing:
+    def registered(self, name: Name) -> Outgoing:
         """A receiver has registered; what to send to those who waited for that."""
-        uid = receiver.uid
+        uid = name.uid
         watchers = self._watchers.get(uid)
         if watchers is None:
             return []
-        key = public_key_of_untrusted(receiver.certificate)
+        key = public_key_of_untrusted(name.certificate)
         told = [watcher for watcher, known in watchers.items() if known is None or known == key]
         for watcher in told:
             self._watched[watcher].remove(uid)
@@ -77,16 +78,18 @@ class Watches:
         for uid in self._watched.pop(watcher, ()):
             self._forget(watcher, uid)
 
-    def _check_room(self, watcher: Connection) -> None:
+    def _check_room(self, watcher: Connection, number: int | None) -> None:
         if len(self._watched.get(watcher, ())) >= MAX_WATCHED:
             refuse(
                 RefusalCode.PROTOCOL_VIOLATION,
                 f"a connection may watch {MAX_WATCHED} UIDs at a time: use another one for more",
+                number,
             )
         if self._of_source[network_of(watcher.endpoint.address)] >= MAX_OF_SOURCE:
             refuse(
                 RefusalCode.BUSY,
                 f"one IP address may watch {MAX_OF_SOURCE} UIDs at a time: try again later",
+                number,
                 retry_after=RETRY_TIME,
             )
 

@@ -30,7 +30,7 @@ logger = logging.getLogger("trio_p2p.relay")
 
 RETRY_TIME = 500  # milliseconds after which a sender may ask again whose circuit was not joined
 
-_CAPABILITIES = (Technique.RELAY, StreamKind.SESSION)
+_CAPABILITIES = (Technique.RELAY,)
 
 
 async def ask_for_relay(

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Nomination:
-    """A sender's choice of one connection, common to all introductions of an search.
+    """A sender's choice of one connection, common to all introductions of a search.
 
     Attributes:
         search: what the receiver recognises them by.

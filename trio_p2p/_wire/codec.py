@@ -91,11 +91,14 @@ class FrameReader:
     __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytearray | None = None  # while there is nothing in it: most have nothing
 
     def feed(self, data: bytes | bytearray) -> None:
         """Take what the stream brought. Empty it with :meth:`next_untrusted` before the next."""
-        self._buffer += data
+        if self._buffer is None:
+            self._buffer = bytearray(data)
+        else:
+            self._buffer += data
 
     @property
     def is_empty(self) -> bool:
@@ -104,8 +107,7 @@ class FrameReader:
 
     def take_rest(self) -> bytes:
         """Remove and return what has come behind the frames that were taken."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest, self._buffer = bytes(self._buffer or b""), None
         return rest
 
     def next_untrusted(self) -> bytes | None:
@@ -115,8 +117,11 @@ class FrameReader:
             RemoteProtocolError: what came is no frame, or one too large.
         """
         buffer = self._buffer
+        if not buffer:
+            self._buffer = None
+            return None
         if len(buffer) < 2:
-            if buffer and buffer[0] not in (_BIN8, _BIN16):
+            if buffer[0] not in (_BIN8, _BIN16):
                 raise RemoteProtocolError("got bytes that are not a frame")
             return None
         if buffer[0] == _BIN8:

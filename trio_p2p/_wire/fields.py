@@ -21,6 +21,7 @@ from .offer import check_offer, encode_offer
 
 MAX_UID_BYTES = 128
 ID_BYTES = 16  # unguessable: 128 random bits
+INSTANCE_BYTES = 16
 NONCE_BYTES = 32  # the key of HMAC-SHA-256
 CHALLENGE_BYTES = 32
 SIGNATURE_BYTES = 64  # Ed25519's
@@ -31,6 +32,7 @@ MAX_COUNT = 2**63 - 1
 ORIGIN_BYTES = 8
 MAX_RETRY_AFTER = 3_600_000  # milliseconds
 MAX_IDLE_TIME = 86_400_000  # milliseconds
+MAX_NAMES = 64  # UIDs that one connection may register at a time
 MAX_WATCHED = 256  # UIDs that one connection may watch at a time
 MAX_PROBES = 4  # two more addresses, each in both families
 
@@ -53,7 +55,7 @@ class RefusalCode(enum.StrEnum):
 
 
 class StreamKind(enum.StrEnum):
-    """What the sender makes of a connection; the receiver must make the same."""
+    """What senders make of a connection to a UID, which is registered for one of these."""
 
     SESSION = "session"
     """TLS 1.3 between the peers, and a session above it."""
@@ -98,14 +100,8 @@ def check_capabilities(value: Any) -> tuple[str, ...]:
             raise ValueError("not a list of up to 32 names")
 
 
-def check_ip_version(value: Any) -> int:
-    """4 or 6; else ValueError."""
-    if type(value) is not int or value not in (4, 6):
-        raise ValueError("not a version of IP")
-    return value
-
-
 check_id = check_bytes(ID_BYTES)
+check_instance = check_bytes(INSTANCE_BYTES)
 check_nonce = check_bytes(NONCE_BYTES)
 check_challenge = check_bytes(CHALLENGE_BYTES)
 check_signature = check_bytes(SIGNATURE_BYTES)
@@ -121,7 +117,14 @@ check_stream_kind = check_member(StreamKind, "a kind of stream")
 check_refusal_code = check_member(RefusalCode, "a code")
 
 # Not shown: secrets, and what would fill the log.
-_SECRETS = (check_id, check_nonce, check_challenge, check_signature, check_certificate)
+_SECRETS = (
+    check_id,
+    check_instance,
+    check_nonce,
+    check_challenge,
+    check_signature,
+    check_certificate,
+)
 _ENCODERS = {
     check_endpoint: encode_endpoint,
     check_probes: encode_endpoints,

@@ -16,9 +16,11 @@ from .checks import check_endpoint, check_integer
 from .fields import (
     CHALLENGE_BYTES as CHALLENGE_BYTES,
     ID_BYTES as ID_BYTES,
+    INSTANCE_BYTES as INSTANCE_BYTES,
     MAX_CERTIFICATE_BYTES as MAX_CERTIFICATE_BYTES,
     MAX_COUNT as MAX_COUNT,
     MAX_IDLE_TIME as MAX_IDLE_TIME,
+    MAX_NAMES as MAX_NAMES,
     MAX_PROBES as MAX_PROBES,
     MAX_ROUND_TRIP as MAX_ROUND_TRIP,
     MAX_UID_BYTES as MAX_UID_BYTES,
@@ -34,7 +36,7 @@ from .fields import (
     check_count,
     check_id,
     check_idle_time,
-    check_ip_version,
+    check_instance,
     check_nonce,
     check_number,
     check_origin,
@@ -60,7 +62,7 @@ from .probing import (
 )
 
 VERSION = 1
-CAPABILITIES = ("classic", "fast", "raw", "relay", "session")
+CAPABILITIES = ("classic", "fast", "relay")
 
 
 @attrs.frozen
@@ -83,11 +85,14 @@ class Hello:
 
 @attrs.frozen
 class Register:
-    """The receiver asks for its UID at the broker that it has connected to; signed with its key."""
+    """The receiver asks for a UID at the broker that it has connected to; signed with its key."""
 
     type: ClassVar[str] = "register"
     step: ClassVar[str] = "initiation 1"
+    number: int = field(check_number)
     uid: str = field(check_uid)
+    stream: StreamKind = field(check_stream_kind)
+    instance: bytes = field(check_instance)
     broker: Endpoint = field(check_endpoint)
     certificate: bytes = field(check_certificate)
     signature: bytes = field(check_signature)
@@ -95,26 +100,21 @@ class Register:
 
 @attrs.frozen
 class Registered:
-    """The broker holds the UID, and saw the receiver at this endpoint."""
+    """Reply to ``register``: the UID is registered, and the broker sees the receiver there."""
 
     type: ClassVar[str] = "registered"
     step: ClassVar[str] = "initiation 2"
+    number: int = field(check_number)
     endpoint: Endpoint = field(check_endpoint)
 
 
 @attrs.frozen
-class RegisterIPv6:
-    """The receiver that holds a UID over IPv4 is found here, too; signed like ``register``.
+class Unregister:
+    """The receiver gives one UID back; the connection stays for everything else."""
 
-    The broker answers ``registered``, and closes the connection.
-    """
-
-    type: ClassVar[str] = "register_ipv6"
-    step: ClassVar[str] = "IPv6"
-    uid: str = field(check_uid)
-    broker: Endpoint = field(check_endpoint)
-    certificate: bytes = field(check_certificate)
-    signature: bytes = field(check_signature)
+    type: ClassVar[str] = "unregister"
+    step: ClassVar[str] = "giving back"
+    number: int = field(check_number)
 
 
 @attrs.frozen
@@ -136,7 +136,7 @@ class Update:
 
 @attrs.frozen
 class Kill:
-    """The receiver quits."""
+    """The receiver quits: all its UIDs are given back, and the connection ends."""
 
     type: ClassVar[str] = "kill"
     step: ClassVar[str] = "initiation 4"
@@ -154,18 +154,18 @@ class IntroductionRequest:
     stream: StreamKind = field(check_stream_kind)
     certificate: bytes = field(check_certificate)
     offer: Offer = field(check_offer, NO_OFFER)
-    errand: bytes | None = field(check_id, None)
+    search: bytes | None = field(check_id, None)
     proof: bytes | None = field(check_signature, None)
 
 
 @attrs.frozen
 class ConnectionRequest:
-    """Somebody asks for the receiver, by this version of IP; classic only."""
+    """A sender asks for the receiver, who then acknowledges; classic only."""
 
     type: ClassVar[str] = "connection_request"
     step: ClassVar[str] = "step 2"
     introduction: bytes = field(check_id)
-    ip_version: int = field(check_ip_version)
+    registration: int | None = field(check_number, None)
     origin: bytes | None = field(check_origin, None)
 
 
@@ -181,7 +181,7 @@ class Acknowledge:
 
 @attrs.frozen
 class SenderEndpoint:
-    """Where the sender is. The fast introduction sends it over the registration."""
+    """Where the sender is; of a fast introduction sent over the control connection."""
 
     type: ClassVar[str] = "sender_endpoint"
     step: ClassVar[str] = "step 4"
@@ -190,8 +190,9 @@ class SenderEndpoint:
     certificate: bytes = field(check_certificate)
     round_trip: int = field(check_round_trip, 0)
     offer: Offer = field(check_offer, NO_OFFER)
-    errand: bytes | None = field(check_id, None)
+    search: bytes | None = field(check_id, None)
     proof: bytes | None = field(check_signature, None)
+    registration: int | None = field(check_number, None)
 
 
 @attrs.frozen
@@ -230,11 +231,15 @@ class ReceiverEndpoint:
 
 @attrs.frozen
 class Watch:
-    """The sender wants to be told, once, when the receiver of this UID has registered again."""
+    """The sender wants to be told, once, when the receiver of this UID has registered again.
+
+    There is no answer but a refusal, which closes the connection if the watch has no number.
+    """
 
     type: ClassVar[str] = "watch"
     step: ClassVar[str] = "watching"
     uid: str = field(check_uid)
+    number: int | None = field(check_number, None)
 
 
 @attrs.frozen
@@ -248,12 +253,13 @@ class RegisteredAgain:
 
 @attrs.frozen
 class RelayRequest:
-    """Somebody asks to be relayed to the receiver, who then joins on a connection of its own."""
+    """A sender asks to be relayed to the receiver, who then joins on another connection."""
 
     type: ClassVar[str] = "relay_request"
     step: ClassVar[str] = "relay 2"
     introduction: bytes = field(check_id)
     certificate: bytes = field(check_certificate)
+    registration: int | None = field(check_number, None)
     origin: bytes | None = field(check_origin, None)
 
 
@@ -284,7 +290,7 @@ class Relayed:
 
 @attrs.frozen
 class Refused:
-    """The broker will not: the request of that number, or else anything more."""
+    """The broker refuses the request or registration of that number, or else anything more."""
 
     type: ClassVar[str] = "refused"
     step: ClassVar[str] = "refusal"
@@ -298,7 +304,7 @@ Message: TypeAlias = (
     Hello
     | Register
     | Registered
-    | RegisterIPv6
+    | Unregister
     | KeepAlive
     | Update
     | Probe
