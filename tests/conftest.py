@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from trio_p2p._listen import reachability as _reachability
+from trio_p2p._control import reachability as _reachability
 from trio_p2p._portmap.attempts import MappingProtocol
 
 # In UPnP, routers are searched for in worker threads, which in the tests' own process may sit in

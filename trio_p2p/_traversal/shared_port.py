@@ -165,7 +165,7 @@ def start_shared_port(
     nursery: trio.Nursery,
     local: Endpoint,
     *,
-    asks: bool,
+    asks: bool = False,
     on_stranger: Callable[[], object] = lambda: None,
 ) -> SharedPort:
     """A shared port that accepts as long as the nursery is open.
