@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p import P2PListener, open_p2p_listener, open_p2p_stream, serve_broker
+from trio_p2p import P2PListener, serve_broker
 from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.ledger import OPENING_TIME
 from trio_p2p._broker.registry import SILENCE_TIME
@@ -54,7 +54,15 @@ from ..kit.hostile import (
     frame_of,
     reset,
 )
-from ..kit.loopback import HOST, PATIENCE, echo, open_broker, until
+from ..kit.loopback import (
+    HOST,
+    PATIENCE,
+    echo,
+    open_broker,
+    open_raw_listener,
+    open_raw_stream,
+    until,
+)
 from ..kit.raw_client import BROKER, RawClient, open_memory_broker, registration, request
 
 MANY = 5000
@@ -74,7 +82,7 @@ class HonestPair:
 
     async def connect_again_and_again(self) -> None:
         while True:
-            async with open_p2p_stream(self.listener.uid, self._address, raw=True) as stream:
+            async with await open_raw_stream(self.listener.uid, self._address) as stream:
                 await stream.send_all(b"hello")
                 assert await stream.receive_some() == b"hello"
             self.streams += 1
@@ -88,7 +96,7 @@ class HonestPair:
 async def open_honest_pair(address: tuple[str, int]) -> AsyncGenerator[HonestPair]:
     """Two that connect while the body runs, and afterwards, and must not notice anything."""
     async with (
-        open_p2p_listener("honest", address, raw=True) as listener,
+        open_raw_listener("honest", address) as listener,
         trio.open_nursery() as nursery,
     ):
         pair = HonestPair(listener, address)
