@@ -40,7 +40,7 @@ from trio_p2p import (
 from trio_p2p._broker_client.refusals import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
-from .kit.loopback import nobody_listening
+from .kit.loopback import nobody_listening, open_listener, open_stream
 
 HERE = Endpoint(IPv4Address("192.168.1.10"), 40000)
 THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)
@@ -132,7 +132,6 @@ def test_a_busy_broker_says_when_to_try_again(milliseconds: int | None, seconds:
 
 
 FAILED = Attempt(Technique.FAST, HERE, THERE, Outcome.REFUSED, 0.12345)
-from .kit.loopback import open_listener, open_stream
 
 ALICE, MALLORY = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 
