@@ -1,13 +1,12 @@
 """The peers that are timed until the sender has its stream, in one way after the other."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from enum import StrEnum
-from functools import partial
 
 import trio
 
-from trio_p2p import open_p2p_sender, open_p2p_stream, serve_p2p
+from trio_p2p import P2PStream, open_peer
 
 from .as_written import parse_endpoint
 from .echo_peers import introduce
@@ -33,11 +32,14 @@ async def receive(_host: str, broker: str, *, task_status: trio.TaskStatus[str])
     async def greet(stream: trio.abc.SendStream) -> None:
         await stream.send_all(b"!")
 
-    async with trio.open_nursery() as nursery:
-        for uid in UIDS:
-            await nursery.start(partial(serve_p2p, greet, uid, broker, raw=True))
-        await nursery.start(partial(serve_p2p, greet, ENCRYPTED_UID, broker))
+    async with AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(open_peer(broker))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        listeners = [await stack.enter_async_context(peer.listen_raw(uid)) for uid in UIDS]
+        nursery.start_soon(trio.serve_listeners, greet, listeners)
+        await nursery.start(peer.serve, ENCRYPTED_UID, greet)
         task_status.started("ready")
+        await trio.sleep_forever()
 
 
 async def seconds_to_open(_host: str, broker: str, _name: str) -> dict[str, list[float]]:
@@ -54,7 +56,7 @@ async def seconds_to_open(_host: str, broker: str, _name: str) -> dict[str, list
 
     @asynccontextmanager
     async def open_warm(uid: str) -> AsyncGenerator[trio.SocketStream]:
-        async with await sender.open_stream(uid, raw=True) as stream:
+        async with await sender.open_raw_stream(uid) as stream:
             yield stream
 
     async def time_bare() -> None:
@@ -62,17 +64,29 @@ async def seconds_to_open(_host: str, broker: str, _name: str) -> dict[str, list
         async with await trio.open_tcp_stream(*parse_endpoint(broker).sockaddr):
             seconds[Name.BARE].append(trio.current_time() - started_at)
 
-    def open_raw(uid: str, technique: str) -> AbstractAsyncContextManager[trio.SocketStream]:
-        return open_p2p_stream(uid, broker, raw=True, techniques=[technique])
+    @asynccontextmanager
+    async def open_raw(uid: str, technique: str) -> AsyncGenerator[trio.SocketStream]:
+        async with (
+            open_peer(broker, techniques=[technique]) as peer,
+            await peer.open_raw_stream(uid) as stream,
+        ):
+            yield stream
+
+    @asynccontextmanager
+    async def open_encrypted() -> AsyncGenerator[P2PStream]:
+        async with (
+            open_peer(broker, techniques=["fast"]) as peer,
+            await peer.open_stream(ENCRYPTED_UID) as stream,
+        ):
+            yield stream
 
     first, *others = UIDS
-    async with open_p2p_sender(broker, techniques=["fast"]) as sender:
-        await trio.aclose_forcefully(await sender.open_stream(first, raw=True))
+    async with open_peer(broker, techniques=["fast"]) as sender:
+        await trio.aclose_forcefully(await sender.open_raw_stream(first))
         for uid in others:
             await time_bare()
             await time(Name.FAST, open_raw(uid, "fast"))
-            encrypted = open_p2p_stream(ENCRYPTED_UID, broker, techniques=["fast"])
-            await time(Name.ENCRYPTED, encrypted)
+            await time(Name.ENCRYPTED, open_encrypted())
             await time(Name.WARM, open_warm(uid))
             await time(Name.CLASSIC, open_raw(uid, "classic"))
     return seconds

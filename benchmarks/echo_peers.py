@@ -5,7 +5,7 @@ from functools import partial
 
 import trio
 
-from trio_p2p import P2PError, P2PStream, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import P2PError, P2PStream, open_peer, serve_broker, serve_p2p
 
 from .roles import MESSAGE, PATIENCE, play
 
@@ -28,7 +28,10 @@ async def receive(_host: str, broker: str, *, task_status: trio.TaskStatus[str])
 async def seconds_to_echo(_host: str, broker: str, uid: str) -> float | None:
     started_at = trio.current_time()
     with trio.move_on_after(PATIENCE), suppress(P2PError, trio.BrokenResourceError):
-        async with open_p2p_stream(uid, broker, path="direct") as stream:
+        async with (
+            open_peer(broker, techniques=["fast", "classic"]) as peer,
+            await peer.open_stream(uid) as stream,
+        ):
             await stream.send_all(MESSAGE)
             if await stream.receive_some(len(MESSAGE)) == MESSAGE:
                 return trio.current_time() - started_at

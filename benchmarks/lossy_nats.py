@@ -21,7 +21,7 @@ from tests.kit.lab import (
     run,
     running,
 )
-from trio_p2p import P2PError, P2PStream, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import P2PError, P2PStream, open_peer, serve_broker, serve_p2p
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from .tables import Table
@@ -98,7 +98,10 @@ async def _seconds_to_open(uid: str, broker: Broker) -> float | None:
     started_at = trio.current_time()
     try:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream(uid, broker, path="direct"):
+            async with (
+                open_peer(broker, techniques=["fast", "classic"]) as peer,
+                await peer.open_stream(uid),
+            ):
                 return trio.current_time() - started_at
     except (P2PError, trio.TooSlowError, trio.BrokenResourceError):
         return None

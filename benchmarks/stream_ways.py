@@ -5,13 +5,13 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from trio_p2p import open_p2p_listener, open_p2p_stream, serve_broker
+from trio_p2p import Peer, open_peer, serve_broker
 from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
@@ -153,22 +153,47 @@ async def _accept(host: str, announce: Announce) -> trio.SocketStream:
 
 
 @asynccontextmanager
-async def _open_p2p_sender(raw: bool, address: Address) -> AsyncGenerator[Send]:
-    options: dict[str, Any] = {"raw": True} if raw else {"path": "direct"}
-    async with open_p2p_stream(_UID, address, **options) as stream:
+async def _open_raw_sender(address: Address) -> AsyncGenerator[Send]:
+    async with open_peer(address) as peer, await peer.open_raw_stream(_UID) as stream:
         yield stream.send_all
 
 
 @asynccontextmanager
-async def _open_p2p_receiver(raw: bool, host: str, announce: Announce) -> AsyncGenerator[Receive]:
-    options: dict[str, Any] = {"raw": raw}
+async def _open_raw_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
+    async with (
+        _open_receiving_peer(host) as (peer, port),
+        peer.listen_raw(_UID) as listener,
+    ):
+        announce(port)
+        async with await listener.accept() as stream:
+            yield partial(stream.receive_some, 256 * KIB)
+
+
+@asynccontextmanager
+async def _open_session_sender(address: Address) -> AsyncGenerator[Send]:
+    async with (
+        open_peer(address, techniques=["fast", "classic"]) as peer,
+        await peer.open_stream(_UID) as stream,
+    ):
+        yield stream.send_all
+
+
+@asynccontextmanager
+async def _open_session_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
+    async with _open_receiving_peer(host) as (peer, port), peer.listen(_UID) as listener:
+        announce(port)
+        async with await listener.accept() as stream:
+            yield stream.receive_some
+
+
+@asynccontextmanager
+async def _open_receiving_peer(host: str) -> AsyncGenerator[tuple[Peer, int]]:
+    """A broker, a peer of it, and the broker's port."""
     async with trio.open_nursery() as nursery:
         [broker] = await nursery.start(partial(serve_broker, 0, host=host))
         port = broker.socket.getsockname()[1]
-        async with open_p2p_listener(_UID, (host, port), **options) as listener:
-            announce(port)
-            async with await listener.accept() as stream:
-                yield partial(stream.receive_some, 256 * KIB) if raw else stream.receive_some
+        async with open_peer((host, port)) as peer:
+            yield peer, port
         nursery.cancel_scope.cancel(reason="the sender has ended")
 
 
@@ -196,11 +221,9 @@ WAYS = {
     TCP: _tcp(256 * KIB),
     SSL: Way(_open_ssl_sender, _open_ssl_receiver),
     PATH: Way(_open_path_sender, _open_path_receiver),
-    RAW: Way(partial(_open_p2p_sender, True), partial(_open_p2p_receiver, True)),
-    SESSION: Way(partial(_open_p2p_sender, False), partial(_open_p2p_receiver, False)),
-    SESSION_SMALL: Way(
-        partial(_open_p2p_sender, False), partial(_open_p2p_receiver, False), 64 * KIB
-    ),
+    RAW: Way(_open_raw_sender, _open_raw_receiver),
+    SESSION: Way(_open_session_sender, _open_session_receiver),
+    SESSION_SMALL: Way(_open_session_sender, _open_session_receiver, 64 * KIB),
 }
 
 

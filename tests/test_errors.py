@@ -40,7 +40,7 @@ from trio_p2p import (
 from trio_p2p._broker_client.refusals import error_of
 from trio_p2p._wire.messages import RefusalCode, Refused
 
-from .kit.loopback import nobody_listening
+from .kit.loopback import nobody_listening, open_listener, open_stream
 
 HERE = Endpoint(IPv4Address("192.168.1.10"), 40000)
 THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)
@@ -132,6 +132,7 @@ def test_a_busy_broker_says_when_to_try_again(milliseconds: int | None, seconds:
 
 
 FAILED = Attempt(Technique.FAST, HERE, THERE, Outcome.REFUSED, 0.12345)
+
 ALICE, MALLORY = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 
 
@@ -237,9 +238,9 @@ async def test_failed_introduction_carries_each_cause(nursery: trio.Nursery) -> 
         lambda **options: serve_broker(0, host="127.0.0.1", **options)
     )
     address = listener.socket.getsockname()[:2]
-    async with open_p2p_listener("alice", address, techniques=["classic"]):
+    async with open_listener("alice", address, techniques=["classic"]):
         with pytest.raises(IntroductionError) as caught:
-            async with open_p2p_stream("alice", address, techniques=["fast"]):
+            async with open_stream("alice", address, techniques=["fast"]):
                 pytest.fail("connected by what the receiver does not want")
     assert "no direct connection to 'alice', which is registered, came of 1 attempts" in str(
         caught.value

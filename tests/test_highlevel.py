@@ -10,7 +10,6 @@ import trio.testing
 from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
-    Attempt,
     AttemptFailedError,
     BrokerLostError,
     BrokerUnreachableError,
@@ -26,8 +25,8 @@ from trio_p2p import (
     UnknownUIDError,
     WrongPeerError,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
     serve_broker,
     serve_p2p,
 )
@@ -35,20 +34,25 @@ from trio_p2p import (
 from .kit.loopback import (
     DIRECT_TECHNIQUES,
     HOST,
+    TECHNIQUES,
     WAYS,
+    AttemptTracer,
     Way,
     echo,
     held,
     nobody_listening,
     open_broker,
+    open_listener,
+    open_raw_listener,
     open_raw_pair,
     open_raw_peers,
+    open_raw_stream,
     open_session_pair,
     open_session_peers,
+    open_stream,
     until,
 )
-
-PEER_ID = "p2prvpj7yhnhhrb4p4ftlzrrwb3njkj46ctg6s5bctn"  # somebody's
+from .kit.streams import open_peers
 
 
 class OwnError(Exception):
@@ -56,7 +60,7 @@ class OwnError(Exception):
 
 
 async def open_in_vain(uid: str | PeerId, broker: Any, **options: Any) -> None:
-    async with open_p2p_stream(uid, broker, **options):
+    async with open_stream(uid, broker, **options):
         pytest.fail("there is a stream")
 
 
@@ -67,33 +71,26 @@ async def open_in_vain(uid: str | PeerId, broker: Any, **options: Any) -> None:
 async def test_raw_stream_is_a_plain_one_and_attempts_are_told(technique: Technique) -> None:
     def check(opened: trio.SocketStream) -> None:
         assert type(opened) is trio.SocketStream
-        assert {attempt.technique for attempt in attempts} == {technique}
-        [success] = [a for a in attempts if a.outcome is Outcome.CONNECTED]
+        assert {attempt.technique for attempt in tracer.attempts} == {technique}
+        [success] = [a for a in tracer.attempts if a.outcome is Outcome.CONNECTED]
         assert success.local is not None
         assert success.local.sockaddr == opened.socket.getsockname()
         assert success.remote is not None
         assert success.remote.sockaddr == opened.socket.getpeername()
         assert success.seconds >= 0
 
-    async with open_raw_peers("receiver", technique) as (broker, listener, sender):
-        attempts: list[Attempt] = []
-        async with (
-            open_p2p_stream(
-                "receiver",
-                broker.address,
-                raw=True,
-                techniques=[technique],
-                on_attempt=attempts.append,
-            ) as opened,
-            await listener.accept(),
-        ):
-            check(opened)
-        attempts.clear()
-        async with (
-            await sender.open_stream("receiver", raw=True, on_attempt=attempts.append) as opened,
-            await listener.accept(),
-        ):
-            check(opened)
+    tracer = AttemptTracer()
+    async with (
+        open_raw_peers("receiver", technique) as (broker, listener, _),
+        open_peer(broker.address, techniques=[technique], tracer=tracer) as sender,
+    ):
+        for _ in range(2):
+            tracer.attempts.clear()
+            async with (
+                await sender.open_raw_stream("receiver") as opened,
+                await listener.accept(),
+            ):
+                check(opened)
 
 
 @pytest.mark.parametrize("technique", Technique)
@@ -103,7 +100,7 @@ async def test_stream_tells_its_path_and_its_peer(technique: Technique) -> None:
         assert path is not None
         kind = PathKind.RELAY if technique is Technique.RELAY else PathKind.DIRECT
         assert (path.kind, path.technique) == (kind, technique)
-        [success] = [a for a in attempts if a.outcome is Outcome.CONNECTED]
+        [success] = [a for a in tracer.attempts if a.outcome is Outcome.CONNECTED]
         assert (success.technique, success.local, success.remote) == (
             technique,
             path.local,
@@ -118,56 +115,44 @@ async def test_stream_tells_its_path_and_its_peer(technique: Technique) -> None:
             assert path.remote.sockaddr == its_path.remote.sockaddr == broker.address
         assert opened.peer_id == listener.peer_id
 
-    identity = Identity.generate()
-    async with open_session_peers("receiver", technique) as (broker, listener, sender):
-        attempts: list[Attempt] = []
-        async with (
-            open_p2p_stream(
-                "receiver",
-                broker.address,
-                identity=identity,
-                techniques=[technique],
-                on_attempt=attempts.append,
-            ) as opened,
-            await listener.accept() as accepted,
-        ):
-            check(opened, accepted)
-            assert accepted.peer_id == identity.peer_id
-        attempts.clear()
-        async with (
-            await sender.open_stream("receiver", on_attempt=attempts.append) as opened,
-            await listener.accept() as accepted,
-        ):
-            check(opened, accepted)
-            assert accepted.peer_id == sender.peer_id
+    identity, tracer = Identity.generate(), AttemptTracer()
+    async with (
+        open_session_peers("receiver", technique) as (broker, listener, _),
+        open_peer(
+            broker.address, identity=identity, techniques=[technique], tracer=tracer
+        ) as sender,
+    ):
+        for _ in range(2):
+            tracer.attempts.clear()
+            async with (
+                await sender.open_stream("receiver") as opened,
+                await listener.accept() as accepted,
+            ):
+                check(opened, accepted)
+                assert accepted.peer_id == sender.peer_id == identity.peer_id
 
 
 async def test_stream_is_opened_by_whichever_way_is_allowed() -> None:
-    async with open_session_peers("receiver") as (broker, listener, sender):
+    async with open_peers() as peers:
         for path, kinds in (
             ("any", set(PathKind)),
             ("direct", {PathKind.DIRECT}),
             ("relay", {PathKind.RELAY}),
         ):
-            async with await sender.open_stream("receiver", path=path) as opened:
+            async with await peers.senders[path].open_stream("receiver") as opened:
                 assert opened.path is not None
                 assert opened.path.kind in kinds
-            async with open_p2p_stream("receiver", broker.address, path=path) as opened:
-                assert opened.path is not None
-                assert opened.path.kind in kinds
-        await until(lambda: listener.statistics().connected == 6)
+        await until(lambda: peers.listener.statistics().connected == 3)
 
 
 @pytest.mark.parametrize("is_raw", [True, False], ids=["raw", "session"])
 async def test_unknown_uid(is_raw: bool) -> None:
-    options = {"raw": True} if is_raw else {}
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        with pytest.raises(UnknownUIDError, match="check the UID"):
-            await open_in_vain("nobody", broker.address, **options)
+    way = Way(is_raw=is_raw)
+    async with open_broker() as broker, open_peer(broker.address) as sender:
 
         async def ask() -> None:
-            with pytest.raises(UnknownUIDError):
-                await sender.open_stream("nobody", **options)  # type: ignore[call-overload]
+            with pytest.raises(UnknownUIDError, match="check the UID"):
+                await way.open_stream_of(sender, "nobody")
 
         for _ in range(3):
             await ask()
@@ -182,12 +167,9 @@ async def test_unknown_uid(is_raw: bool) -> None:
 async def test_broker_unreachable(path: str) -> None:
     with nobody_listening() as address:
         with pytest.raises(BrokerUnreachableError):
-            await open_in_vain("receiver", address, path=path)
-        async with open_p2p_sender(address) as sender:
-            with pytest.raises(BrokerUnreachableError):
-                await sender.open_stream("receiver", path=path)
-            with pytest.raises(BrokerUnreachableError):
-                await sender.open_stream("receiver", raw=True)
+            await open_in_vain("receiver", address, techniques=TECHNIQUES[path])
+        with pytest.raises(BrokerUnreachableError):
+            await open_raw_stream("receiver", address)
 
 
 async def test_broker_cannot_be_found() -> None:
@@ -213,7 +195,7 @@ async def test_bad_broker(broker: str) -> None:
     with pytest.raises(LocalProtocolError, match="give HOST:PORT"):
         await open_in_vain("receiver", broker)
     with pytest.raises(LocalProtocolError, match="give HOST:PORT"):
-        async with open_p2p_sender(broker):
+        async with open_peer(broker):
             pytest.fail("a sender for nonsense")
 
 
@@ -221,12 +203,7 @@ async def test_bad_broker(broker: str) -> None:
     ("options", "sentence"),
     [
         ({"techniques": ["slow"]}, "choose from 'fast', 'classic', 'relay'"),
-        ({"path": "shortest"}, "choose from 'any', 'direct', 'relay'"),
-        ({"path": "relay", "techniques": ["fast"]}, "leads to a relay path"),
         ({"expect": "bob"}, "is not a peer id"),
-        ({"raw": True, "techniques": ["relay"]}, "leads to a direct path"),
-        ({"raw": True, "path": "relay"}, "raw streams prove nobody's identity"),
-        ({"raw": True, "expect": PEER_ID}, "never relayed: leave"),
         ({"window": 1}, "is no window"),
         ({"grace": -1}, "is no time"),
     ],
@@ -238,20 +215,26 @@ async def test_bad_arguments(options: dict[str, object], sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+async def test_raw_stream_needs_a_direct_technique() -> None:
+    with pytest.raises(LocalProtocolError, match="raw streams are never relayed"):
+        await open_raw_stream("receiver", ("127.0.0.1", 1), techniques=["relay"])
+
+
 async def test_bad_uid() -> None:
     with pytest.raises(LocalProtocolError, match="no UID"):
         await open_in_vain("", "127.0.0.1:1")
-    async with open_p2p_sender("127.0.0.1:1") as sender:
-        with pytest.raises(LocalProtocolError, match="no UID"):
-            await sender.open_stream("")
+    async with open_peer("127.0.0.1:1") as sender:
+        for open_stream_of_any_kind in (sender.open_stream, sender.open_raw_stream):
+            with pytest.raises(LocalProtocolError, match="no UID"):
+                await open_stream_of_any_kind("")
 
 
 async def test_technique_that_the_receiver_does_not_want() -> None:
     async with (
         open_broker() as broker,
-        open_p2p_listener("receiver", broker.address, techniques=["classic"]),
+        open_listener("receiver", broker.address, techniques=["classic"]),
     ):
-        attempts: list[Attempt] = []
+        tracer = AttemptTracer()
         with pytest.raises(IntroductionError) as caught:
             await open_in_vain("receiver", broker.address, techniques=["fast"])
         cause = caught.value.__cause__
@@ -260,10 +243,11 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
         assert isinstance(failure, AttemptFailedError)
         assert failure.attempt.outcome is Outcome.NOT_INTRODUCED
         with pytest.raises(IntroductionError, match="did not introduce this program to"):
-            await open_in_vain("receiver", broker.address, path="relay")
-        async with open_p2p_stream(
-            "receiver", broker.address, path="direct", on_attempt=attempts.append
+            await open_in_vain("receiver", broker.address, techniques=["relay"])
+        async with open_stream(
+            "receiver", broker.address, techniques=DIRECT_TECHNIQUES, tracer=tracer
         ):
+            attempts = tracer.attempts
             assert attempts[0].technique is Technique.FAST
             assert attempts[0].outcome is Outcome.NOT_INTRODUCED
             assert attempts[-1].technique is Technique.CLASSIC
@@ -273,14 +257,14 @@ async def test_technique_that_the_receiver_does_not_want() -> None:
 async def test_stream_of_a_kind_that_the_receiver_does_not_take() -> None:
     async with (
         open_broker() as broker,
-        open_p2p_listener("raw", broker.address, raw=True) as raw,
+        open_raw_listener("raw", broker.address) as raw,
         open_p2p_listener("session", broker.address) as session,
     ):
-        for path in ("any", "direct", "relay"):
+        for techniques in TECHNIQUES.values():
             with pytest.raises(LocalProtocolError, match="raw"):
-                await open_in_vain("raw", broker.address, path=path)
+                await open_in_vain("raw", broker.address, techniques=techniques)
         with pytest.raises(LocalProtocolError, match="raw"):
-            await open_in_vain("session", broker.address, raw=True)
+            await open_raw_stream("session", broker.address)
         assert raw.statistics().introductions == session.statistics().introductions == 0
 
 
@@ -291,7 +275,7 @@ async def test_broker_that_does_not_relay(nursery: trio.Nursery) -> None:
     address = listeners[0].socket.getsockname()[:2]
     async with open_p2p_listener("receiver", address):
         with pytest.raises(RelayError, match="does not relay"):
-            await open_in_vain("receiver", address, path="relay")
+            await open_in_vain("receiver", address, techniques=["relay"])
         async with open_p2p_stream("receiver", address) as stream:
             assert stream.path is not None
             assert stream.path.kind is PathKind.DIRECT
@@ -301,14 +285,14 @@ async def test_broker_that_does_not_relay(nursery: trio.Nursery) -> None:
 @pytest.mark.parametrize("path", ["any", "direct", "relay"])
 async def test_peer_that_was_not_expected(path: str) -> None:
     stranger = Identity.generate().peer_id
-    async with open_session_peers("receiver") as (broker, listener, sender):
-        with pytest.raises(WrongPeerError) as caught:
-            await open_in_vain("receiver", broker.address, path=path, expect=stranger)
-        assert str(stranger) in str(caught.value)
-        assert str(listener.peer_id) in str(caught.value)
-        with pytest.raises(WrongPeerError):
-            await sender.open_stream("receiver", path=path, expect=str(stranger))
-        async with await sender.open_stream("receiver", path=path, expect=listener.peer_id):
+    async with open_peers() as peers:
+        sender, listener = peers.senders[path], peers.listener
+        for expected in (stranger, str(stranger)):
+            with pytest.raises(WrongPeerError) as caught:
+                await sender.open_stream("receiver", expect=expected)
+            assert str(stranger) in str(caught.value)
+            assert str(listener.peer_id) in str(caught.value)
+        async with await sender.open_stream("receiver", expect=listener.peer_id):
             pass
         assert listener.statistics().connected == 1
 
@@ -328,11 +312,11 @@ async def test_peer_id_is_a_uid() -> None:
 async def test_exception_of_the_body_comes_out_bare_and_raw_streams_outlive_the_sender() -> None:
     async with open_broker() as broker:
         error = OwnError()
-        async with open_p2p_listener("receiver", broker.address, raw=True) as listener:
+        async with open_raw_listener("receiver", broker.address) as listener:
             opened = None
             with pytest.raises(OwnError) as caught:  # noqa: PT012
-                async with open_p2p_sender(broker.address) as sender:
-                    opened = await sender.open_stream("receiver", raw=True)
+                async with open_peer(broker.address) as sender:
+                    opened = await sender.open_raw_stream("receiver")
                     raise error
             assert caught.value is error
             assert opened is not None
@@ -369,7 +353,7 @@ async def test_raw_streams_are_half_closeable(technique: Technique) -> None:
     async with open_raw_peers("receiver", technique) as (_, listener, sender):
 
         async def make_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-            opened = await sender.open_stream("receiver", raw=True)
+            opened = await sender.open_raw_stream("receiver")
             return opened, await listener.accept()
 
         async def make_clogged_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -434,9 +418,17 @@ async def test_bad_uid_is_refused_before_anybody_is_asked(uid: str) -> None:
         async with open_p2p_listener(uid, NOWHERE):
             pass
 
-    async def use_sender() -> None:
-        async with open_p2p_sender(NOWHERE) as sender:
-            await sender.open_stream(uid)
+    async def use_peer() -> None:
+        async with open_peer(NOWHERE) as peer:
+            await peer.open_stream(uid)
+
+    async def use_raw() -> None:
+        async with open_raw_listener(uid, NOWHERE):
+            pass
+
+    async def watch() -> None:
+        async with open_peer(NOWHERE) as peer, peer.watch(uid):
+            pass
 
     async def use_stream() -> None:
         async with open_p2p_stream(uid, NOWHERE):
@@ -444,8 +436,11 @@ async def test_bad_uid_is_refused_before_anybody_is_asked(uid: str) -> None:
 
     ways: list[Callable[[], Awaitable[object]]] = [
         use_listener,
-        use_sender,
+        use_peer,
         use_stream,
+        use_raw,
+        watch,
+        partial(open_raw_stream, uid, NOWHERE),
         partial(serve_p2p, echo, uid, NOWHERE),
     ]
     for way in ways:
@@ -466,25 +461,26 @@ async def test_bad_uid_is_refused_before_anybody_is_asked(uid: str) -> None:
 async def test_bad_broker_or_technique_is_refused_before_anybody_is_asked(
     broker: str, techniques: list[str], sentence: str
 ) -> None:
-    async def use_listener() -> None:
-        async with open_p2p_listener("alice", broker, techniques=techniques):
+    with pytest.raises(LocalProtocolError) as caught:
+        async with open_peer(broker, techniques=techniques):
             pass
+    assert sentence in str(caught.value)
 
-    async def use_sender() -> None:
-        async with open_p2p_sender(broker, techniques=techniques):
+
+async def test_bad_broker_is_refused_by_every_call() -> None:
+    async def use_listener() -> None:
+        async with open_p2p_listener("alice", "broker"):
             pass
 
     async def use_stream() -> None:
-        async with open_p2p_stream("alice", broker, techniques=techniques):
+        async with open_p2p_stream("alice", "broker"):
             pass
 
-    ways: list[Callable[[], Awaitable[object]]] = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         use_listener,
-        use_sender,
         use_stream,
-        partial(serve_p2p, echo, "alice", broker, techniques=techniques),
+        partial(serve_p2p, echo, "alice", "broker"),
     ]
-    for way in ways:
-        with pytest.raises(LocalProtocolError) as caught:
-            await way()
-        assert sentence in str(caught.value)
+    for call in calls:
+        with pytest.raises(LocalProtocolError, match="is no broker: give HOST:PORT"):
+            await call()

@@ -1,5 +1,6 @@
 """What callers hand in, checked: every mistake gets a sentence."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from trio_p2p import (
     LocalProtocolError,
     PeerId,
     Technique,
+    Tracer,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
     serve_broker,
     serve_p2p,
 )
@@ -27,7 +29,6 @@ from trio_p2p._options import (
     parse_broker,
     parse_expected,
     parse_grace,
-    parse_path,
     parse_techniques,
     parse_uid,
     parse_window,
@@ -202,33 +203,6 @@ def test_bad_expected_peer(uid: str, expect: PeerId | str, sentence: str) -> Non
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("path", "chosen"),
-    [
-        ("any", (Technique.RELAY, Technique.FAST, Technique.CLASSIC)),
-        ("direct", (Technique.FAST, Technique.CLASSIC)),
-        ("relay", (Technique.RELAY,)),
-    ],
-)
-def test_path(path: str, chosen: tuple[Technique, ...]) -> None:
-    assert parse_path(path, (Technique.RELAY, Technique.FAST, Technique.CLASSIC)) == chosen
-
-
-@pytest.mark.parametrize(
-    ("path", "techniques", "sentence"),
-    [
-        ("shortest", ALL_TECHNIQUES, "'shortest' is no path: choose from 'any', 'direct', 'relay'"),
-        (None, ALL_TECHNIQUES, "None is no path"),
-        ("relay", (Technique.FAST, Technique.CLASSIC), "fast, classic leads to a relay path"),
-        ("direct", (Technique.RELAY,), "none of the techniques relay leads to a direct path"),
-    ],
-)
-def test_bad_path(path: str, techniques: tuple[Technique, ...], sentence: str) -> None:
-    with pytest.raises(LocalProtocolError) as caught:
-        parse_path(path, techniques)
-    assert sentence in str(caught.value)
-
-
 @pytest.mark.parametrize("window", [MIN_WINDOW, 2**40])
 def test_window(window: int) -> None:
     assert parse_window(window) == window
@@ -273,51 +247,59 @@ def opening(open_: Callable[..., AbstractAsyncContextManager[Any]], *arguments: 
 
 
 open_stream = opening(open_p2p_stream, "alice", NOWHERE)
-open_sender = opening(open_p2p_sender, NOWHERE)
 open_listener = opening(open_p2p_listener, "alice", NOWHERE)
+be_peer = opening(open_peer, NOWHERE)
 serve = partial(serve_p2p, handler, "alice", NOWHERE)
 serve_anything: Any = serve_p2p
 serve_broker_anywhere: Any = serve_broker
 
 
-async def open_stream_of_sender(**options: object) -> None:
-    open_: Any
-    async with open_p2p_sender(NOWHERE) as sender:
-        open_ = sender.open_stream
-        await open_("alice", **options)
+def calling(name: str, *arguments: object) -> Any:
+    """An async function of keyword arguments only that calls a method of a peer."""
+
+    async def call(**options: object) -> None:
+        async with open_peer(NOWHERE) as peer:
+            result = getattr(peer, name)(*arguments, **options)
+            await (result if inspect.isawaitable(result) else entered(result))
+
+    return call
 
 
-SENDING = [open_stream, open_sender]
-LISTENING = [open_listener, serve]
-ALL = [*SENDING, *LISTENING]
+STREAMS = [open_stream, calling("open_stream", "alice")]
+LISTENERS = [open_listener, calling("listen", "alice")]
+SERVERS = [serve, calling("serve", "alice", handler)]
 MISTAKES = [
-    (ALL, {"identity": "file"}, "'file' is no identity: give what Identity.load('file') returns"),
-    (ALL, {"identity": ALICE}, f"PeerId('{ALICE}') is no identity: give what"),
-    (ALL, {"identity": 0}, "0 is no identity: give what"),
-    (ALL, {"port_guessing": "no"}, "'no' is no value for port_guessing=: give True or False"),
-    (ALL, {"techniques": 5}, "5 is no list of techniques: choose from 'fast'"),
-    (ALL, {"window": True}, "True is no window: give a number of bytes, at least"),
-    (ALL, {"grace": True}, "True is no time: give seconds, 0 or more"),
+    *(
+        ([be_peer, open_stream, open_listener, serve], {"identity": identity}, sentence)
+        for identity, sentence in (
+            ("file", "'file' is no identity: give what Identity.load('file') returns"),
+            (ALICE, f"PeerId('{ALICE}') is no identity: give what"),
+            (0, "0 is no identity: give what"),
+        )
+    ),
+    ([be_peer], {"port_guessing": "no"}, "'no' is no value for port_guessing=: give True or False"),
+    ([be_peer], {"techniques": 5}, "5 is no list of techniques: choose from 'fast'"),
+    ([be_peer], {"window": True}, "True is no window: give a number of bytes, at least"),
+    ([be_peer], {"grace": True}, "True is no time: give seconds, 0 or more"),
+    ([be_peer], {"tracer": print}, "is no tracer: give an object of a subclass of trio_p2p.Tracer"),
+    ([be_peer], {"tracer": Tracer}, "is no tracer: give an object of a subclass of"),
+    (STREAMS, {"expect": b"bob"}, "b'bob' is no peer id: give one"),
     (
-        [open_stream, open_stream_of_sender, open_listener, serve],
-        {"raw": "yes"},
-        "'yes' is no value for raw=: give True or False",
+        [calling("open_stream", "alice"), calling("open_raw_stream", "alice")],
+        {"wait": 5.0},
+        "5.0 is no value for wait=: give True or False",
     ),
     (
-        [open_stream, open_stream_of_sender],
-        {"on_attempt": "print"},
-        "'print' is no value for on_attempt=: give a function of an Attempt",
-    ),
-    ([open_stream, open_stream_of_sender], {"path": ["relay"]}, "['relay'] is no path: choose"),
-    ([open_stream, open_stream_of_sender], {"expect": b"bob"}, "b'bob' is no peer id: give one"),
-    (
-        LISTENING,
+        [*LISTENERS, *SERVERS],
         {"admit": {ALICE}},
         f"{{PeerId('{ALICE}')}} is no value for admit=: give a function of a PeerId",
     ),
-    ([serve], {"handler_nursery": 5}, "5 is no value for handler_nursery=: give a trio.Nursery"),
+    (SERVERS, {"handler_nursery": 5}, "5 is no value for handler_nursery=: give a trio.Nursery"),
     (
-        [partial(serve_anything, "handler", "alice", NOWHERE)],
+        [
+            partial(serve_anything, "handler", "alice", NOWHERE),
+            calling("serve", "alice", "handler"),
+        ],
         {},
         "'handler' is no handler: give an async function of a stream",
     ),

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import P2PError, P2PSender, StreamAbortedError, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PError, Peer, StreamAbortedError, open_p2p_listener, open_peer
 
 from .kit.loopback import HOST, WAYS, Way, open_broker, open_raw_peers, until
 
@@ -18,7 +18,7 @@ async def test_streams_of_sessions_end_with_the_sender() -> None:
         open_broker() as broker,
         open_p2p_listener("receiver", broker.address) as listener,
     ):
-        async with open_p2p_sender(broker.address) as sender:
+        async with open_peer(broker.address) as sender:
             opened = await sender.open_stream("receiver")
             accepted = await listener.accept()
         with pytest.raises(trio.ClosedResourceError, match="was left"):
@@ -29,7 +29,7 @@ async def test_streams_of_sessions_end_with_the_sender() -> None:
 
 
 async def test_sender_that_is_left_opens_no_more() -> None:
-    async def open_in_vain(sender: P2PSender) -> None:
+    async def open_in_vain(sender: Peer) -> None:
         with pytest.raises(trio.ClosedResourceError, match="the sender was closed"):
             await sender.open_stream("receiver")
 
@@ -40,7 +40,7 @@ async def test_sender_that_is_left_opens_no_more() -> None:
     async with trio.open_nursery() as nursery:
         [listener] = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host=HOST))
         async with AsyncExitStack() as stack, trio.open_nursery() as others:
-            sender = await stack.enter_async_context(open_p2p_sender(listener.socket.getsockname()))
+            sender = await stack.enter_async_context(open_peer(listener.socket.getsockname()))
             others.start_soon(open_in_vain, sender)
             await trio.testing.wait_all_tasks_blocked(0.01)
             await stack.aclose()
@@ -51,7 +51,7 @@ async def test_host_without_descriptors(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+    async with open_broker() as broker, open_peer(broker.address) as sender:
         monkeypatch.setattr("trio_p2p._broker_client.resolve.start_connecting", refuse)
         with pytest.raises(P2PError, match="Too many open files"):
             await sender.open_stream("receiver")
@@ -63,7 +63,7 @@ async def test_connections_to_the_broker_are_not_kept_for_ever(
     monkeypatch.setattr("trio_p2p._connect.link_pool.MAX_ASKED", 1)
     async with open_raw_peers("receiver") as (broker, _, sender):
         for _ in range(3):
-            await trio.aclose_forcefully(await sender.open_stream("receiver", raw=True))
+            await trio.aclose_forcefully(await sender.open_raw_stream("receiver"))
         # Those of the registration, and of the next stream.
         await until(lambda: len(broker.broker._links) == 2)
 
@@ -73,7 +73,7 @@ async def test_sender_finds_the_broker_again(way: Way) -> None:
     async with (
         open_broker() as broker,
         way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
+        way.open_peer(broker.address) as sender,
         await way.open_stream_of(sender, "receiver"),
     ):
         await broker.kill()

@@ -24,7 +24,7 @@ NAMES = {
     "P2PError",
     "P2PListener",
     "P2PListenerStatistics",
-    "P2PSender",
+    "Peer",
     "P2PStream",
     "PathKind",
     "PathLostError",
@@ -43,7 +43,7 @@ NAMES = {
     "UnsupportedVersionError",
     "WrongPeerError",
     "open_p2p_listener",
-    "open_p2p_sender",
+    "open_peer",
     "open_p2p_stream",
     "serve_broker",
     "serve_p2p",
@@ -80,7 +80,7 @@ def test_name_is_in_the_reference(name: str) -> None:
 def test_arguments_after_the_essential_ones_are_by_keyword() -> None:
     essential = {
         "open_p2p_listener": ["uid", "broker"],
-        "open_p2p_sender": ["broker"],
+        "open_peer": ["broker"],
         "open_p2p_stream": ["uid", "broker"],
         "serve_broker": ["port"],
         "serve_p2p": ["handler", "uid", "broker"],

@@ -143,6 +143,19 @@ def parse_identity(identity: object) -> Identity:
     return identity
 
 
+def parse_tracer(tracer: object) -> Tracer:
+    """The tracer that a caller has given, or one that does nothing for None.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if not isinstance(tracer, Tracer | None):
+        raise LocalProtocolError(
+            f"{shown(tracer)} is no tracer: give an object of a subclass of trio_p2p.Tracer"
+        )
+    return tracer or Tracer()
+
+
 def check_flag(name: str, value: object) -> None:
     """Make sure that the option of this name is True or False.
 
@@ -242,10 +255,6 @@ class PeerOptions:
             LocalProtocolError: one of them is wrong.
         """
         check_flag("port_guessing", port_guessing)
-        if not isinstance(tracer, Tracer | None):
-            raise LocalProtocolError(
-                f"{shown(tracer)} is no tracer: give an object of a subclass of trio_p2p.Tracer"
-            )
         return cls(
             parse_broker(broker),
             parse_identity(identity),
@@ -253,5 +262,5 @@ class PeerOptions:
             parse_window(window),
             parse_grace(grace),
             port_guessing,
-            GuardedTracer(tracer or Tracer()),
+            GuardedTracer(parse_tracer(tracer)),
         )

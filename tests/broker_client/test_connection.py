@@ -41,7 +41,7 @@ async def test_keepalives_are_sent(who: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
     async with open_raw_peers("receiver") as (broker, _, sender):
         with pytest.raises(UnknownUIDError):
-            await sender.open_stream("nobody", raw=True)
+            await sender.open_raw_stream("nobody")
         states = {"receiver": "registered", "sender": "asking for receivers"}
         [connection] = [c for c in broker.broker._links if c.state.value == states[who]]
         first = connection.deadline

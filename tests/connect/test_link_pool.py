@@ -9,7 +9,7 @@ from trio_p2p import (
     P2PStream,
     Technique,
     open_p2p_listener,
-    open_p2p_sender,
+    open_peer,
     serve_p2p,
 )
 from trio_p2p._broker.quota import DEFAULT_LIMITS
@@ -21,7 +21,7 @@ from trio_p2p._wire.offer import Nat, Opening
 
 from ..kit.fake_broker import open_fake_broker
 from ..kit.hostile import GREETING
-from ..kit.loopback import PATIENCE, echo, open_broker, until
+from ..kit.loopback import DIRECT_TECHNIQUES, PATIENCE, TECHNIQUES, echo, open_broker, until
 from ..kit.raw_client import RawClient, identity_of
 
 MANY = 500  # streams at a time
@@ -91,10 +91,10 @@ async def test_link_is_not_dropped_between_its_start_and_its_use(
     async with (
         open_broker() as broker,
         open_p2p_listener("alice", broker.address) as listener,
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address, techniques=DIRECT_TECHNIQUES) as sender,
     ):
         with trio.fail_after(PATIENCE):
-            stream = await sender.open_stream("alice", path="direct")
+            stream = await sender.open_stream("alice")
             async with stream, await listener.accept():
                 pass
 
@@ -112,13 +112,13 @@ async def test_one_spare_link_is_opened_at_a_time(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(broker_connection, "GREETING_TIME", 0.2)
     async with (
         open_fake_broker(lambda client: client.receive(Hello)) as address,
-        open_p2p_sender(address) as sender,
+        open_peer(address, techniques=DIRECT_TECHNIQUES) as sender,
         trio.open_nursery() as nursery,
     ):
 
         async def open_in_vain() -> None:
             with pytest.raises(P2PError):
-                await sender.open_stream("alice", path="direct")
+                await sender.open_stream("alice")
 
         for _ in range(10):
             nursery.start_soon(open_in_vain)
@@ -134,13 +134,13 @@ async def test_many_streams_at_once_all_return(path: str) -> None:
 
     async def open_one() -> None:
         try:
-            streams.append(await sender.open_stream("alice", path=path))
+            streams.append(await sender.open_stream("alice"))
         except P2PError as error:
             errors.append(error)
 
     async with open_broker() as broker, trio.open_nursery() as serving:
         await serving.start(serve_p2p, echo, "alice", broker.address)
-        async with open_p2p_sender(broker.address) as sender:
+        async with open_peer(broker.address, techniques=TECHNIQUES[path]) as sender:
             async with trio.open_nursery() as nursery:
                 for _ in range(MANY):
                     nursery.start_soon(open_one)

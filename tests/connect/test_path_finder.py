@@ -1,21 +1,18 @@
 """Searches for paths: none of them ends the stream that it is for."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 import trio
 
-from trio_p2p import P2PError, open_p2p_listener
+from trio_p2p import P2PError, Peer, open_p2p_listener, open_peer
 from trio_p2p._connect.rounds import Round
-from trio_p2p._options import ALL_TECHNIQUES, SenderOptions
-from trio_p2p._peer import P2PSender, open_sender_nursery
+from trio_p2p._options import ALL_TECHNIQUES
 from trio_p2p._peer_connection import PeerConnection
-from trio_p2p._stream.carrier import DEFAULT_GRACE
-from trio_p2p._stream.session import DEFAULT_WINDOW
 from trio_p2p._stream.stream_path import PathKind
 
-from ..kit.loopback import echo, exchange, open_broker, open_session_peers
+from ..kit.loopback import DIRECT_TECHNIQUES, echo, exchange, open_broker, open_session_peers
 
 BUSY_TIME = 0.8  # seconds: longer than the first round lasts
 DATA = b"some bytes" * 1000
@@ -23,17 +20,21 @@ DATA = b"some bytes" * 1000
 
 async def with_sender(
     open_in_round: Callable[[Round], Awaitable[PeerConnection | None]],
-    use: Callable[[P2PSender], Awaitable[None]],
+    use: Callable[[Peer], Awaitable[None]],
+    techniques: Sequence[str] = ALL_TECHNIQUES,
 ) -> None:
     """Use a sender whose rounds are a function's, with a receiver that echoes."""
-    async with open_broker() as broker, open_p2p_listener("receiver", broker.address) as listener:
-        options = SenderOptions.parse(
-            broker.address, ALL_TECHNIQUES, None, DEFAULT_WINDOW, DEFAULT_GRACE, port_guessing=True
-        )
-        async with open_sender_nursery() as nursery, trio.open_nursery() as served:
-            served.start_soon(trio.serve_listeners, echo, [listener])
-            await use(P2PSender(options, nursery, open_in_round))
-            served.cancel_scope.cancel()
+    async with (
+        open_broker() as broker,
+        open_p2p_listener("receiver", broker.address) as listener,
+        open_peer(broker.address, techniques=techniques) as sender,
+        trio.open_nursery() as served,
+    ):
+        served.start_soon(trio.serve_listeners, echo, [listener])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sender._connector._links, "open_in_round", open_in_round)
+            await use(sender)
+        served.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a mistake"), OSError("no buffers")])
@@ -47,7 +48,7 @@ async def test_search_that_fails_leaves_the_stream_on_the_relay(
         searches += 1
         raise error
 
-    async def use(sender: P2PSender) -> None:
+    async def use(sender: Peer) -> None:
         stream = await sender.open_stream("receiver")
         while searches < 3:  # the search goes on
             await stream.send_all(b"x")
@@ -65,11 +66,11 @@ async def test_search_that_fails_is_an_error_of_opening() -> None:
     async def fail(_: Round) -> None:
         raise ZeroDivisionError("a mistake")
 
-    async def use(sender: P2PSender) -> None:
+    async def use(sender: Peer) -> None:
         with pytest.raises(P2PError, match="see the log"):
-            await sender.open_stream("receiver", path="direct")
+            await sender.open_stream("receiver")
 
-    await with_sender(fail, use)
+    await with_sender(fail, use, DIRECT_TECHNIQUES)
 
 
 async def test_round_that_attempts_nothing_leaves_the_stream_on_the_relay() -> None:
@@ -80,7 +81,7 @@ async def test_round_that_attempts_nothing_leaves_the_stream_on_the_relay() -> N
         if round_.seconds == 6.0:  # the last one
             is_over.set()
 
-    async def use(sender: P2PSender) -> None:
+    async def use(sender: Peer) -> None:
         stream = await sender.open_stream("receiver")
         await is_over.wait()
         assert await exchange(stream, DATA) == DATA

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import BusyError, Endpoint, open_p2p_listener, open_p2p_sender
+from trio_p2p import BusyError, Endpoint, open_p2p_listener, open_peer
 from trio_p2p._broker_client.relay import ask_for_relay
 from trio_p2p._connect.patience import MIN_PAUSE, retry_while_busy
 from trio_p2p._peer_connection import OnAttempt, PeerConnection
@@ -70,7 +70,7 @@ async def test_declined_introduction_is_asked_for_again_in_the_same_round(by_bro
         async with (
             open_lying_broker(lie) as broker,
             open_p2p_listener("receiver", broker) as listener,
-            open_p2p_sender(broker, techniques=DIRECT_TECHNIQUES) as sender,
+            open_peer(broker, techniques=DIRECT_TECHNIQUES) as sender,
         ):
             await sender.open_stream("receiver")
             await listener.accept()
@@ -85,7 +85,7 @@ async def test_more_streams_at_once_than_there_is_room_for(
     monkeypatch.setattr("trio_p2p._listen.introductions.MAX_INTRODUCTIONS", TIMES)
 
     async def open_one(peers: Peers) -> None:
-        stream = await peers.sender.open_stream("receiver", path="direct")
+        stream = await peers.senders["direct"].open_stream("receiver")
         assert await exchange(stream, b"data") == b"data"
 
     async with open_peers() as peers, trio.open_nursery() as nursery:

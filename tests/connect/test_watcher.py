@@ -1,6 +1,7 @@
 """Senders that watch their receivers: when, over which connection, and what follows."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,13 +9,13 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PStream, open_p2p_listener, open_peer
 from trio_p2p._broker.connection import Connection, State
 from trio_p2p._broker.registry import Registry
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect.connector import Connector
 from trio_p2p._connect.path_finder import WATCHING_DELAY
-from trio_p2p._connect.watcher import Watcher, _Watched
+from trio_p2p._connect.watcher import Registrations, Watcher, _Watched
 from trio_p2p._net.backoff import MIN_PAUSE, Backoff
 from trio_p2p._net.network_changes import Network
 from trio_p2p._peer_connection import PeerConnection
@@ -24,6 +25,12 @@ from trio_p2p._wire.messages import Hello, Message, RefusalCode, Refused, Regist
 from ..kit.loopback import HOST, PATIENCE, LoopbackBroker, echo, open_broker, open_raw_peers, until
 from ..kit.raw_client import RawClient, identity_of
 from ..kit.streams import open_peers
+
+
+async def keep_watching(watcher: Watcher, uid: str, tell: Callable[[], object] = int) -> None:
+    async with watcher.watch(uid) as registrations:
+        async for _ in registrations:
+            tell()
 
 
 async def wait_watches(broker: LoopbackBroker, count: int) -> None:
@@ -66,9 +73,9 @@ async def test_all_streams_watch_over_one_connection() -> None:
         open_broker() as broker,
         open_p2p_listener("alice", broker.address),
         open_p2p_listener("bob", broker.address),
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address, techniques=["relay"]) as sender,
     ):
-        streams = [await sender.open_stream(uid, path="relay") for uid in ("alice", "bob", "bob")]
+        streams = [await sender.open_stream(uid) for uid in ("alice", "bob", "bob")]
         await wait_watches(broker, 2)
         assert len(watching(broker)) == 1
         await streams[1].aclose()
@@ -82,7 +89,7 @@ async def test_all_streams_watch_over_one_connection() -> None:
 async def test_raw_stream_watches_nobody() -> None:
     async with (
         open_raw_peers("receiver") as (broker, listener, sender),
-        await sender.open_stream("receiver", raw=True),
+        await sender.open_raw_stream("receiver"),
         await listener.accept(),
     ):
         await trio.sleep(2 * WATCHING_DELAY)
@@ -189,7 +196,7 @@ async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.Monke
 
         async def watch(uid: str) -> None:
             with trio.CancelScope() as scopes[uid]:
-                await watcher.watch(uid, lambda: None)
+                await keep_watching(watcher, uid)
 
         for count, uid in enumerate("abc", 1):
             nursery.start_soon(watch, uid)
@@ -210,7 +217,7 @@ async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.Monke
 async def test_who_watches_keeps_the_connection_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(Watcher(broker.address, nursery).watch, "alice", lambda: None)
+        nursery.start_soon(keep_watching, Watcher(broker.address, nursery), "alice")
         await wait_watches(broker, 1)
         (connection,) = watching(broker)
         first = connection.deadline
@@ -226,7 +233,7 @@ async def test_every_registration_is_told_though_the_sender_was_told_before() ->
         told += 1
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(Watcher(broker.address, nursery).watch, "alice", tell)
+        nursery.start_soon(keep_watching, Watcher(broker.address, nursery), "alice", tell)
         identity = identity_of("alice")
         for count in range(1, 6):
             await wait_watches(broker, 1)
@@ -262,7 +269,7 @@ async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
         watcher = Watcher(listeners[0].socket.getsockname(), nursery)
-        nursery.start_soon(watcher.watch, "alice", lambda: None)
+        nursery.start_soon(keep_watching, watcher, "alice")
         await until(lambda: greetings == 3)
         nursery.cancel_scope.cancel(reason="the test is over")
 
@@ -270,18 +277,27 @@ async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
 async def test_news_in_quick_succession_are_told_in_growing_intervals(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    watched, told_at = _Watched(), list[float]()
-    watched.tells.append(lambda: told_at.append(trio.current_time()))
-    async with trio.open_nursery() as nursery:
-        for _ in range(1200):  # 120 a second
-            nursery.start_soon(watched.note_registration)
-            await trio.sleep(1 / 120)
-    assert 4 <= len(told_at) <= 10
-    assert told_at[-1] - told_at[-2] > 1.0
-    await trio.sleep(60)
-    now = trio.current_time()
-    await watched.note_registration()
-    assert told_at[-1] == now
+    watched, registrations, told_at = _Watched(), Registrations(), list[float]()
+    watched.told.append(registrations)
+
+    async def note_news() -> None:
+        async for _ in registrations:
+            told_at.append(trio.current_time())
+
+    async with trio.open_nursery() as listening:
+        listening.start_soon(note_news)
+        async with trio.open_nursery() as nursery:
+            for _ in range(1200):  # 120 a second
+                nursery.start_soon(watched.note_registration)
+                await trio.sleep(1 / 120)
+        assert 4 <= len(told_at) <= 10
+        assert told_at[-1] - told_at[-2] > 1.0
+        await trio.sleep(60)
+        now = trio.current_time()
+        await watched.note_registration()
+        await trio.testing.wait_all_tasks_blocked()
+        assert told_at[-1] == now
+        listening.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
@@ -307,7 +323,7 @@ async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
         watcher = Watcher(listeners[0].socket.getsockname(), nursery)
-        nursery.start_soon(watcher.watch, "alice", tell)
+        nursery.start_soon(keep_watching, watcher, "alice", tell)
         with trio.fail_after(PATIENCE):
             await flooded.wait()
         assert 1 <= told < 20

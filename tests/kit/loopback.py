@@ -5,7 +5,6 @@ import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -16,13 +15,12 @@ from trio_p2p import (
     Attempt,
     AttemptFailedError,
     P2PListener,
-    P2PSender,
     P2PStream,
+    Peer,
+    PeerId,
     Technique,
-    open_p2p_listener,
-    open_p2p_sender,
-    open_p2p_stream,
-    serve_p2p,
+    Tracer,
+    open_peer,
 )
 from trio_p2p._broker.server import Broker
 from trio_p2p._broker.source_limits import SourceLimits
@@ -36,6 +34,12 @@ PATIENCE = 60.0  # seconds until something that hangs fails its test
 LIFETIME = 120.0  # the same for all that a test does
 
 DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
+TECHNIQUES = {
+    "any": ALL_TECHNIQUES,
+    "direct": DIRECT_TECHNIQUES,
+    "relay": (Technique.RELAY,),
+}
+"""The techniques that lead to a kind of path."""
 
 # All clients of a test come from one address.
 GENEROUS = SourceLimits(introductions=1_000_000, unknown_uids=1_000_000, guessings=1_000_000)
@@ -45,7 +49,7 @@ Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
 
 @attrs.frozen
 class Way:
-    """One way from a sender to a receiver, and the same API for all of them.
+    """One way from a sender to a receiver, and the same calls for all of them.
 
     Attributes:
         technique: the one that is allowed; all if None.
@@ -64,33 +68,47 @@ class Way:
     def techniques(self) -> Sequence[Technique]:
         return ALL_TECHNIQUES if self.technique is None else [self.technique]
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        options = {"raw": True} if self.is_raw else {"grace": self.grace}
-        return {"techniques": self.techniques, **options}
+    def open_peer(self, broker: tuple[str, int]) -> AbstractAsyncContextManager[Peer]:
+        return open_peer(broker, techniques=self.techniques, grace=self.grace)
 
-    def open_listener(
+    def listen(self, peer: Peer, uid: str) -> AbstractAsyncContextManager[P2PListener[Any]]:
+        return peer.listen_raw(uid) if self.is_raw else peer.listen(uid)
+
+    @asynccontextmanager
+    async def open_listener(
         self, uid: str, broker: tuple[str, int]
-    ) -> AbstractAsyncContextManager[P2PListener[Any]]:
-        return open_p2p_listener(uid, broker, **self._options)
+    ) -> AsyncGenerator[P2PListener[Any]]:
+        """A listener, and the peer that it belongs to."""
+        async with self.open_peer(broker) as peer, self.listen(peer, uid) as listener:
+            yield listener
 
-    def serve(
-        self, handler: Callable[[Any], Awaitable[object]], uid: str, broker: tuple[str, int]
-    ) -> Callable[..., Awaitable[None]]:
-        """What to start in a nursery."""
-        return partial(serve_p2p, handler, uid, broker, **self._options)
+    async def serve(
+        self,
+        handler: Callable[[Any], Awaitable[object]],
+        uid: str,
+        broker: tuple[str, int],
+        *,
+        task_status: trio.TaskStatus[P2PListener[Any]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        if self.is_raw:
+            await serve_raw(
+                handler, uid, broker, techniques=self.techniques, task_status=task_status
+            )
+            return
+        async with self.open_peer(broker) as peer:
+            await peer.serve(uid, handler, task_status=task_status)
 
-    def open_stream(
+    @asynccontextmanager
+    async def open_stream(
         self, uid: str, broker: tuple[str, int]
-    ) -> AbstractAsyncContextManager[HalfCloseableStream]:
-        return open_p2p_stream(uid, broker, **self._options)
+    ) -> AsyncGenerator[HalfCloseableStream]:
+        """A stream, and the peer that it belongs to."""
+        async with self.open_peer(broker) as peer, await self.open_stream_of(peer, uid) as stream:
+            yield stream
 
-    def open_sender(self, broker: tuple[str, int]) -> AbstractAsyncContextManager[P2PSender]:
-        return open_p2p_sender(broker, techniques=self.techniques, grace=self.grace)
-
-    async def open_stream_of(self, sender: P2PSender, uid: str) -> HalfCloseableStream:
-        """A stream of a sender that :meth:`open_sender` has opened."""
-        return await (sender.open_stream(uid, raw=True) if self.is_raw else sender.open_stream(uid))
+    async def open_stream_of(self, peer: Peer, uid: str) -> HalfCloseableStream:
+        """A stream of a peer that :meth:`open_peer` has opened."""
+        return await (peer.open_raw_stream(uid) if self.is_raw else peer.open_stream(uid))
 
 
 RAW_WAYS = [Way(technique, is_raw=True) for technique in DIRECT_TECHNIQUES]
@@ -163,13 +181,86 @@ async def open_broker() -> AsyncGenerator[LoopbackBroker]:
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
+class AttemptTracer(Tracer):
+    """Collects the attempts to connect that a peer tells of."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def attempt_ended(self, uid: str, attempt: Attempt) -> None:  # noqa: ARG002 - as inherited
+        self.attempts.append(attempt)
+
+
+# One stream or one listener, of a peer of its own with the options of open_peer().
+
+
+@asynccontextmanager
+async def open_stream(
+    uid: str | PeerId,
+    broker: tuple[str, int],
+    *,
+    expect: PeerId | str | None = None,
+    **options: Any,
+) -> AsyncGenerator[P2PStream]:
+    async with (
+        open_peer(broker, **options) as peer,
+        await peer.open_stream(uid, expect=expect) as stream,
+    ):
+        yield stream
+
+
+async def open_raw_stream(uid: str, broker: tuple[str, int], **options: Any) -> trio.SocketStream:
+    """A raw stream, which no context has to be left for."""
+    async with open_peer(broker, **options) as peer:
+        return await peer.open_raw_stream(uid)
+
+
+@asynccontextmanager
+async def open_listener(
+    uid: str | PeerId,
+    broker: tuple[str, int],
+    *,
+    admit: Callable[[PeerId], bool] | None = None,
+    **options: Any,
+) -> AsyncGenerator[P2PListener[P2PStream]]:
+    async with open_peer(broker, **options) as peer, peer.listen(uid, admit=admit) as listener:
+        yield listener
+
+
+@asynccontextmanager
+async def open_raw_listener(
+    uid: str, broker: tuple[str, int], **options: Any
+) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
+    async with open_peer(broker, **options) as peer, peer.listen_raw(uid) as listener:
+        yield listener
+
+
+async def serve_raw(
+    handler: Callable[[trio.SocketStream], Awaitable[object]],
+    uid: str,
+    broker: tuple[str, int],
+    *,
+    techniques: Sequence[str] = ALL_TECHNIQUES,
+    task_status: trio.TaskStatus[P2PListener[trio.SocketStream]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a handler for each raw stream; one whose sender has gone ends nothing else."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await handler(stream)
+
+    async with open_raw_listener(uid, broker, techniques=techniques) as listener:
+        task_status.started(listener)
+        await trio.serve_listeners(handle, [listener])
+
+
 @asynccontextmanager
 async def open_raw_pair(
     *techniques: str,
 ) -> AsyncGenerator[tuple[trio.SocketStream, trio.SocketStream]]:
     """The two ends of a raw stream, the sender's first, without broker, listener or sender."""
     async with open_raw_peers("receiver", *techniques) as (_, listener, sender):
-        opened = await sender.open_stream("receiver", raw=True)
+        opened = await sender.open_raw_stream("receiver")
         accepted = await listener.accept()
     async with opened, accepted:
         yield opened, accepted
@@ -178,13 +269,13 @@ async def open_raw_pair(
 @asynccontextmanager
 async def open_raw_peers(
     uid: str, *techniques: str
-) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[trio.SocketStream], P2PSender]]:
+) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[trio.SocketStream], Peer]]:
     """A broker, a listener of raw streams, and a sender."""
     chosen = techniques or DIRECT_TECHNIQUES
     async with (
         open_broker() as broker,
-        open_p2p_listener(uid, broker.address, raw=True, techniques=chosen) as listener,
-        open_p2p_sender(broker.address, techniques=chosen) as sender,
+        open_raw_listener(uid, broker.address, techniques=chosen) as listener,
+        open_peer(broker.address, techniques=chosen) as sender,
     ):
         yield broker, listener, sender
 
@@ -202,21 +293,15 @@ async def open_session_pair(
 @asynccontextmanager
 async def open_session_peers(
     uid: str, *techniques: str
-) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[P2PStream], P2PSender]]:
+) -> AsyncGenerator[tuple[LoopbackBroker, P2PListener[P2PStream], Peer]]:
     """A broker, a listener of sessions' streams, and a sender."""
     chosen = techniques or ALL_TECHNIQUES
     async with (
         open_broker() as broker,
-        open_p2p_listener(uid, broker.address, techniques=chosen) as listener,
-        open_p2p_sender(broker.address, techniques=chosen) as sender,
+        open_listener(uid, broker.address, techniques=chosen) as listener,
+        open_peer(broker.address, techniques=chosen) as sender,
     ):
         yield broker, listener, sender
-
-
-async def open_raw_stream(uid: str, broker: tuple[str, int], *techniques: str) -> trio.SocketStream:
-    """A raw stream, which no context has to be left for."""
-    async with open_p2p_sender(broker, techniques=techniques or DIRECT_TECHNIQUES) as sender:
-        return await sender.open_stream(uid, raw=True)
 
 
 async def exchange(stream: HalfCloseableStream, data: bytes) -> bytes:

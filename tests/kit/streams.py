@@ -9,8 +9,8 @@ import pathlib
 import random
 import socket
 import struct
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import attrs
 import trio
@@ -18,12 +18,11 @@ import trio
 from trio_p2p import (
     Identity,
     P2PListener,
-    P2PSender,
     P2PStream,
+    Peer,
     RelayLimits,
     StreamPath,
-    open_p2p_listener,
-    open_p2p_sender,
+    open_peer,
 )
 from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.server import Broker
@@ -34,7 +33,7 @@ from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 from trio_p2p._wire.messages import StreamKind
 
-from .loopback import PATIENCE, LoopbackBroker, open_broker
+from .loopback import PATIENCE, TECHNIQUES, LoopbackBroker, open_broker, open_listener
 
 PIECE_BYTES = 65536
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,15 +41,26 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @attrs.frozen
 class Peers:
-    """A listener and a sender that know each other's broker."""
+    """A listener, and senders that know its broker.
+
+    Attributes:
+        broker: the broker.
+        listener: registered as "receiver", with all techniques.
+        senders: peers of one identity, by the kind of path that their techniques lead to.
+    """
 
     broker: LoopbackBroker
     listener: P2PListener[P2PStream]
-    sender: P2PSender
+    senders: Mapping[str, Peer]
+
+    @property
+    def sender(self) -> Peer:
+        """The sender with all techniques."""
+        return self.senders["any"]
 
     async def open_pair(self, path: str = "any") -> tuple[P2PStream, P2PStream]:
         """The two ends of a new stream, the sender's first."""
-        opened = await self.sender.open_stream("receiver", path=path)
+        opened = await self.senders[path].open_stream("receiver")
         return opened, await self.listener.accept()
 
 
@@ -61,25 +71,31 @@ async def open_peers(
     identity: Identity | None = None,
     relay: RelayLimits | None = None,
 ) -> AsyncGenerator[Peers]:
-    """A broker and two peers; the identity is the sender's, the limits are the relay's."""
-    async with open_broker() as broker:
+    """A broker and peers; the identity is the senders', the limits are the relay's."""
+    identity = identity or Identity.generate()
+    async with open_broker() as broker, AsyncExitStack() as stack:
         if relay is not None:
             await broker.kill()
             broker.broker = Broker(relay)
             await broker.start()
-        async with (
-            open_p2p_listener("receiver", broker.address, grace=grace) as listener,
-            open_p2p_sender(broker.address, identity=identity, grace=grace) as sender,
-        ):
-            yield Peers(broker, listener, sender)
+        listener = await stack.enter_async_context(
+            open_listener("receiver", broker.address, grace=grace)
+        )
+        senders = {
+            path: await stack.enter_async_context(
+                open_peer(broker.address, identity=identity, techniques=techniques, grace=grace)
+            )
+            for path, techniques in TECHNIQUES.items()
+        }
+        yield Peers(broker, listener, senders)
 
 
 @asynccontextmanager
 async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnection]:
     """A connection to the receiver, over which nothing was said yet."""
-    async with open_p2p_sender(peers.broker.address, identity=identity) as sender:
+    async with open_peer(peers.broker.address, identity=identity) as sender:
         connection = await sender._connector._dial(
-            "receiver", ALL_TECHNIQUES, StreamKind.SESSION, None
+            "receiver", ALL_TECHNIQUES, StreamKind.SESSION, lambda _: None
         )
         try:
             yield connection

@@ -2,7 +2,7 @@
 
 import trio
 
-from trio_p2p import P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PStream, open_p2p_listener, open_peer
 
 from ..kit.loopback import open_broker
 
@@ -31,7 +31,7 @@ async def test_running_handlers_finish_after_the_listener_is_closed() -> None:
     async with (
         open_broker() as broker,
         trio.open_nursery() as nursery,
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address) as sender,
     ):
         serving = await nursery.start(serve)
         async with await sender.open_stream("receiver") as stream:

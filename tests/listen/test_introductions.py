@@ -174,9 +174,9 @@ async def test_introduction_with_a_mistake_of_ours_ends_alone(
         with monkeypatch.context() as broken:
             broken.setattr("trio_p2p._listen.introductions.join_relay", fail)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(peers.sender.open_stream, "receiver", path="relay"))
+                nursery.start_soon(peers.senders["relay"].open_stream, "receiver")
                 await has_failed.wait()
                 nursery.cancel_scope.cancel(reason="it cannot be opened")
-        async with await peers.sender.open_stream("receiver", path="relay"):
+        async with await peers.senders["relay"].open_stream("receiver"):
             pass
     assert "introduction to 'receiver' failed" in caplog.text

@@ -2,12 +2,10 @@
 
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from trio.abc import HalfCloseableStream
 
 from trio_p2p import (
     BrokerUnreachableError,
@@ -20,12 +18,13 @@ from trio_p2p import (
     StreamAbortedError,
     UIDTakenError,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
     serve_p2p,
 )
 
 from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
     PATIENCE,
     RAW_WAYS,
     SESSION_WAYS,
@@ -36,9 +35,11 @@ from ..kit.loopback import (
     held,
     nobody_listening,
     open_broker,
+    open_raw_listener,
     open_raw_peers,
     open_raw_stream,
     open_session_peers,
+    serve_raw,
     until,
 )
 
@@ -55,7 +56,7 @@ class OwnError(Exception):
 async def test_accept_gives_a_plain_stream_if_it_is_raw() -> None:
     async with (
         open_raw_peers("receiver") as (_, listener, sender),
-        await sender.open_stream("receiver", raw=True) as opened,
+        await sender.open_raw_stream("receiver") as opened,
         await listener.accept() as accepted,
     ):
         assert type(accepted) is trio.SocketStream
@@ -81,7 +82,7 @@ async def test_cancelled_accept_takes_no_stream(way: Way) -> None:
     async with (
         open_broker() as broker,
         way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
+        way.open_peer(broker.address) as sender,
     ):
         with trio.CancelScope() as scope:
             scope.cancel(reason="the test says so")
@@ -104,7 +105,7 @@ async def test_streams_wait_in_the_order_of_their_coming(way: Way) -> None:
     async with (
         open_broker() as broker,
         way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
+        way.open_peer(broker.address) as sender,
     ):
         for number in range(5):
             stream = await way.open_stream_of(sender, "receiver")
@@ -196,11 +197,11 @@ async def test_close_is_a_checkpoint() -> None:
 
 
 async def test_unaccepted_raw_streams_are_closed_on_leaving_and_accepted_ones_live_on() -> None:
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
-        async with open_p2p_listener("receiver", broker.address, raw=True) as listener:
-            opened = await sender.open_stream("receiver", raw=True)
+    async with open_broker() as broker, open_peer(broker.address) as sender:
+        async with open_raw_listener("receiver", broker.address) as listener:
+            opened = await sender.open_raw_stream("receiver")
             accepted = await listener.accept()
-            unaccepted = await sender.open_stream("receiver", raw=True)
+            unaccepted = await sender.open_raw_stream("receiver")
             await until(lambda: listener.statistics().waiting == 1)
         async with opened, accepted, unaccepted:
             assert await unaccepted.receive_some() == b""
@@ -222,12 +223,15 @@ async def test_unaccepted_streams_are_closed_with_the_listener_and_accepted_ones
             assert await accepted.receive_some() == b"alive"
 
 
-async def test_streams_of_sessions_end_on_leaving() -> None:
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+async def test_streams_of_sessions_end_when_their_peer_is_left() -> None:
+    async with (
+        open_broker() as broker,
+        open_peer(broker.address, techniques=DIRECT_TECHNIQUES) as sender,
+    ):
         async with open_p2p_listener("receiver", broker.address) as listener:
-            opened = await sender.open_stream("receiver", path="direct")
+            opened = await sender.open_stream("receiver")
             accepted = await listener.accept()
-            unaccepted = await sender.open_stream("receiver", path="direct")
+            unaccepted = await sender.open_stream("receiver")
             await until(lambda: listener.statistics().waiting == 1)
         with trio.fail_after(PATIENCE):
             with pytest.raises(trio.ClosedResourceError, match="was left"):
@@ -290,7 +294,7 @@ async def test_own_uid_is_taken_over_by_the_same_identity() -> None:
         open_broker() as broker,
         open_p2p_listener("receiver", broker.address, identity=identity) as older,
         open_p2p_listener("receiver", broker.address, identity=identity) as newer,
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address) as sender,
     ):
         with pytest.raises(UIDTakenError):
             await older.accept()
@@ -310,13 +314,6 @@ async def test_peer_id_of_another_identity_is_no_uid() -> None:
                 pytest.fail("registered a stranger")
 
 
-async def test_raw_listener_cannot_ask_whom_to_admit() -> None:
-    untyped_open: Any = open_p2p_listener
-    with pytest.raises(LocalProtocolError, match="leave admit= out"):
-        async with untyped_open("receiver", "127.0.0.1:1", raw=True, admit=bool):
-            pytest.fail("asked for what cannot be")
-
-
 async def test_broker_unreachable() -> None:
     with nobody_listening() as address, pytest.raises(BrokerUnreachableError) as caught:
         async with open_p2p_listener("receiver", address):
@@ -334,13 +331,13 @@ async def test_bad_uid(uid: str) -> None:
 @pytest.mark.parametrize("techniques", [[], ["slow"], "fast", ["fast", "magic"]])
 async def test_bad_techniques(techniques: list[str]) -> None:
     with pytest.raises(LocalProtocolError, match=r"choose from .fast., .classic., .relay."):
-        async with open_p2p_listener("receiver", "127.0.0.1:1", techniques=techniques):
+        async with open_peer("127.0.0.1:1", techniques=techniques):
             pytest.fail("registered nonsense")
 
 
 async def test_raw_listener_needs_a_direct_technique() -> None:
-    with pytest.raises(LocalProtocolError, match="leads to a direct path"):
-        async with open_p2p_listener("receiver", "127.0.0.1:1", raw=True, techniques=["relay"]):
+    with pytest.raises(LocalProtocolError, match="allow other techniques than the relay"):
+        async with open_raw_listener("receiver", ("127.0.0.1", 1), techniques=["relay"]):
             pytest.fail("registered nonsense")
 
 
@@ -349,7 +346,7 @@ async def test_sender_that_gives_up_does_not_surface(way: Way) -> None:
     async with (
         open_broker() as broker,
         way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
+        way.open_peer(broker.address) as sender,
     ):
         for _ in range(3):
             with trio.CancelScope() as scope:
@@ -370,7 +367,7 @@ async def test_statistics(way: Way) -> None:
     async with (
         open_broker() as broker,
         way.open_listener("receiver", broker.address) as listener,
-        way.open_sender(broker.address) as sender,
+        way.open_peer(broker.address) as sender,
     ):
         assert listener.uid == "receiver"
         assert listener.statistics() == P2PListenerStatistics(1, 0, 0, 0, 0, 0, 0, 0)
@@ -389,38 +386,36 @@ async def test_few_introductions_are_remembered(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("trio_p2p._listen.puncher.MAX_NONCES", 1)
     async with open_raw_peers("receiver") as (_, listener, sender):
         for _ in range(3):
-            async with await sender.open_stream("receiver", raw=True):
+            async with await sender.open_raw_stream("receiver"):
                 await (await listener.accept()).aclose()
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-async def test_serve_p2p_starts_with_the_listener_and_serves(way: Way) -> None:
+async def test_serve_p2p_starts_with_the_listener_and_serves() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        listeners = await nursery.start(way.serve(echo, "echo", broker.address))
-        assert [type(listener) for listener in listeners] == [P2PListener]
+        listener = await nursery.start(serve_p2p, echo, "echo", broker.address)
+        assert type(listener) is P2PListener
         assert broker.uids == {"echo"}
         for _ in range(2):
-            async with way.open_stream("echo", broker.address) as stream:
+            async with open_p2p_stream("echo", broker.address) as stream:
                 assert await exchange(stream, b"data") == b"data"
         nursery.cancel_scope.cancel(reason="the test is over")
 
 
-@KINDS
-async def test_serve_p2p_runs_handlers_where_told(way: Way) -> None:
-    async def handle(stream: HalfCloseableStream) -> None:
+async def test_serve_p2p_runs_handlers_where_told() -> None:
+    async def handle(stream: P2PStream) -> None:
         handling.set()
         await trio.sleep_forever()
 
     handling = trio.Event()
     async with (
         open_broker() as broker,
-        way.open_sender(broker.address) as sender,
+        open_peer(broker.address) as sender,
         trio.open_nursery() as handlers,
     ):
         async with trio.open_nursery() as nursery:
-            serve = partial(way.serve(handle, "receiver", broker.address), handler_nursery=handlers)
-            await nursery.start(serve)
-            stream = await way.open_stream_of(sender, "receiver")
+            serve = partial(serve_p2p, handler_nursery=handlers)
+            await nursery.start(serve, handle, "receiver", broker.address)
+            stream = await sender.open_stream("receiver")
             await handling.wait()
             nursery.cancel_scope.cancel(reason="the receiver quits")
         await until(lambda: broker.uids == frozenset())
@@ -429,16 +424,15 @@ async def test_serve_p2p_runs_handlers_where_told(way: Way) -> None:
         await trio.aclose_forcefully(stream)
 
 
-@KINDS
-async def test_exception_of_a_handler_ends_serving(way: Way) -> None:
-    async def handle(stream: HalfCloseableStream) -> None:
+async def test_exception_of_a_handler_ends_serving() -> None:
+    async def handle(_: P2PStream) -> None:
         raise OwnError
 
     async with open_broker() as broker:
         with pytest.RaisesGroup(OwnError, flatten_subgroups=True):
             async with trio.open_nursery() as nursery:
-                await nursery.start(way.serve(handle, "receiver", broker.address))
-                async with way.open_stream("receiver", broker.address) as stream:
+                await nursery.start(serve_p2p, handle, "receiver", broker.address)
+                async with open_p2p_stream("receiver", broker.address) as stream:
                     with suppress(trio.BrokenResourceError):
                         await stream.receive_some()
                     await trio.sleep_forever()
@@ -461,8 +455,8 @@ async def test_listener_works_with_serve_listeners() -> None:
 
 async def test_listeners_of_both_kinds_stand_side_by_side() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_p2p, echo, "raw", broker.address, raw=True))
-        await nursery.start(partial(serve_p2p, echo, "session", broker.address))
+        await nursery.start(serve_raw, echo, "raw", broker.address)
+        await nursery.start(serve_p2p, echo, "session", broker.address)
         assert await exchange(await open_raw_stream("raw", broker.address), b"data") == b"data"
         async with open_p2p_stream("session", broker.address) as stream:
             assert await exchange(stream, b"data") == b"data"

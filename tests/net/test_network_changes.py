@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import open_p2p_sender
+from trio_p2p import open_peer
 from trio_p2p._addresses import Endpoint, IPAddress
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net import network_changes
@@ -268,7 +268,7 @@ def test_sender_looks_for_the_network_once(
 
     async def main() -> None:
         with nobody_listening() as broker:
-            async with open_p2p_sender(broker) as sender:
+            async with open_peer(broker) as sender:
                 with pytest.raises(BrokerUnreachableError):
                     await sender.open_stream("receiver")
 

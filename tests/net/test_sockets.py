@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, open_p2p_stream, serve_broker
+from trio_p2p import Endpoint, Outcome, Technique, open_p2p_listener, serve_broker
 from trio_p2p._addresses import endpoint_of
 from trio_p2p._net.os_errors import outcome_of
 from trio_p2p._net.sockets import (
@@ -22,6 +22,8 @@ from trio_p2p._net.sockets import (
     start_connecting,
     wait_connected,
 )
+
+from ..kit.loopback import open_stream
 
 
 def has_ipv6() -> bool:
@@ -108,7 +110,7 @@ async def test_peers_meet_over_ipv6(technique: Technique) -> None:
         assert str(broker) == f"[::1]:{broker.port}"
         async with (
             open_p2p_listener("receiver", str(broker)) as receiver,
-            open_p2p_stream("receiver", str(broker), techniques=[technique]) as stream,
+            open_stream("receiver", broker.sockaddr, techniques=[technique]) as stream,
             await receiver.accept() as accepted,
         ):
             await stream.send_all(b"!")

@@ -15,14 +15,10 @@ import pytest
 import trio
 from trio.abc import HalfCloseableStream
 
-from trio_p2p import P2PError, P2PStream, PathKind
+from trio_p2p import P2PError, P2PStream, PathKind, Peer, open_peer
 from trio_p2p._broker.server import Broker
 from trio_p2p._connect.rounds import Round, open_over_new_link
-from trio_p2p._net.nursery import open_background_nursery
-from trio_p2p._options import ALL_TECHNIQUES, SenderOptions
-from trio_p2p._peer import P2PSender
 from trio_p2p._peer_connection import PeerConnection
-from trio_p2p._stream.session import DEFAULT_WINDOW
 
 from ..kit.every_step import Canceller, at_every_step
 from ..kit.loopback import (
@@ -148,7 +144,7 @@ async def test_receiver(way: Way) -> None:
         registered = trio.Event()
         async with (
             open_broker_with_nothing_left() as broker,
-            way.open_sender(broker.address) as sender,
+            way.open_peer(broker.address) as sender,
             trio.open_nursery() as streams,
             trio.open_nursery() as nursery,
         ):
@@ -202,10 +198,10 @@ async def test_open_p2p_stream(way: Way) -> None:
 
 
 @EVERY_WAY
-async def test_open_p2p_sender(way: Way) -> None:
+async def test_open_peer(way: Way) -> None:
     async def scenario(canceller: Canceller) -> None:
         async def open_and_use() -> None:
-            async with way.open_sender(broker.address) as sender:
+            async with way.open_peer(broker.address) as sender:
                 for _ in range(2):
                     stream = await way.open_stream_of(sender, "receiver")
                     await use(stream, canceller)
@@ -270,7 +266,7 @@ async def test_broker(way: Way) -> None:
 @asynccontextmanager
 async def open_switching_sender(
     broker: tuple[str, int],
-) -> AsyncGenerator[tuple[P2PSender, trio.Event]]:
+) -> AsyncGenerator[tuple[Peer, trio.Event]]:
     """A sender that finds a direct path only when an event says so, and not before."""
 
     async def open_in_round(round_: Round) -> PeerConnection | None:
@@ -278,11 +274,10 @@ async def open_switching_sender(
         return await open_over_new_link(broker, round_)
 
     may_be_direct = trio.Event()
-    options = SenderOptions.parse(
-        broker, ALL_TECHNIQUES, None, DEFAULT_WINDOW, GRACE, port_guessing=True
-    )
-    async with open_background_nursery() as nursery:
-        yield P2PSender(options, nursery, open_in_round), may_be_direct
+    async with open_peer(broker, grace=GRACE) as sender:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sender._connector._links, "open_in_round", open_in_round)
+            yield sender, may_be_direct
 
 
 async def wait_direct(stream: P2PStream) -> None:

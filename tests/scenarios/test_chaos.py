@@ -12,13 +12,13 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import P2PError, P2PListener, P2PSender, P2PStream, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PError, P2PListener, P2PStream, Peer, open_peer
 from trio_p2p._net.system import system_in_use
 from trio_p2p._stream import leg
 from trio_p2p._stream.session import MIN_WINDOW
 
 from ..kit.forwarder import DetouredSystem, open_forwarder
-from ..kit.loopback import open_broker
+from ..kit.loopback import TECHNIQUES, open_broker, open_listener
 
 MIB = 1 << 20
 GRACE = 10.0
@@ -85,10 +85,15 @@ class Schedule:
             address = broker.address if self.path == "direct" else mistreated
             with system_in_use(detours(self.probability, self.most_bytes)):
                 async with (
-                    open_p2p_listener(
+                    open_listener(
                         "receiver", broker.address, window=self.window(), grace=GRACE
                     ) as listener,
-                    open_p2p_sender(address, window=self.window(), grace=GRACE) as sender,
+                    open_peer(
+                        address,
+                        techniques=TECHNIQUES[self.path],
+                        window=self.window(),
+                        grace=GRACE,
+                    ) as sender,
                 ):
                     opened, accepted = await self._open_pair(sender, listener)
                     async with trio.open_nursery() as busy:
@@ -102,12 +107,12 @@ class Schedule:
             direction.check()
 
     async def _open_pair(
-        self, sender: P2PSender, listener: P2PListener[P2PStream]
+        self, sender: Peer, listener: P2PListener[P2PStream]
     ) -> tuple[P2PStream, P2PStream]:
         """Both ends of one stream; what is cut short before that is tried again."""
         while True:
             try:
-                opened = await sender.open_stream("receiver", path=self.path)
+                opened = await sender.open_stream("receiver")
             except P2PError:
                 continue
             with trio.move_on_after(GRACE):

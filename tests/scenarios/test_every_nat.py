@@ -12,13 +12,11 @@ import pytest
 import trio
 
 from trio_p2p import (
-    Attempt,
     IntroductionError,
     Outcome,
     P2PListener,
     P2PStream,
     PathKind,
-    open_p2p_stream,
     serve_broker,
     serve_p2p,
 )
@@ -37,6 +35,7 @@ from ..kit.lab import (
     running,
 )
 from ..kit.lab.kinds import KINDS
+from ..kit.loopback import TECHNIQUES, AttemptTracer, open_stream
 from ..kit.soak import LITTLE_OR_MUCH
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
@@ -188,9 +187,9 @@ def test_ports_at_random_are_guessed(
 
 
 async def _connect(uid: str, broker: Broker, path: str) -> PathKind:
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
     with trio.fail_after(PATIENCE):
-        async with open_p2p_stream(uid, broker, path=path, on_attempt=attempts.append) as stream:
+        async with open_stream(uid, broker, techniques=TECHNIQUES[path], tracer=tracer) as stream:
             await stream.send_all(GREETING)
             received = b""
             while len(received) < len(GREETING):
@@ -199,7 +198,7 @@ async def _connect(uid: str, broker: Broker, path: str) -> PathKind:
             assert stream.path is not None
             connected = [
                 (each.technique, each.local, each.remote)
-                for each in attempts
+                for each in tracer.attempts
                 if each.outcome is Outcome.CONNECTED
             ]
             assert (stream.path.technique, stream.path.local, stream.path.remote) in connected

@@ -12,11 +12,11 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import P2PError, open_p2p_listener, open_p2p_sender
+from trio_p2p import P2PError, open_p2p_listener, open_peer
 from trio_p2p._net.system import System, system_in_use
 
 from ..kit.faulty_system import PLAUSIBLE, Fault, FaultySystem
-from ..kit.loopback import echo, exchange, open_broker
+from ..kit.loopback import TECHNIQUES, echo, exchange, open_broker
 
 DATA = bytes(range(256)) * 1024
 TIME = 120.0  # seconds until a scenario is taken to hang
@@ -55,12 +55,13 @@ async def _open_both_streams() -> None:
     async with (
         open_broker() as broker,
         open_p2p_listener("receiver", broker.address) as listener,
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address, techniques=TECHNIQUES["direct"]) as direct_sender,
+        open_peer(broker.address, techniques=TECHNIQUES["relay"]) as relayed_sender,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(trio.serve_listeners, echo, [listener])
-        for path in ("direct", "relay"):
-            stream = await sender.open_stream("receiver", path=path)
+        for sender in (direct_sender, relayed_sender):
+            stream = await sender.open_stream("receiver")
             assert await exchange(stream, DATA) == DATA
         nursery.cancel_scope.cancel(reason="both streams are done")
 

@@ -19,8 +19,8 @@ from trio_p2p import (
     UnknownUIDError,
     UnsupportedVersionError,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
     serve_p2p,
 )
 from trio_p2p._addresses import Endpoint
@@ -46,7 +46,14 @@ from ..kit.hostile import (
     frame_of,
     reset,
 )
-from ..kit.loopback import PATIENCE, echo, until
+from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
+    PATIENCE,
+    echo,
+    open_raw_stream,
+    open_stream,
+    until,
+)
 from ..kit.raw_client import RawClient
 
 RANDOM = random.Random(20240501)  # the same bytes in every run
@@ -89,7 +96,7 @@ async def listen(address: tuple[str, int]) -> None:
 
 
 async def serve(address: tuple[str, int]) -> None:
-    await serve_p2p(echo, "alice", address, raw=True)
+    await serve_p2p(echo, "alice", address)
     raise AssertionError("served")
 
 
@@ -99,18 +106,18 @@ async def dial(address: tuple[str, int]) -> None:
 
 
 async def dial_raw(address: tuple[str, int]) -> None:
-    async with open_p2p_stream("alice", address, raw=True):
-        raise AssertionError("connected")
+    await open_raw_stream("alice", address)
+    raise AssertionError("connected")
 
 
 async def dial_relay(address: tuple[str, int]) -> None:
-    async with open_p2p_stream("alice", address, path="relay"):
+    async with open_stream("alice", address, techniques=["relay"]):
         raise AssertionError("connected")
 
 
 async def dial_over_kept_link(address: tuple[str, int]) -> None:
-    async with open_p2p_sender(address) as sender:
-        await sender.open_stream("alice", path="direct")
+    async with open_peer(address, techniques=DIRECT_TECHNIQUES) as sender:
+        await sender.open_stream("alice")
         raise AssertionError("connected")
 
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import Attempt, Outcome, P2PStream, Route, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import Attempt, Outcome, P2PStream, Route, serve_broker, serve_p2p
 from trio_p2p._addresses import MIN_PORT, Endpoint, endpoint_of, is_public
 from trio_p2p._traversal.candidates import MAX_DIALLED
 from trio_p2p._traversal.port_guessing import GUESSES
@@ -35,6 +35,7 @@ from ..kit.lab import (
     running,
     start,
 )
+from ..kit.loopback import DIRECT_TECHNIQUES, AttemptTracer, open_stream
 from ..kit.raw_client import RawClient, registration, request
 
 pytestmark = pytest.mark.once
@@ -201,17 +202,18 @@ async def open_until(
     uid: str, broker: Endpoint, is_enough: Callable[[list[Attempt]], bool]
 ) -> list[Attempt]:
     """Try in vain to open a stream, until the attempts are enough."""
-    attempts: list[Attempt] = []
 
-    def note(attempt: Attempt) -> None:
-        attempts.append(attempt)
-        if is_enough(attempts):
-            scope.cancel(reason="the test has seen enough")
+    class Enough(AttemptTracer):
+        def attempt_ended(self, uid: str, attempt: Attempt) -> None:
+            super().attempt_ended(uid, attempt)
+            if is_enough(self.attempts):
+                scope.cancel(reason="the test has seen enough")
 
+    tracer = Enough()
     with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-        async with open_p2p_stream(uid, broker.sockaddr, path="direct", on_attempt=note):
+        async with open_stream(uid, broker.sockaddr, techniques=DIRECT_TECHNIQUES, tracer=tracer):
             pytest.fail("there is a stream")
-    return attempts
+    return tracer.attempts
 
 
 async def accept_nobody(stream: P2PStream) -> None:

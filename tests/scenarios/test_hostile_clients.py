@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p import P2PListener, open_p2p_listener, open_p2p_stream, serve_broker
+from trio_p2p import P2PListener, serve_broker
 from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.ledger import OPENING_TIME
 from trio_p2p._broker.registry import SILENCE_TIME
@@ -32,6 +32,7 @@ from trio_p2p._wire.messages import (
     ReceiverEndpoint,
     RefusalCode,
     Refused,
+    Register,
     Registered,
     RegisteredAgain,
     Relayed,
@@ -53,7 +54,15 @@ from ..kit.hostile import (
     frame_of,
     reset,
 )
-from ..kit.loopback import HOST, PATIENCE, echo, open_broker, until
+from ..kit.loopback import (
+    HOST,
+    PATIENCE,
+    echo,
+    open_broker,
+    open_raw_listener,
+    open_raw_stream,
+    until,
+)
 from ..kit.raw_client import RawClient, open_memory_broker, registration, request
 
 MANY = 5000
@@ -73,7 +82,7 @@ class HonestPair:
 
     async def connect_again_and_again(self) -> None:
         while True:
-            async with open_p2p_stream(self.listener.uid, self._address, raw=True) as stream:
+            async with await open_raw_stream(self.listener.uid, self._address) as stream:
                 await stream.send_all(b"hello")
                 assert await stream.receive_some() == b"hello"
             self.streams += 1
@@ -87,7 +96,7 @@ class HonestPair:
 async def open_honest_pair(address: tuple[str, int]) -> AsyncGenerator[HonestPair]:
     """Two that connect while the body runs, and afterwards, and must not notice anything."""
     async with (
-        open_p2p_listener("honest", address, raw=True) as listener,
+        open_raw_listener("honest", address) as listener,
         trio.open_nursery() as nursery,
     ):
         pair = HonestPair(listener, address)
@@ -149,7 +158,14 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a watch of many": encode(Hello())
     + frame_of(msgpack.packb({"type": "watch", "uid": ["honest"] * 64})),
     "a watch first": encode(Watch("honest")),
-    "no certificate": encode_all(Hello(), attrs.evolve(UNPROVEN, certificate=b"certificate")),
+    "a receiver that watches": lambda challenge: encode_all(
+        registration("x", challenge), Watch("honest")
+    ),
+    "a watcher that registers": lambda challenge: encode_all(
+        Watch("honest"), registration("x", challenge)
+    ),
+    "no certificate": encode_all(Hello(), Register("x", BROKER, b"certificate", bytes(64))),
+    "a certificate for anything": encode_all(Hello(), UNPROVEN),
     "no hello": encode(UNPROVEN),
     "a keepalive first": encode(KeepAlive()),
     "hello twice": encode_all(Hello(), Hello()),
@@ -185,9 +201,9 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "unknown introduction": encode_all(Hello(), Acknowledge(bytes(16))),
     "nothing punched": encode_all(Hello(), HolePunched(bytes(16))),
     "nothing to relay": encode_all(Hello(), JoinRelay(bytes(16))),
-    "a broker's messages: registered": encode_all(Hello(), Registered(0, THERE)),
+    "a broker's messages: registered": encode_all(Hello(), Registered(THERE)),
     "a broker's messages: registered again": encode_all(Hello(), RegisteredAgain("honest")),
-    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16))),
+    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16), 4)),
     "a broker's messages: sender": encode_all(
         Hello(), SenderEndpoint(THERE, bytes(32), CERTIFICATE)
     ),

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 
-from trio_p2p import Attempt, Outcome, WrongPeerError, open_p2p_listener, open_p2p_stream
+from trio_p2p import Outcome, WrongPeerError, open_p2p_listener
 from trio_p2p._addresses import Endpoint
 from trio_p2p._net.sockets import listen_on, open_bound_socket
 from trio_p2p._traversal.check import PROOF_BYTES
@@ -17,12 +17,16 @@ from trio_p2p._wire.messages import ReceiverEndpoint, StreamKind
 
 from ..kit.hostile import connect_raw
 from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
     HOST,
     PATIENCE,
+    AttemptTracer,
     LoopbackBroker,
     attempts_of,
     open_broker,
+    open_raw_listener,
     open_raw_stream,
+    open_stream,
     received,
     until,
 )
@@ -62,7 +66,7 @@ async def receiver_endpoint(broker: LoopbackBroker, uid: str) -> Endpoint:
 async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
     async with (
         open_broker() as broker,
-        open_p2p_listener("alice", broker.address, raw=True) as listener,
+        open_raw_listener("alice", broker.address) as listener,
         trio.open_nursery() as nursery,
     ):
         port = (await receiver_endpoint(broker, "alice")).port
@@ -134,16 +138,16 @@ async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> N
 
 
 async def test_sender_is_told_that_somebody_else_answered() -> None:
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
     async with open_broker() as broker, open_impostor(broker):
         with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
-            async with open_p2p_stream(
-                "alice", broker.address, path="direct", on_attempt=attempts.append
+            async with open_stream(
+                "alice", broker.address, techniques=DIRECT_TECHNIQUES, tracer=tracer
             ):
                 pytest.fail("there is a stream")
-    wrong = attempts[-1]
+    wrong = tracer.attempts[-1]
     assert wrong.outcome is Outcome.WRONG_PEER
     assert wrong.local is not None
     assert wrong.remote is not None
-    assert Outcome.CONNECTED not in {each.outcome for each in attempts}
-    assert attempts_of(caught.value) == attempts
+    assert Outcome.CONNECTED not in {each.outcome for each in tracer.attempts}
+    assert attempts_of(caught.value) == tracer.attempts

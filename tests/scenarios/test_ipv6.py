@@ -16,12 +16,12 @@ import pytest
 import trio
 
 from trio_p2p import (
-    Attempt,
     IntroductionError,
     Outcome,
     PathKind,
     Route,
     Technique,
+    Tracer,
     open_p2p_stream,
     serve_broker,
     serve_p2p,
@@ -37,7 +37,14 @@ from trio_p2p._wire.offer import Candidate, CandidateKind, Nat as Behaviours, Of
 
 from ..kit.lab import Answer, Host, Nat, Site, SymmetricKind, run, running, start
 from ..kit.lab.dual_stack import DualStackNetwork, FirewallAnswer, remove_ipv4, remove_ipv6
-from ..kit.loopback import DIRECT_TECHNIQUES, echo, exchange
+from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
+    AttemptTracer,
+    echo,
+    exchange,
+    open_raw_stream,
+    serve_raw,
+)
 from ..kit.raw_client import RawClient, request
 
 pytestmark = pytest.mark.once
@@ -154,7 +161,7 @@ class Lab:
             came.put(Came(address, await exchange(stream, RECEIVERS_DATA)))
 
         chosen = techniques or DIRECT_TECHNIQUES
-        serve = partial(serve_p2p, raw=True, techniques=chosen)
+        serve = partial(serve_raw, techniques=chosen)
         resolving = self._resolving(serve, names)
         with (
             logged("is registered over IPv6") as is_found,
@@ -168,18 +175,17 @@ class Lab:
         site: Host,
         *techniques: Technique,
         names: Names | None = None,
-        on_attempt: Callable[[Attempt], object] | None = None,
+        tracer: Tracer | None = None,
     ) -> Came:
         """What comes of one raw connection to the receiver from a site."""
 
         async def send() -> Came:
             with trio.fail_after(PATIENCE):
-                async with open_p2p_stream(
+                async with await open_raw_stream(
                     "receiver",
                     (NAME, PORT),
-                    raw=True,
                     techniques=techniques or DIRECT_TECHNIQUES,
-                    on_attempt=on_attempt,
+                    tracer=tracer,
                 ) as stream:
                     address: str = stream.socket.getpeername()[0]
                     return Came(address, await exchange(stream, SENDERS_DATA))
@@ -261,11 +267,11 @@ def test_syn_that_comes_too_early_comes_again(lab: Lab, answer: FirewallAnswer) 
 
 
 def test_attempt_says_that_it_went_over_ipv6(lab: Lab) -> None:
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
     receiver, sender = lab.site("receiver", RST), lab.site("sender", RST)
     with lab.receiving(receiver, Technique.FAST):
-        lab.send(sender, Technique.FAST, on_attempt=attempts.append)
-    (connected,) = (each for each in attempts if each.outcome is Outcome.CONNECTED)
+        lab.send(sender, Technique.FAST, tracer=tracer)
+    (connected,) = (each for each in tracer.attempts if each.outcome is Outcome.CONNECTED)
     assert connected.route is Route.IPV6
     assert "(ipv6): connected" in str(connected)
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import trio
 
-from trio_p2p import Technique, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import Technique, serve_broker, serve_p2p
 from trio_p2p._net.system import system_in_use
 
 from ..kit.lab import Answer, KernelNetwork, Nat, NatKind, run, running
@@ -16,7 +16,8 @@ from ..kit.lacking_system import (
     TCP_USER_TIMEOUT,
     LackingSystem,
 )
-from ..kit.loopback import echo, exchange, open_session_peers
+from ..kit.loopback import echo, exchange, open_stream
+from ..kit.streams import open_peers
 
 DATA = bytes(range(256)) * 4096
 PATIENCE = 60.0
@@ -43,11 +44,11 @@ SYSTEMS = {
 async def test_streams_where_something_is_missing(missing: str, path: str) -> None:
     with system_in_use(SYSTEMS[missing]()):
         async with (
-            open_session_peers("receiver") as (_, listener, sender),
+            open_peers() as peers,
             trio.open_nursery() as nursery,
         ):
-            nursery.start_soon(trio.serve_listeners, echo, [listener])
-            stream = await sender.open_stream("receiver", path=path)
+            nursery.start_soon(trio.serve_listeners, echo, [peers.listener])
+            stream = await peers.senders[path].open_stream("receiver")
             assert await exchange(stream, DATA) == DATA
             nursery.cancel_scope.cancel(reason="the test is over")
 
@@ -65,9 +66,7 @@ def test_direct_streams_through_nats_where_something_is_missing(
 
     async def send() -> bytes:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream(
-                "receiver", address, techniques=[technique], path="direct"
-            ) as stream:
+            async with open_stream("receiver", address, techniques=[technique]) as stream:
                 return await exchange(stream, DATA)
 
     address = str(broker.host_address), port

@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_p2p_sender
+from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_peer
 from trio_p2p._stream.frames import AbortCode, Hello, Kind
 from trio_p2p._wire.messages import (
     Message,
@@ -108,7 +108,7 @@ async def test_wrong_certificate_for_a_later_path_costs_that_path_only(
     async with (
         open_lying_broker(lie) as broker,
         open_p2p_listener("receiver", broker) as listener,
-        open_p2p_sender(broker) as sender,
+        open_peer(broker) as sender,
     ):
         opened = await sender.open_stream("receiver")
         accepted = await listener.accept()

@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from trio_p2p import (
-    Attempt,
     Endpoint,
     IdentityError,
     IntroductionError,
@@ -49,11 +48,14 @@ from ..kit.loopback import (
     HOST,
     PATIENCE,
     SESSION_WAYS,
+    AttemptTracer,
     LoopbackBroker,
     Way,
     attempts_of,
     exchange,
     open_broker,
+    open_listener,
+    open_stream,
     until,
 )
 from ..kit.lying_broker import Address, Lie, open_lying_broker
@@ -65,12 +67,12 @@ EVERY_WAY = pytest.mark.parametrize("way", SESSION_WAYS, ids=str)
 
 
 def open_alice(way: Way, broker: Address) -> AbstractAsyncContextManager[P2PListener[P2PStream]]:
-    return open_p2p_listener("alice", broker, identity=ALICE, techniques=way.techniques)
+    return open_listener("alice", broker, identity=ALICE, techniques=way.techniques)
 
 
 async def open_in_vain(broker: Address, way: Way, expect: PeerId | None = None) -> None:
     with trio.fail_after(PATIENCE):
-        async with open_p2p_stream(
+        async with open_stream(
             "alice", broker, identity=SENDER, expect=expect, techniques=way.techniques
         ):
             pytest.fail("there is a stream")
@@ -79,7 +81,7 @@ async def open_in_vain(broker: Address, way: Way, expect: PeerId | None = None) 
 async def use_in_vain(broker: Address, way: Way) -> BaseException | None:
     """Open a stream that must be of no use; why it is not."""
     with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError) as caught:  # noqa: PT012
-        async with open_p2p_stream(
+        async with open_stream(
             "alice", broker, identity=SENDER, techniques=way.techniques
         ) as stream:
             await stream.send_all(b"do this")
@@ -146,26 +148,22 @@ async def test_swapped_certificate_of_the_receiver(way: Way, expect: PeerId | No
 async def test_attempts_and_error_tell_of_a_wrong_certificate(
     way: Way, expect: PeerId | None
 ) -> None:
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
     async with (
         open_lying_broker(says_receivers_have(MALLORY.certificate)) as broker,
         open_alice(way, broker),
     ):
         with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
-            async with open_p2p_stream(
-                "alice",
-                broker,
-                expect=expect,
-                techniques=way.techniques,
-                on_attempt=attempts.append,
+            async with open_stream(
+                "alice", broker, expect=expect, techniques=way.techniques, tracer=tracer
             ):
                 pytest.fail("there is a stream")
-    *others, wrong = attempts
+    *others, wrong = tracer.attempts
     assert (wrong.technique, wrong.outcome) == (way.technique, Outcome.WRONG_PEER)
     assert wrong.local is not None
     assert wrong.remote is not None
     assert Outcome.CONNECTED not in {each.outcome for each in others}
-    assert attempts_of(caught.value) == attempts
+    assert attempts_of(caught.value) == tracer.attempts
 
 
 @EVERY_WAY
@@ -277,7 +275,7 @@ async def test_swapped_endpoint_of_the_sender(
         async with open_lying_broker(lie) as broker, open_alice(way, broker) as alice:
             # The sender knows where the receiver is, and can prove itself there all the same.
             async with (
-                open_p2p_stream("alice", broker, techniques=[technique]) as opened,
+                open_stream("alice", broker, techniques=[technique]) as opened,
                 await alice.accept() as accepted,
             ):
                 assert opened.path is not None
@@ -303,7 +301,7 @@ async def test_replayed_introduction(way: Way, caplog: pytest.LogCaptureFixture)
     async with (
         open_lying_broker(lie) as broker,
         open_alice(way, broker) as alice,
-        open_p2p_stream("alice", broker, techniques=way.techniques) as opened,
+        open_stream("alice", broker, techniques=way.techniques) as opened,
         await alice.accept() as accepted,
     ):
         await until(lambda: len(failures(caplog)) == 1)
@@ -377,7 +375,7 @@ async def test_peer_id_deceives_nobody_even_if_the_broker_lets_it_be_stolen(way:
         open_p2p_listener(ALICE.peer_id, broker, identity=ALICE) as alice,
     ):
         with pytest.raises(WrongPeerError):
-            async with open_p2p_stream(ALICE.peer_id, broker, techniques=way.techniques):
+            async with open_stream(ALICE.peer_id, broker, techniques=way.techniques):
                 pytest.fail("there is a stream")
         assert_nobody_came(alice)
 
@@ -407,7 +405,7 @@ async def test_sender_that_is_not_admitted_reaches_neither_handler_nor_accept(wa
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
         serve = partial(serve_p2p, identity=ALICE, admit={MALLORY.peer_id}.__contains__)
-        [listener] = await nursery.start(serve, handle, "alice", broker.address)
+        listener = await nursery.start(serve, handle, "alice", broker.address)
         cause = await use_in_vain(broker.address, way)
         assert isinstance(cause, NotAdmittedError)
         assert str(SENDER.peer_id) in str(cause)

@@ -16,8 +16,8 @@ from trio_p2p import (
     PathKind,
     UIDTakenError,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
     serve_broker,
     serve_p2p,
 )
@@ -36,6 +36,7 @@ from ..kit.loopback import (
     exchange,
     held,
     open_broker,
+    serve_raw,
     until,
 )
 from ..kit.raw_client import BROKER, RawClient
@@ -65,7 +66,7 @@ async def test_senders_at_the_same_moment(way: Way) -> None:
             assert await exchange(stream, some_data(number)) == some_data(number)
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        [listener] = await nursery.start(way.serve(echo, "echo", broker.address))
+        listener = await nursery.start(way.serve, echo, "echo", broker.address)
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as senders:
                 for number in range(SENDERS):
@@ -86,7 +87,7 @@ def test_senders_at_the_same_moment_behind_nats(kernel_network: KernelNetwork, w
 
     with running(host.host, serve_broker, 0) as listeners:
         broker = str(host.host_address), listeners[0].socket.getsockname()[1]
-        with running(receiver.host, way.serve(echo, "echo", broker)):
+        with running(receiver.host, way.serve, echo, "echo", broker):
             run(sites[0].host, send, -1)  # the way is warm
             sending = [start(site.host, send, number) for number, site in enumerate(sites)]
             for sent in sending:
@@ -103,12 +104,12 @@ async def test_streams_over_one_sender_at_the_same_moment(way: Way) -> None:
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
         for uid in uids:
-            await nursery.start(way.serve(echo, uid, broker.address))
+            await nursery.start(way.serve, echo, uid, broker.address)
         await trio.testing.wait_all_tasks_blocked()
         before = held()
         with trio.fail_after(PATIENCE):
             async with (
-                way.open_sender(broker.address) as sender,
+                way.open_peer(broker.address) as sender,
                 trio.open_nursery() as senders,
             ):
                 for uid in uids:
@@ -133,7 +134,7 @@ async def test_cycles_of_connect_transfer_and_close_leave_nothing(way: Way) -> N
     async with open_broker() as broker:
         before_registration = held()
         async with trio.open_nursery() as nursery:
-            [listener] = await nursery.start(way.serve(echo, "echo", broker.address))
+            listener = await nursery.start(way.serve, echo, "echo", broker.address)
             await cycle()
             await trio.testing.wait_all_tasks_blocked(LINGER_TIME)
             before = held()
@@ -151,14 +152,14 @@ async def test_cycles_of_connect_transfer_and_close_leave_nothing(way: Way) -> N
 
 async def test_cycles_over_one_sender_leave_nothing() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        await nursery.start(partial(serve_p2p, echo, "raw", broker.address, raw=True))
-        await nursery.start(partial(serve_p2p, echo, "session", broker.address))
+        await nursery.start(serve_raw, echo, "raw", broker.address)
+        await nursery.start(serve_p2p, echo, "session", broker.address)
         await trio.testing.wait_all_tasks_blocked()
         before = held()
-        async with open_p2p_sender(broker.address) as sender:
+        async with open_peer(broker.address) as sender:
             with trio.fail_after(2 * PATIENCE):
                 for _ in range(CYCLES):
-                    await exchange(await sender.open_stream("raw", raw=True), b"data")
+                    await exchange(await sender.open_raw_stream("raw"), b"data")
                 for _ in range(SESSION_CYCLES):
                     await exchange(await sender.open_stream("session"), b"data")
         await until(lambda: held() == before)
@@ -190,7 +191,7 @@ async def test_broker_killed_and_restarted_is_found_again(way: Way) -> None:
         async with (
             open_broker() as broker,
             way.open_listener("receiver", broker.address) as listener,
-            way.open_sender(broker.address) as sender,
+            way.open_peer(broker.address) as sender,
             await way.open_stream_of(sender, "receiver") as opened,
             await listener.accept() as accepted,
         ):

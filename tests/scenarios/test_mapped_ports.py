@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_p2p import P2PStream, StreamPath, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import P2PStream, StreamPath, serve_broker, serve_p2p
 from trio_p2p._lab.namespaces import NamespacesUnavailableError
 
 from ..kit.commands import command
 from ..kit.lab import Nat, SymmetricKind, popen, run, running
+from ..kit.loopback import DIRECT_TECHNIQUES, open_stream
 from ..kit.miniupnpd import EXTERNAL, MappingNetwork
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
@@ -66,7 +67,7 @@ def test_the_router_may_know_nothing_but_upnp(
 
 async def _connect(broker: Broker) -> StreamPath:
     with trio.fail_after(PATIENCE):
-        async with open_p2p_stream("receiver", broker, path="direct") as stream:
+        async with open_stream("receiver", broker, techniques=DIRECT_TECHNIQUES) as stream:
             await stream.send_all(b"?")
             assert await stream.receive_some() == b"?"
             assert stream.path is not None

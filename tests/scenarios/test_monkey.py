@@ -6,13 +6,13 @@ from ipaddress import IPv4Address
 import pytest
 import trio
 
-from trio_p2p import RelayLimits, Technique, open_p2p_listener, open_p2p_stream
+from trio_p2p import RelayLimits, Technique, open_p2p_listener
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.connection import Probes
 from trio_p2p._broker.server import Broker
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 
-from ..kit.loopback import HOST, PATIENCE, echo, held, until
+from ..kit.loopback import HOST, PATIENCE, echo, held, open_stream, until
 from ..kit.monkeys import Monkey
 from ..kit.soak import LITTLE_OR_MUCH
 
@@ -37,7 +37,7 @@ async def open_again_and_again(
     """Open streams to the honest receiver, one after the other."""
     while True:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream("honest", address, techniques=[technique]) as stream:
+            async with open_stream("honest", address, techniques=[technique]) as stream:
                 await stream.send_all(b"hello")
                 assert await stream.receive_some() == b"hello"
         opened[technique] += 1

@@ -21,7 +21,7 @@ from trio_p2p._lab.networks import LinkEnd, connect
 from trio_p2p._stream import leg
 
 from ..kit.lab import KernelNetwork, Nat, Network, Site, run, running
-from ..kit.loopback import echo, until
+from ..kit.loopback import DIRECT_TECHNIQUES, TECHNIQUES, echo, open_stream, until
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -145,7 +145,7 @@ async def wait_for_another_path(stream: P2PStream, before: StreamPath | None) ->
 def test_stream_goes_on(lab: Lab, mover: str, path: str, is_idle: bool) -> None:
     async def send() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream("receiver", lab.broker, path=path) as stream:
+            async with open_stream("receiver", lab.broker, techniques=TECHNIQUES[path]) as stream:
                 await ask(stream)
                 await lab.wait_watched()
                 before = stream.path
@@ -183,7 +183,7 @@ def test_stream_goes_on_whoever_moves_next(lab: Lab, movers: tuple[str, ...]) ->
 def test_receiver_that_registers_again_where_it_was_disturbs_no_stream(lab: Lab) -> None:
     async def send() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream("receiver", lab.broker, path="direct") as stream:
+            async with open_stream("receiver", lab.broker, techniques=DIRECT_TECHNIQUES) as stream:
                 await ask(stream)
                 await lab.wait_watched()
                 lab.restart_broker()

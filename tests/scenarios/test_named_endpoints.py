@@ -8,12 +8,10 @@ import pytest
 import trio
 
 from trio_p2p import (
-    Attempt,
     Endpoint,
     IntroductionError,
     Outcome,
     open_p2p_listener,
-    open_p2p_stream,
 )
 from trio_p2p._broker_client.resolve import find_broker
 from trio_p2p._nat.hairpin import is_hairpinning
@@ -30,7 +28,14 @@ from trio_p2p._wire.offer import Allocation, Behaviour, Nat, Offer
 
 from ..kit.fake_broker import open_fake_broker, register_client
 from ..kit.hostile import CERTIFICATE, GREETING
-from ..kit.loopback import DIRECT_TECHNIQUES, PATIENCE, attempts_of, until
+from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
+    PATIENCE,
+    AttemptTracer,
+    attempts_of,
+    open_stream,
+    until,
+)
 from ..kit.raw_client import RawClient
 
 APDF = Behaviour.ADDRESS_AND_PORT_DEPENDENT
@@ -59,7 +64,7 @@ async def test_sender_does_not_dial_what_is_said_to_be_the_receiver(
     place: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_p2p._connect.rounds.MIN_ROUND_TRIPS", 0)
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
 
     async def scan(client: RawClient) -> None:
         await client.receive(Hello)
@@ -78,10 +83,11 @@ async def test_sender_does_not_dial_what_is_said_to_be_the_receiver(
     with system_in_use(system), trio.fail_after(PATIENCE):
         async with open_fake_broker(scan) as address:
             with pytest.raises(IntroductionError) as caught:
-                async with open_p2p_stream(
-                    "alice", address, techniques=DIRECT_TECHNIQUES, on_attempt=attempts.append
+                async with open_stream(
+                    "alice", address, techniques=DIRECT_TECHNIQUES, tracer=tracer
                 ):
                     pytest.fail("there is a stream")
+    attempts = tracer.attempts
     assert attempts == attempts_of(caught.value)
     assert {attempt.outcome for attempt in attempts if attempt.remote} == {Outcome.FORBIDDEN}
     assert {attempt.remote for attempt in attempts if attempt.remote} == {place}

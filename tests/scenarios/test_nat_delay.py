@@ -17,8 +17,7 @@ from trio_p2p import (
     Attempt,
     Outcome,
     Technique,
-    open_p2p_sender,
-    open_p2p_stream,
+    open_peer,
     serve_broker,
     serve_p2p,
 )
@@ -35,7 +34,13 @@ from ..kit.lab import (
     running,
 )
 from ..kit.lab.round_trips import between_marks, has_repeated_syns, is_syn, mark, round_trips
-from ..kit.loopback import DIRECT_TECHNIQUES
+from ..kit.loopback import (
+    DIRECT_TECHNIQUES,
+    AttemptTracer,
+    open_raw_stream,
+    open_stream,
+    serve_raw,
+)
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -92,7 +97,7 @@ class Lab:
         async def serve(*, task_status: trio.TaskStatus[None]) -> None:
             async with trio.open_nursery() as nursery:
                 for uid in uids:
-                    await nursery.start(partial(serve_p2p, wait_closed, uid, self.broker, raw=True))
+                    await nursery.start(serve_raw, wait_closed, uid, self.broker)
                 task_status.started()
 
         with running(site.host, serve):
@@ -160,7 +165,10 @@ def test_fast_introduction_takes_two_round_trips_to_the_broker_and_one_to_the_pe
     async def connect() -> None:
         with trio.fail_after(PATIENCE):
             mark()
-            async with open_p2p_stream(uid, lab.broker, raw=True, techniques=["fast"]):
+            async with (
+                open_peer(lab.broker, techniques=["fast"]) as peer,
+                await peer.open_raw_stream(uid),
+            ):
                 mark()
 
     with lab.receiving(receiver, uid):
@@ -175,7 +183,7 @@ def test_encrypted_stream_takes_one_round_trip_more(lab: Lab, distances: str) ->
     async def connect() -> None:
         with trio.fail_after(PATIENCE):
             mark()
-            async with open_p2p_stream(uid, lab.broker, techniques=["fast"]):
+            async with open_stream(uid, lab.broker, techniques=["fast"]):
                 mark()
 
     serve = partial(serve_p2p, wait_closed, uid, lab.broker)
@@ -192,11 +200,11 @@ def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiv
 
     async def connect() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_sender(lab.broker, techniques=["fast"]) as warm:
-                streams = [await warm.open_stream(another, raw=True)]
+            async with open_peer(lab.broker, techniques=["fast"]) as warm:
+                streams = [await warm.open_raw_stream(another)]
                 for _ in range(3):
                     mark()
-                    streams.append(await warm.open_stream(uid, raw=True))
+                    streams.append(await warm.open_raw_stream(uid))
                     mark()
                 for stream in streams:
                     await stream.aclose()
@@ -221,14 +229,14 @@ def test_every_kind_connects_with_every_kind_over_delays(
     async def open_each(broker: tuple[str, int]) -> None:
         for kind in NatKind:
             with trio.fail_after(PATIENCE):
-                async with open_p2p_stream(kind.name, broker, raw=True, techniques=["fast"]):
+                async with await open_raw_stream(kind.name, broker, techniques=["fast"]):
                     pass
 
     with ExitStack() as stack:
         [listener] = stack.enter_context(running(host.host, serve_broker, 0))[:1]
         broker = str(host.host_address), listener.socket.getsockname()[1]
         for kind, receiver in zip(NatKind, receivers, strict=True):
-            serve = partial(serve_p2p, wait_closed, kind.name, broker, raw=True)
+            serve = partial(serve_raw, wait_closed, kind.name, broker)
             stack.enter_context(running(receiver.host, serve))
         for sender in senders:
             run(sender.host, open_each, broker)
@@ -267,12 +275,12 @@ def test_lost_first_syn_is_followed_by_another_long_before_the_kernel_repeats_it
     lossy = (receiver, sender) if loser == "receiver" else (sender, receiver)
 
     async def connect() -> list[Attempt]:
-        attempts: list[Attempt] = []
+        tracer = AttemptTracer()
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream(
-                uid, lab.broker, raw=True, techniques=[technique], on_attempt=attempts.append
-            ):
-                return attempts
+            await trio.aclose_forcefully(
+                await open_raw_stream(uid, lab.broker, techniques=[technique], tracer=tracer)
+            )
+        return tracer.attempts
 
     def kernels_repeat_nothing() -> bool:
         with capturing(sender) as sent, capturing(receiver) as received, first_syn_lost(*lossy):

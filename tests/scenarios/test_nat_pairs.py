@@ -10,10 +10,10 @@ from queue import SimpleQueue
 import pytest
 import trio
 
-from trio_p2p import Technique, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import Technique, serve_broker
 
 from ..kit.lab import Answer, KernelNetwork, Nat, NatKind, Site, run, running
-from ..kit.loopback import DIRECT_TECHNIQUES, exchange
+from ..kit.loopback import DIRECT_TECHNIQUES, exchange, open_raw_stream, serve_raw
 
 pytestmark = pytest.mark.once
 
@@ -54,7 +54,7 @@ class Lab:
             address = stream.socket.getpeername()[0]
             outcomes.put((address, await exchange(stream, RECEIVERS_DATA)))
 
-        serve = partial(serve_p2p, raw=True, techniques=[technique])
+        serve = partial(serve_raw, techniques=[technique])
         with running(site.host, serve, handle, "receiver", self.broker):
             yield outcomes
 
@@ -63,8 +63,8 @@ class Lab:
 
         async def send() -> Outcome:
             with trio.fail_after(PATIENCE):
-                async with open_p2p_stream(
-                    "receiver", self.broker, raw=True, techniques=[technique]
+                async with await open_raw_stream(
+                    "receiver", self.broker, techniques=[technique]
                 ) as stream:
                     address: str = stream.socket.getpeername()[0]
                     return address, await exchange(stream, SENDERS_DATA)

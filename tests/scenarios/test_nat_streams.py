@@ -28,6 +28,7 @@ from ..kit.lab import (
     start,
 )
 from ..kit.lab.round_trips import round_trips
+from ..kit.loopback import DIRECT_TECHNIQUES, open_stream
 from ..kit.soak import LITTLE_OR_MUCH
 from ..kit.streams import Content, exchange_content
 
@@ -349,7 +350,7 @@ def test_silently_dead_path_is_noticed_and_replaced(
 
     async def send() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream("receiver", lab.broker, path="direct") as stream:
+            async with open_stream("receiver", lab.broker, techniques=DIRECT_TECHNIQUES) as stream:
                 assert (await stream.receive_some()).startswith(b"here")
                 before = path = stream.path
                 assert before is not None

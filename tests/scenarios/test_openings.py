@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 
-from trio_p2p import Attempt, Outcome, Route, Technique, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import Attempt, Outcome, Route, Technique, serve_broker, serve_p2p
 from trio_p2p._connect.rounds import ROUNDS
 from trio_p2p._wire.offer import Opening
 
@@ -15,7 +15,7 @@ from ..kit.lab import NamespacesUnavailableError, UserspaceNetwork, run, running
 from ..kit.lab.internet.behaviour import Dependence, Refusal, UserspaceNat
 from ..kit.lab.kinds import KINDS
 from ..kit.lab.userspace import UserspaceHost
-from ..kit.loopback import echo
+from ..kit.loopback import AttemptTracer, echo, open_stream
 
 pytestmark = [pytest.mark.once, pytest.mark.slow]
 
@@ -57,18 +57,16 @@ def broker(server: UserspaceHost) -> Iterator[Broker]:
 
 def call(sender: UserspaceHost, uid: str, broker: Broker, *techniques: Technique) -> list[Attempt]:
     """What a sender tries until it has a direct stream to the receiver."""
-    attempts: list[Attempt] = []
+    tracer = AttemptTracer()
 
     async def send() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_p2p_stream(
-                uid, broker, path="direct", techniques=techniques, on_attempt=attempts.append
-            ) as stream:
+            async with open_stream(uid, broker, techniques=techniques, tracer=tracer) as stream:
                 await stream.send_all(GREETING)
                 assert await stream.receive_some() == GREETING
 
     run(sender.host, send)
-    return attempts
+    return tracer.attempts
 
 
 def connect(sender: UserspaceHost, receiver: UserspaceHost, broker: Broker) -> list[Attempt]:

@@ -5,10 +5,11 @@ from functools import partial
 
 import trio
 
-from trio_p2p import P2PStream, PathKind, StreamPath, open_p2p_stream, serve_broker, serve_p2p
+from trio_p2p import P2PStream, PathKind, StreamPath, serve_broker, serve_p2p
 
 from ..kit.lab import Host, UserspaceNat, UserspaceNetwork, run, running
 from ..kit.lab.kinds import KINDS
+from ..kit.loopback import TECHNIQUES, open_stream
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 
@@ -70,7 +71,7 @@ def test_customers_of_a_carrier_whose_nat_does_not_are_relayed(
 
 async def _connect(broker: tuple[str, int], path: str) -> StreamPath:
     with trio.fail_after(PATIENCE):
-        async with open_p2p_stream("receiver", broker, path=path) as stream:
+        async with open_stream("receiver", broker, techniques=TECHNIQUES[path]) as stream:
             await stream.send_all(b"?")
             assert await stream.receive_some() == b"?"
             assert stream.path is not None

@@ -19,7 +19,6 @@ from trio_p2p import (
     P2PError,
     RemoteProtocolError,
     open_p2p_listener,
-    open_p2p_stream,
 )
 from trio_p2p._broker_client import connection as broker_connection, relay
 from trio_p2p._connect import broker_link
@@ -28,7 +27,7 @@ from trio_p2p._wire.messages import Hello, IntroductionRequest, Register, Regist
 
 from ..kit.fake_broker import open_fake_broker
 from ..kit.hostile import GREETING, THERE
-from ..kit.loopback import PATIENCE, held, open_broker, until
+from ..kit.loopback import PATIENCE, TECHNIQUES, held, open_broker, open_stream, until
 from ..kit.raw_client import RawClient
 from .test_hostile_brokers import CLIENTS, Client, listen, says
 
@@ -137,7 +136,7 @@ async def test_next_address_is_tried(script: Any, path: str) -> None:
         with system_in_use(system), trio.fail_after(PATIENCE):
             async with (
                 open_p2p_listener("alice", BROKER) as listener,
-                open_p2p_stream("alice", BROKER, path=path) as stream,
+                open_stream("alice", BROKER, techniques=TECHNIQUES[path]) as stream,
                 await listener.accept() as accepted,
             ):
                 await stream.send_all(b"?")
@@ -169,5 +168,5 @@ async def test_what_was_asked_over_a_link_ends_when_the_link_does(
 
     async with open_fake_broker(closes) as address:
         with trio.fail_after(PATIENCE), pytest.raises(BrokerLostError, match="was lost"):
-            async with open_p2p_stream("alice", address, path="direct"):
+            async with open_stream("alice", address, techniques=TECHNIQUES["direct"]):
                 pytest.fail("connected")

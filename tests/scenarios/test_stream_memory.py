@@ -7,11 +7,10 @@ from functools import partial
 import pytest
 import trio
 
-from trio_p2p import open_p2p_stream
 from trio_p2p._stream.session import DEFAULT_WINDOW
 
 from ..kit.clogged_receiver import PIECE, clog, exchange
-from ..kit.loopback import open_broker
+from ..kit.loopback import TECHNIQUES, open_broker, open_stream
 
 MIB = 2**20
 
@@ -28,11 +27,11 @@ async def test_clogged_stream_holds_no_more_than_its_window_and_a_mebibyte(path:
         )
         while "clogged" not in broker.uids:  # noqa: ASYNC110 - it is another process
             await trio.sleep(0.01)
-        async with open_p2p_stream("clogged", broker.address, path=path) as warm_up:
+        async with open_stream("clogged", broker.address, techniques=TECHNIQUES[path]) as warm_up:
             await warm_up.send_all(PIECE)
             await warm_up.receive_some()
         before = await read_number(process)
-        async with open_p2p_stream("clogged", broker.address, path=path) as stream:
+        async with open_stream("clogged", broker.address, techniques=TECHNIQUES[path]) as stream:
             await exchange(stream)
             await clog(stream)
             grown = await read_number(process) - before

@@ -9,16 +9,16 @@ import trio
 import trio.testing
 
 from trio_p2p import (
-    P2PSender,
     P2PStream,
+    Peer,
     StreamAbortedError,
     open_p2p_listener,
-    open_p2p_sender,
+    open_peer,
     serve_p2p,
 )
 from trio_p2p._net.nursery import open_background_nursery
 
-from ..kit.loopback import PATIENCE, open_broker, open_session_peers, until
+from ..kit.loopback import PATIENCE, TECHNIQUES, open_broker, open_session_peers, until
 from ..kit.streams import open_peers
 
 MIB = 1 << 20
@@ -53,13 +53,13 @@ async def open_pair(path: str = "direct") -> AsyncGenerator[tuple[P2PStream, P2P
 async def test_stream_of_a_block_that_fails_is_aborted(*, is_caught_inside: bool) -> None:
     async with open_session_peers("receiver") as (broker, listener, _):
 
-        async def fail(sender: P2PSender) -> None:
+        async def fail(sender: Peer) -> None:
             async with await sender.open_stream("receiver") as stream:
                 await stream.send_all(b"half of it")
                 raise BlockError
 
         with suppress(BlockError):
-            async with open_p2p_sender(broker.address) as sender:
+            async with open_peer(broker.address) as sender:
                 with suppress(BlockError if is_caught_inside else KeyError):
                     await fail(sender)
         data, cause = await receive_all(await listener.accept())
@@ -126,7 +126,7 @@ async def test_handlers_of_serve_p2p_that_fail_or_are_cancelled_abort() -> None:
             async with stream:
                 await trio.sleep_forever()
 
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+    async with open_broker() as broker, open_peer(broker.address) as sender:
         streams: list[P2PStream] = []
         with pytest.RaisesGroup(BlockError, flatten_subgroups=True):
             async with trio.open_nursery() as nursery:
@@ -151,8 +151,8 @@ async def test_senders_that_go_end_no_server(caplog: pytest.LogCaptureFixture) -
             pass
 
     async with open_broker() as broker, trio.open_nursery() as nursery:
-        [listener] = await nursery.start(serve_p2p, greet, "receiver", broker.address)
-        async with open_p2p_sender(broker.address) as sender:
+        listener = await nursery.start(serve_p2p, greet, "receiver", broker.address)
+        async with open_peer(broker.address) as sender:
             for _ in range(5):
                 with pytest.raises(BlockError):
                     async with await sender.open_stream("receiver"):
@@ -171,7 +171,7 @@ async def test_admit_that_raises_refuses(caplog: pytest.LogCaptureFixture) -> No
     async with (
         open_broker() as broker,
         open_p2p_listener("receiver", broker.address, admit=admit),
-        open_p2p_sender(broker.address) as sender,
+        open_peer(broker.address) as sender,
     ):
         stream = await sender.open_stream("receiver")
         with pytest.raises(trio.BrokenResourceError, match="does not admit"):
@@ -220,7 +220,7 @@ async def test_send_all_ends_when_another_task_closes() -> None:
 
 async def test_streams_are_closed_for_others_when_their_owner_leaves() -> None:
     async with open_session_peers("receiver") as (broker, listener, _):
-        async with open_p2p_sender(broker.address) as sender:
+        async with open_peer(broker.address) as sender:
             opened = await sender.open_stream("receiver")
             await listener.accept()
         for use in (
@@ -257,8 +257,8 @@ async def test_cancelled_busy_streams_raise_nothing_else(path: str) -> None:
         await nursery.start(serve_p2p, echo, "receiver", broker.address)
         for steps in range(250):
             with trio.CancelScope() as scope:
-                async with open_p2p_sender(broker.address) as sender:
-                    stream = await sender.open_stream("receiver", path=path)
+                async with open_peer(broker.address, techniques=TECHNIQUES[path]) as sender:
+                    stream = await sender.open_stream("receiver")
                     async with stream, trio.open_nursery() as busy:
                         busy.start_soon(push, stream)
                         busy.start_soon(pull, stream)

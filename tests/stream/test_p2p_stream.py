@@ -21,13 +21,13 @@ from trio_p2p import (
     SessionLostError,
     WrongPeerError,
     open_p2p_listener,
-    open_p2p_sender,
     open_p2p_stream,
+    open_peer,
 )
 from trio_p2p._connect.connector import Connector
 from trio_p2p._peer_connection import PeerConnection
 
-from ..kit.loopback import open_broker, until
+from ..kit.loopback import open_broker, open_listener, until
 from ..kit.streams import Content, Peers, exchange_content, open_peers, reset
 
 CLOGGED_AFTER = 0.05  # seconds without room
@@ -173,7 +173,7 @@ async def test_streams_end_with_the_context_that_owns_them(side: str) -> None:
         listener, scopes["listener"] = await nursery.start(
             hold, open_p2p_listener("receiver", broker.address)
         )
-        sender, scopes["sender"] = await nursery.start(hold, open_p2p_sender(broker.address))
+        sender, scopes["sender"] = await nursery.start(hold, open_peer(broker.address))
         opened = await sender.open_stream("receiver")
         accepted = await listener.accept()
         scopes[side].cancel()
@@ -218,7 +218,7 @@ async def test_stream_goes_on_after_the_broker_was_away() -> None:
 
 async def test_receiver_that_has_started_anew_knows_nothing_of_its_old_streams() -> None:
     identity = Identity.generate()
-    async with open_broker() as broker, open_p2p_sender(broker.address) as sender:
+    async with open_broker() as broker, open_peer(broker.address) as sender:
         async with open_p2p_listener("receiver", broker.address, identity=identity) as listener:
             opened = await sender.open_stream("receiver")
             await (await listener.accept()).send_all(b"!")
@@ -370,8 +370,8 @@ async def test_every_run_is_byte_exact_although_its_path_is_killed_again_and_aga
 async def test_error_names_the_causes_of_both_ways() -> None:
     async with (
         open_broker() as broker,
-        open_p2p_listener("receiver", broker.address, techniques=["classic"]),
-        open_p2p_sender(broker.address, techniques=["fast", "relay"]) as sender,
+        open_listener("receiver", broker.address, techniques=["classic"]),
+        open_peer(broker.address, techniques=["fast", "relay"]) as sender,
     ):
         with pytest.raises(IntroductionError, match="no path leads to the peer") as caught:
             await sender.open_stream("receiver")

@@ -33,7 +33,7 @@ async def test_serve_p2p_takes_the_task_status(nursery: trio_typing.Nursery) -> 
     async def run_receiver(
         *,
         task_status: trio_typing.TaskStatus[
-            list[trio_p2p.P2PListener[trio_p2p.P2PStream]]
+            trio_p2p.P2PListener[trio_p2p.P2PStream]
         ] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         assert isinstance(task_status, trio_typing.TaskStatus)
@@ -43,6 +43,6 @@ async def test_serve_p2p_takes_the_task_status(nursery: trio_typing.Nursery) -> 
         lambda **kwargs: trio_p2p.serve_broker(0, host=LOCALHOST, **kwargs)
     )
     broker = f"{LOCALHOST}:{listeners[0].socket.getsockname()[1]}"
-    [listener] = await nursery.start(run_receiver)
+    listener = await nursery.start(run_receiver)
     assert isinstance(listener, trio_p2p.P2PListener)
     nursery.cancel_scope.cancel()
