@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,10 @@ def sockets_of(pid: int) -> list[tuple[str, str, int]]:
     """The version of IP, state and remote port of each TCP socket of a process."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        name = entry.readlink().name
-        if name.startswith("socket:["):
-            inodes.add(name[len("socket:[") : -1])
+        with suppress(FileNotFoundError):  # closed meanwhile
+            name = entry.readlink().name
+            if name.startswith("socket:["):
+                inodes.add(name[len("socket:[") : -1])
     found = []
     for version in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{version}").read_text().splitlines()[1:]:
@@ -39,6 +40,13 @@ def sockets_of(pid: int) -> list[tuple[str, str, int]]:
             if inode in inodes:
                 found.append((version, state, int(remote.rpartition(":")[2], 16)))
     return found
+
+
+async def receive_exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:
+    received = b""
+    while len(received) < count and (data := await stream.receive_some(count - len(received))):
+        received += data
+    return received
 
 
 @asynccontextmanager
@@ -72,7 +80,7 @@ async def test_one_connection_to_the_broker_for_two_names_and_a_hundred_streams(
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        assert await process.stdout.receive_some() == b"ready\n"
+        assert await receive_exactly(process.stdout, len(b"ready\n")) == b"ready\n"
         for name in NAMES:
             async with await peer.open_stream(name) as stream:
                 await stream.send_all(b"!")

@@ -48,6 +48,8 @@ async def _handle(
         await handler(stream)
     except BaseException as error:  # noqa: ASYNC103 - one that is not raised is no cancellation
         stream.abort(reason_of(error))
+        if _is_of_leaving(error, stream):
+            return
         if not _is_lost_peer(error, stream):
             raise
         logger.info("a sender of %r has gone while it was served: %s", listener.uid, error)
@@ -58,7 +60,16 @@ async def _handle(
 
 def _is_lost_peer(error: BaseException, stream: P2PStream) -> bool:
     """Whether a handler has failed only because its stream broke."""
+    return _is_only(error, trio.BrokenResourceError) and stream.has_lost_peer
+
+
+def _is_of_leaving(error: BaseException, stream: P2PStream) -> bool:
+    """Whether a handler has failed only because the peer was left that its stream belongs to."""
+    return _is_only(error, trio.ClosedResourceError) and stream.is_left
+
+
+def _is_only(error: BaseException, kind: type[Exception]) -> bool:
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(_is_lost_peer(each, stream) for each in group.exceptions)
-    return isinstance(error, trio.BrokenResourceError) and stream.has_lost_peer
+        return all(_is_only(each, kind) for each in group.exceptions)
+    return isinstance(error, kind)

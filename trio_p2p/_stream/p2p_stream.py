@@ -64,6 +64,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
         return self._session.is_over
 
     @property
+    def is_left(self) -> bool:
+        """Whether the stream has ended because the :class:`Peer` was left that it belongs to."""
+        return self._carrier.is_left
+
+    @property
     def has_lost_peer(self) -> bool:
         """Whether the stream is broken, or the peer has closed it."""
         return self._session.state is State.BROKEN or self._session.peer_is_closed
