@@ -4,6 +4,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio
 from trio_p2p import Attempt, Outcome, WrongPeerError, open_p2p_listener, open_p2p_stream
 from trio_p2p._addresses import Endpoint
 from trio_p2p._net.sockets import listen_on, open_bound_socket
-from trio_p2p._traversal.check import PROOF_BYTES
+from trio_p2p._traversal.proofs import PROOF_BYTES
 from trio_p2p._traversal.shared_port import MAX_UNPROVEN
 from trio_p2p._wire.messages import ReceiverEndpoint, StreamKind
 
@@ -122,25 +123,16 @@ async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> None:
-    async with open_broker() as broker, open_impostor(broker):
-        with trio.fail_after(PATIENCE):
-            stream = await open_raw_stream("alice", broker.address)
-            with pytest.raises(trio.BrokenResourceError) as caught:
-                await stream.receive_some()
-            await stream.aclose()
-    assert "could not prove to be the introduced one" in str(caught.value)
-    assert isinstance(caught.value.__cause__, WrongPeerError)
-
-
-async def test_sender_is_told_that_somebody_else_answered() -> None:
+@pytest.mark.parametrize("options", [{"raw": True}, {"path": "direct"}], ids=["raw", "session"])
+async def test_sender_is_told_that_somebody_else_answered(options: dict[str, Any]) -> None:
     attempts: list[Attempt] = []
     async with open_broker() as broker, open_impostor(broker):
         with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
             async with open_p2p_stream(
-                "alice", broker.address, path="direct", on_attempt=attempts.append
+                "alice", broker.address, on_attempt=attempts.append, **options
             ):
                 pytest.fail("there is a stream")
+    assert "could not prove to be the introduced one" in str(caught.value)
     wrong = attempts[-1]
     assert wrong.outcome is Outcome.WRONG_PEER
     assert wrong.local is not None

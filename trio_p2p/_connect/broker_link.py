@@ -241,7 +241,7 @@ async def open_broker_link(
         open_background_nursery() as nursery,
     ):
         try:
-            shared_port = start_shared_port(nursery, connection.local, asks=True)
+            shared_port = start_shared_port(nursery, connection.local)
         except OSError as error:
             raise P2PError(f"this host cannot accept connections: {explain(error)}") from error
         link = BrokerLink(connection, shared_port)

@@ -25,7 +25,7 @@ from .direct import open_by_any_ip
 from .path_finder import PathFinder
 from .patience import retry_while_busy
 from .rounds import Errand, OpenInRound
-from .secured import Dial
+from .secured import Dial, open_bare
 from .watcher import Watcher
 
 
@@ -52,10 +52,12 @@ class Connector:
         return make_context(self._options.identity)  # which raw streams do not want
 
     async def open_raw(self, uid: str, on_attempt: OnAttempt | None) -> trio.SocketStream:
-        """Connect directly, and leave the connection as it is; like :meth:`open_session`."""
+        """Connect directly, and leave the connection as it is; like :meth:`open_session`.
+
+        It is handed over when the receiver has proven to be the one that the broker introduced.
+        """
         direct = parse_path("direct", self._options.techniques)
-        connection = await self._dial(uid, direct, StreamKind.RAW, on_attempt)
-        return connection.stream
+        return await open_bare(partial(self._dial, uid, direct, StreamKind.RAW), on_attempt)
 
     async def open_session(
         self, uid: str, expected: PeerId | None, path: str, on_attempt: OnAttempt | None

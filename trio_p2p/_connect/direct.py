@@ -19,6 +19,7 @@ from .._errors import (
     P2PError,
     UnknownUIDError,
 )
+from .._net.winner import Winner
 from .._peer_connection import PeerConnection
 from .rounds import Errand, NoWayError, OpenInRound, open_in_rounds
 
@@ -45,14 +46,13 @@ async def open_by_any_ip(
         P2PError: the broker is not reached, or refuses everything.
         OSError: this host has no descriptors left.
     """
-    connection: PeerConnection | None = None
+    winner = Winner(PeerConnection.close)
     attempts: list[Attempt] = []
     errors: dict[int, P2PError | OSError] = {}
 
     async def open_by(ip_version: int) -> None:
-        nonlocal connection
         try:
-            connection = await open_in_rounds(uid, techniques, ip_version, errand, open_in_round)
+            winner.offer(await open_in_rounds(uid, techniques, ip_version, errand, open_in_round))
         except NoWayError as error:
             attempts.extend(error.attempts)
             return
@@ -62,17 +62,13 @@ async def open_by_any_ip(
                 return
         nursery.cancel_scope.cancel(reason="the other version of IP does not matter any more")
 
-    try:
+    with winner:
         async with trio.open_nursery() as nursery:
             for ip_version in ip_versions_of(host):
                 nursery.start_soon(open_by, ip_version)
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
-    if connection is None:
+    if winner.found is None:
         raise _failure(uid, attempts, [errors[each] for each in IP_VERSIONS if each in errors])
-    return connection
+    return winner.found
 
 
 def _failure(

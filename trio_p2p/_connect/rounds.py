@@ -14,6 +14,7 @@ from .._attempt import Attempt, Outcome, Technique
 from .._errors import IntroductionError
 from .._identity.identity import Identity
 from .._nat.local_network import LocalNetwork
+from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.nomination import Nomination
 from .._traversal.punch_schedule import RETRANSMISSION_TIME
@@ -150,15 +151,12 @@ async def open_in_rounds(
 
 async def open_over_new_link(broker: tuple[str, int], round_: Round) -> PeerConnection | None:
     """A round's connection, by one to the broker that is closed afterwards."""
-    connection = None
-    try:
+    with Winner(PeerConnection.close) as winner:
         async with open_broker_link(broker, (round_.technique,), round_.ip_version) as link:
             connection = await open_over_link(link, round_)
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
-    return connection
+            if connection is not None:
+                winner.offer(connection)
+    return winner.found
 
 
 async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | None:

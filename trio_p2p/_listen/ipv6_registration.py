@@ -88,7 +88,7 @@ class IPv6Registration:
                     raise unexpected(reply)
                 # Before the connection is closed: the port must stay ours.
                 shared_port = start_shared_port(
-                    nursery, connection.local, asks=False, on_stranger=self._on_stranger
+                    nursery, connection.local, on_stranger=self._on_stranger
                 )
             logger.debug(
                 "%r is registered over IPv6, and seen by the broker at %s",

@@ -14,6 +14,7 @@ from .._broker_client.connection import BrokerConnection, unexpected
 from .._broker_client.resolve import connect_to_broker
 from .._errors import P2PError, RemoteProtocolError
 from .._net.nursery import open_background_nursery
+from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
@@ -60,9 +61,7 @@ class Puncher:
 
     def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
         """Accept on the port that a connection to the broker was made from."""
-        return start_shared_port(
-            nursery, connection.local, asks=False, on_stranger=self._on_stranger
-        )
+        return start_shared_port(nursery, connection.local, on_stranger=self._on_stranger)
 
     async def connect_fast(
         self, message: SenderEndpoint, local_side: LocalSide, round_trip: float
@@ -83,15 +82,12 @@ class Puncher:
         self, request: ConnectionRequest, local_side: LocalSide
     ) -> PeerConnection | None:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
-        punched = None
-        try:
+        with Winner(PeerConnection.close) as winner:
             async with open_background_nursery() as nursery:
                 punched = await self._punch_classic(request, local_side, nursery)
-        except BaseException:
-            if punched is not None:
-                punched.close()
-            raise
-        return punched
+                if punched is not None:
+                    winner.offer(punched)
+        return winner.found
 
     async def _punch_classic(
         self, request: ConnectionRequest, local_side: LocalSide, nursery: trio.Nursery
