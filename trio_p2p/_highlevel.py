@@ -97,10 +97,8 @@ async def open_p2p_stream(
             successful one included, also when the stream looks for another path. Must not raise.
 
     Yields:
-        A :class:`P2PStream`, or a :class:`trio.SocketStream` if it is raw. That a raw stream leads
-        to the receiver that the broker introduced is checked when the first bytes are received,
-        because waiting for it would take a round trip: ``receive_some`` raises
-        :exc:`trio.BrokenResourceError` rather than return anything from somebody else.
+        A :class:`P2PStream`, or a :class:`trio.SocketStream` if it is raw. A raw stream is yielded
+        when its other end has proven to be the receiver that the broker introduced.
 
     Raises:
         UnknownUIDError: no receiver is registered under the UID.

@@ -1,7 +1,8 @@
 """The race for one connection: what is nominated, and what is turned away."""
 
+import itertools
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -194,6 +195,43 @@ async def test_receiver_that_does_not_prove_itself(answer: bytes, error: type[P2
         for _ in range(2):
             with trio.fail_after(PATIENCE), pytest.raises(error):
                 await connection.confirm()
+
+
+@pytest.mark.parametrize("dialler", Role)
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_ports_that_serve_both_roles_meet(dialler: Role, is_told: bool) -> None:
+    others = [proofs(b"o" * NONCE_BYTES, role) for role in Role]  # of another introduction
+    async with open_port_somewhere() as dialling, open_port_somewhere() as accepting:
+        with ExitStack() as stack:
+            for other, port in itertools.product(others, (dialling, accepting)):
+                stack.enter_context(port.expecting(other, Endpoint(THERE.address, 8)))
+            there = Endpoint(IPv4Address(HOST), accepting.port)
+            connections: dict[Role, PeerConnection] = {}
+
+            async def connect(role: Role) -> None:
+                port = dialling if role is dialler else accepting
+                dials = (Dial(there, Route.HOST, is_guarded=False, is_told=is_told),)
+                introduction = attrs.evolve(
+                    introduction_by(BY_BROKER) if role is Role.SENDER else introduction_to(THERE),
+                    strategy=Strategy(dials if role is dialler else ()),
+                    forbidden=(),
+                )
+                connection = await connect_introduced(
+                    port, introduction, guard_hops=5, on_attempt=lambda _: None
+                )
+                await connection.confirm()
+                connections[role] = connection
+
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    for role in Role:
+                        nursery.start_soon(connect, role)
+        opened, accepted = (connections[role].stream for role in Role)
+        async with opened, accepted:
+            await accepted.send_all(b"hello")
+            assert await received(opened) == b"hello"
+            await opened.send_all(b"hello yourself")
+            assert await received(accepted) == b"hello yourself"
 
 
 async def test_sender_that_checks_is_told_that_the_receiver_has_declined() -> None:
