@@ -189,6 +189,26 @@ async def test_proof_may_come_before_it_is_expected() -> None:
         await honest.aclose()
 
 
+async def test_word_says_more_than_the_endpoint() -> None:
+    others = proofs(b"o" * NONCE_BYTES, Role.RECEIVER)
+    async with (
+        open_port_somewhere() as shared_port,
+        await trio.open_tcp_stream(HOST, shared_port.port) as client,
+    ):
+        await client.send_all(PROOF)
+        await is_quiet(client)
+        here = endpoint_of(client.socket.getsockname())
+        with (
+            shared_port.expecting(others, here) as wrong,
+            shared_port.expecting(EXPECTED, THERE) as accepted,
+        ):
+            with trio.fail_after(PATIENCE):
+                connection = await accepted.receive()
+            connection.close()
+            with pytest.raises(trio.WouldBlock):
+                wrong.receive_nowait()
+
+
 async def test_honest_one_gets_through_more_than_may_be_unproven(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

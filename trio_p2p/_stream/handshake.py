@@ -55,14 +55,14 @@ async def secure(
     Args:
         connection: what came of an introduction; it is ours from now on.
         context: proves our identity.
-        server_side: which role we have in TLS. The sender is the client, whoever connected.
+        server_side: which role we have in TLS. The sender is the client, whichever side dialled.
         expected: who it has to be, if we know.
 
     Returns:
         The path, what there is to say of it, and who the peer is.
 
     Raises:
-        WrongPeerError: it is somebody else.
+        WrongPeerError: it is another peer.
         BusyError: the receiver has no room for the connection now.
         P2PError: it could not be found out.
 

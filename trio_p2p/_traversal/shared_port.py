@@ -130,7 +130,7 @@ class SharedPort:
                         await trio.sleep(OUT_OF_RESOURCES_PAUSE)
                     continue
                 if len(self._unproven) == MAX_UNPROVEN:
-                    # The oldest: whoever is honest proves it at once.
+                    # The oldest: an honest one has proven itself at once.
                     oldest = self._unproven.pop(next(iter(self._unproven)))
                     oldest.cancel(reason="too many connections have not proven themselves")
                 scope = self._unproven[sock] = trio.CancelScope()
@@ -165,9 +165,9 @@ class SharedPort:
         while check.verdict is None:
             # The peer may be faster than the broker: its word can come before we are told.
             word, told = check.unknown_word, self._told.get(remote)
-            expectation = told or self._expected.get(word)
+            expectation = self._expected.get(word, told)
             if expectation is not None:
-                check.introduce(expectation.proofs, is_told=told is not None)
+                check.introduce(expectation.proofs, is_told=expectation is told)
                 return expectation
             if word in self._declined:
                 check.decline(self._declined[word])
@@ -213,7 +213,7 @@ def start_shared_port(
         on_stranger: called when a connection was closed whose other side has not proven itself.
 
     Raises:
-        OSError: no descriptor is free, or somebody else has the port.
+        OSError: no descriptor is free, or another program has the port.
     """
     shared_port = SharedPort(local, on_stranger=on_stranger)
     nursery.start_soon(shared_port.serve, listen_on(local.family, local.port), nursery)
