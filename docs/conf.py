@@ -14,6 +14,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinxcontrib_trio",
     "stream_tables",
+    "check_tables",
     "wire_tables",
 ]
 exclude_patterns = ["_build"]

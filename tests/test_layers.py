@@ -82,7 +82,9 @@ INNER_FLOORS = {
         ["race"],
         ["introduction", "port_guessing"],
         ["punch", "shared_port", "strategy"],
-        ["candidates", "check", "checked_socket", "nomination", "punch_schedule", "syn_budget"],
+        ["candidates", "checked_connection", "nomination", "punch_schedule", "syn_budget"],
+        ["check"],
+        ["proofs"],
     ],
 }
 PURE = [
@@ -130,6 +132,7 @@ PURE = [
     "trio_p2p._stream.stream_path",
     "trio_p2p._traversal.candidates",
     "trio_p2p._traversal.check",
+    "trio_p2p._traversal.proofs",
     "trio_p2p._traversal.punch_schedule",
     "trio_p2p._traversal.strategy",
     "trio_p2p._traversal.syn_budget",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import attrs
@@ -11,6 +11,10 @@ import trio
 from ._attempt import Attempt, Technique
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
+
+
+async def _has_proven_itself() -> None:
+    """There is nothing to wait for: the peer has proven itself, or does so by TLS alone."""
 
 
 @attrs.frozen
@@ -23,6 +27,9 @@ class PeerConnection:
         certificate: the other peer's, as the broker says.
         circuit: the id of the relay's circuit, if the broker relays it.
         received: what has been read from the stream already.
+        confirm: waits until the peer has proven to be the introduced one, and reads nothing beyond
+            that. To be called before anything else is read. Raises WrongPeerError, BusyError,
+            PathLostError, or OSError if the connection broke.
     """
 
     stream: trio.SocketStream
@@ -30,6 +37,7 @@ class PeerConnection:
     certificate: bytes = attrs.field(repr=False)
     circuit: bytes = attrs.field(default=b"", repr=False)
     received: bytes = attrs.field(default=b"", repr=False)
+    confirm: Callable[[], Awaitable[None]] = attrs.field(default=_has_proven_itself, repr=False)
 
     def close(self) -> None:
         """Close it at once: nobody is going to have it."""

@@ -13,7 +13,7 @@ from trio_p2p._broker.source_limits import (
     GUESSING_TIME,
     SourceLimits,
 )
-from trio_p2p._traversal.check import Role
+from trio_p2p._traversal.proofs import Role
 from trio_p2p._traversal.strategy import Side, strategy_for
 from trio_p2p._wire.messages import (
     Acknowledge,

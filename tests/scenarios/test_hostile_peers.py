@@ -4,6 +4,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ import trio
 from trio_p2p import Outcome, WrongPeerError, open_p2p_listener
 from trio_p2p._addresses import Endpoint
 from trio_p2p._net.sockets import listen_on, open_bound_socket
-from trio_p2p._traversal.check import PROOF_BYTES
+from trio_p2p._traversal.proofs import PROOF_BYTES
 from trio_p2p._traversal.shared_port import MAX_UNPROVEN
 from trio_p2p._wire.messages import ReceiverEndpoint, StreamKind
 

@@ -11,13 +11,11 @@ from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerErr
 from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.path import TAIL_BYTES, Path
 from trio_p2p._stream.tls import make_context
-from trio_p2p._traversal.checked_socket import CheckedSocket
 
 from ..kit.loopback import crash, held, open_streams
 from ..kit.sinks import ByteSink
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
-PROOF = b"p" * 32
 CLOGGED_AFTER = 0.05  # seconds without room
 
 
@@ -234,32 +232,14 @@ async def begin_with(client: Path, words: bytes) -> None:
     await send(client, words)
 
 
-async def test_proofs_go_before_the_handshake() -> None:
+async def test_clients_first_flight_leaves_without_waiting() -> None:
     async with open_streams() as (one, other):
-        proving = CheckedSocket(one.socket, says=PROOF)
-        checking = CheckedSocket(other.socket, expects=PROOF)
-        client, server = (
-            client_path(trio.SocketStream(proving)),
-            server_path(trio.SocketStream(checking)),
-        )
+        client, server = client_path(one), server_path(other)
+        await client.start_handshake()
+        with trio.fail_after(1):
+            await other.send_all(b"word")  # which is for another reader, before TLS
+            assert await one.receive_some(4) == b"word"
         await begin(client, server)
-
-
-async def test_a_wrong_proof_is_no_handshake() -> None:
-    async with open_streams() as (one, other):
-        checking = CheckedSocket(other.socket, expects=PROOF)
-        server = server_path(trio.SocketStream(checking))
-
-        async def serve() -> None:
-            with pytest.raises(trio.BrokenResourceError):
-                await server.do_handshake()
-            server.close()
-
-        async def connect() -> None:
-            with pytest.raises(trio.BrokenResourceError):
-                await client_path(one).do_handshake()
-
-        await together(serve, connect)
 
 
 async def test_the_end_of_the_connection_is_the_end_wherever_it_comes() -> None:

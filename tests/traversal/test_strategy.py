@@ -9,7 +9,7 @@ import pytest
 from trio_p2p._addresses import Endpoint
 from trio_p2p._attempt import Route
 from trio_p2p._traversal.candidates import MAX_DIALLED
-from trio_p2p._traversal.check import Role
+from trio_p2p._traversal.proofs import Role
 from trio_p2p._traversal.strategy import (
     PREDICTIONS,
     Dial,

@@ -78,7 +78,7 @@ async def test_introduction_sends_a_hundred_at_most(
         vantage=VANTAGE,
         broker_round_trip=0.0,
     )
-    shared_port = SharedPort(OWN, asks=False, on_stranger=lambda: None)
+    shared_port = SharedPort(OWN, on_stranger=lambda: None)
     system = UnreachableSystem()
     with system_in_use(system), trio.move_on_after(1000.0):
         await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=lambda _: None)

@@ -237,6 +237,10 @@ class BrokerConnection(trio.abc.AsyncResource):
     async def _lose_when_stranded(self) -> None:
         await wait_stranded(self.local.address, self.remote)
         self._is_stranded = True
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection at once."""
         stream, _ = self.detach()
         stream.socket.close()
 

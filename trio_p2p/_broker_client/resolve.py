@@ -15,6 +15,7 @@ from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain, is_of_this_host, timeout_error
 from .._net.sockets import start_connecting, wait_connected
 from .._net.system import current_system
+from .._net.winner import Winner
 from .connection import CHECK_BROKER, BrokerConnection
 from .crowd import Crowd
 
@@ -99,20 +100,16 @@ class BrokerFinder:
         self, capabilities: Sequence[str], ip_version: int | None
     ) -> BrokerConnection | None:
         """A connection to the broker; None if this host has changed networks meanwhile."""
-        connection = None
         network = current_network() if ip_version is None else current_network(ip_version)
-        try:
+        with Winner(BrokerConnection.close) as winner:
             async with open_background_nursery() as nursery:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(cancel_when_network_changes, scope, network)
                     endpoints = await resolve_broker(self._address, ip_version)
                     async with self._crowd.joined() as greets:
-                        connection = await connect_to_broker(endpoints, capabilities, greets=greets)
-        except BaseException:
-            if connection is not None:
-                await trio.aclose_forcefully(connection)
-            raise
-        return connection
+                        found = await connect_to_broker(endpoints, capabilities, greets=greets)
+                        winner.offer(found)
+        return winner.found
 
 
 async def connect_to_broker(
@@ -133,37 +130,29 @@ async def connect_to_broker(
         P2PError: what answers is no broker of this version.
     """
     errors: dict[Endpoint, OSError | P2PError] = {}
-    winner: BrokerConnection | None = None
+    winner = Winner(BrokerConnection.close)
     greets |= len(endpoints) > 1
 
     async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
-        nonlocal winner
         try:
             connection = await _connect_in_spite_of_shortages(endpoint, capabilities, greets=greets)
         except (OSError, P2PError) as error:
             errors[endpoint] = error
             failed.set()
             return
-        if winner is None:
-            winner = connection
-            nursery.cancel_scope.cancel(reason="another address of the broker answered")
-        else:
-            await trio.aclose_forcefully(connection)
+        winner.offer(connection)
+        nursery.cancel_scope.cancel(reason="another address of the broker answered")
 
-    try:
+    with winner:
         async with trio.open_nursery() as nursery:
             for endpoint in endpoints:
                 failed = trio.Event()
                 nursery.start_soon(attempt, endpoint, failed)
                 with trio.move_on_after(STAGGER_TIME):
                     await failed.wait()
-    except BaseException:
-        if winner is not None:
-            await trio.aclose_forcefully(winner)
-        raise
-    if winner is None:
+    if winner.found is None:
         raise _failure(errors)
-    return winner
+    return winner.found
 
 
 async def _connect_in_spite_of_shortages(

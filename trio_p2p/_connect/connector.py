@@ -22,7 +22,7 @@ from .._wire.messages import StreamKind
 from .direct import DirectDialer
 from .path_finder import PathFinder
 from .relayed import RelayDialer
-from .secured import Dialer
+from .secured import Dialer, open_bare
 
 
 class Connector:
@@ -42,12 +42,14 @@ class Connector:
         return make_context(self._options.identity)  # which raw streams do not want
 
     async def open_raw(self, uid: str) -> trio.SocketStream:
-        """Connect directly, and leave the connection as it is; like :meth:`open_session`."""
+        """Connect directly, and leave the connection as it is; like :meth:`open_session`.
+
+        It is handed over when the receiver has proven to be the one that the broker introduced.
+        """
         if not direct_techniques(self._options.techniques):
             raise LocalProtocolError(RELAY_ONLY)
         dialer = DirectDialer(self._controls, uid, StreamKind.RAW)
-        connection = await dialer.dial(partial(self._options.tracer.attempt_ended, uid))
-        return connection.stream
+        return await open_bare(dialer, partial(self._options.tracer.attempt_ended, uid))
 
     async def open_session(self, uid: str, expected: PeerId | None) -> P2PStream:
         """Open a stream.

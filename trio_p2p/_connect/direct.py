@@ -20,6 +20,7 @@ from .._errors import (
     P2PError,
     UnknownUIDError,
 )
+from .._net.winner import Winner
 from .._options import direct_techniques
 from .._peer_connection import OnAttempt, PeerConnection
 from .._wire.messages import StreamKind
@@ -56,14 +57,13 @@ class DirectDialer:
         """
         techniques = direct_techniques(self._controls.options.techniques)
         search = Search(self._uid, self._kind, techniques, on_attempt)
-        connection: PeerConnection | None = None
+        winner = Winner(PeerConnection.close)
         attempts: list[Attempt] = []
         errors: dict[int, P2PError | OSError] = {}
 
         async def open_by(control: Control) -> None:
-            nonlocal connection
             try:
-                connection = await open_in_rounds(control, search)
+                winner.offer(await open_in_rounds(control, search))
             except NoWayError as error:
                 attempts.extend(error.attempts)
                 return
@@ -73,18 +73,14 @@ class DirectDialer:
                     return
             nursery.cancel_scope.cancel(reason="the other version of IP does not matter any more")
 
-        try:
+        with winner:
             async with trio.open_nursery() as nursery:
                 for control in self._controls:
                     nursery.start_soon(open_by, control)
-        except BaseException:
-            if connection is not None:
-                connection.close()
-            raise
-        if connection is None:
+        if winner.found is None:
             failures = [errors[each] for each in IP_VERSIONS if each in errors]
             raise _failure(self._uid, attempts, failures)
-        return connection
+        return winner.found
 
 
 def _failure(

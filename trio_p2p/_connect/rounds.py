@@ -14,6 +14,7 @@ from .._control.broker_link import BrokerLink
 from .._control.claims import ClaimedError
 from .._control.control import Control
 from .._errors import BrokerLostError, IntroductionError
+from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.introduction import Introduction
 from .._traversal.nomination import Nomination
@@ -138,15 +139,12 @@ async def _open(control: Control, round_: Round) -> PeerConnection | None:
             except BrokerLostError as error:
                 logger.debug("the connection to the broker was stale: %s", error)
                 return await _open_over(await control.use(), round_)
-    connection = None
-    try:
+    with Winner(PeerConnection.close) as winner:
         async with control.open_fresh_link([round_.technique]) as link:
             connection = await _open_over(link, round_)
-    except BaseException:
-        if connection is not None:
-            connection.close()
-        raise
-    return connection
+            if connection is not None:
+                winner.offer(connection)
+    return winner.found
 
 
 async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:

@@ -1,17 +1,19 @@
-"""A new path whose other end has proven who it is, from one dial or several."""
+"""A new connection whose other end has proven who it is, from one dial or several."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import attrs
+import trio
 
 from .._errors import BusyError, PathLostError, RemoteProtocolError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._peer_connection import OnAttempt, PeerConnection
-from .._stream.handshake import secure
+from .._stream.handshake import confirm, secure
 from .._stream.path import Path
 from .._stream.stream_path import StreamPath
 from .._stream.tls import Context
@@ -19,6 +21,8 @@ from .attempt_log import AttemptLog
 from .patience import retry_while_busy
 
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by
+
+T = TypeVar("T")
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -65,7 +69,25 @@ async def open_secured(
 
     If cancelled, everything that was under way is closed.
     """
-    open_once = partial(_open_once, dialer, context, expected, on_attempt)
+
+    async def make_secure(connection: PeerConnection) -> SecuredPath:
+        path, described, peer_id = await secure(
+            connection, context, server_side=False, expected=expected
+        )
+        return SecuredPath(path, described, connection.circuit, peer_id)
+
+    return await _open(dialer, make_secure, on_attempt)
+
+
+async def open_bare(dialer: Dialer, on_attempt: OnAttempt) -> trio.SocketStream:
+    """Open a connection, and leave it as it is; like :func:`open_secured`."""
+    return await _open(dialer, confirm, on_attempt)
+
+
+async def _open(
+    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], on_attempt: OnAttempt
+) -> T:
+    open_once = partial(_open_once, dialer, make, on_attempt)
     for _ in range(MAX_BROKEN):
         try:
             return await retry_while_busy(open_once)
@@ -75,15 +97,13 @@ async def open_secured(
 
 
 async def _open_once(
-    dialer: Dialer, context: Context, expected: PeerId | None, on_attempt: OnAttempt
-) -> SecuredPath:
+    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], on_attempt: OnAttempt
+) -> T:
     attempts = AttemptLog(on_attempt)
     try:
         connection = await dialer.dial(attempts.note)
         try:
-            path, described, peer_id = await secure(
-                connection, context, server_side=False, expected=expected
-            )
+            return await make(connection)
         except BusyError:
             attempts.drop()
             raise
@@ -92,4 +112,3 @@ async def _open_once(
             raise error from attempts.failures
     finally:
         attempts.close()
-    return SecuredPath(path, described, connection.circuit, peer_id)

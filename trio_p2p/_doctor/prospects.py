@@ -9,7 +9,7 @@ import attrs
 
 from .._addresses import Endpoint
 from .._nat.findings import Survey
-from .._traversal.check import Role
+from .._traversal.proofs import Role
 from .._traversal.strategy import Side, strategy_for
 from .._wire.offer import Allocation, Behaviour, Nat, Offer
 

@@ -18,6 +18,7 @@ from .._control.reachability import LocalSide
 from .._errors import P2PError, RemoteProtocolError
 from .._identity.certificate import peer_id_of_untrusted
 from .._net.nursery import open_background_nursery
+from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
@@ -89,15 +90,12 @@ class Puncher:
         self, request: ConnectionRequest, local_side: LocalSide
     ) -> PeerConnection | None:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
-        punched = None
-        try:
+        with Winner(PeerConnection.close) as winner:
             async with open_background_nursery() as nursery:
                 punched = await self._punch_classic(request, local_side, nursery)
-        except BaseException:
-            if punched is not None:
-                punched.close()
-            raise
-        return punched
+                if punched is not None:
+                    winner.offer(punched)
+        return winner.found
 
     async def _punch_classic(
         self, request: ConnectionRequest, local_side: LocalSide, nursery: trio.Nursery

@@ -1,11 +1,14 @@
-"""What both peers do with a connection before any byte of a session travels over it."""
+"""What both peers do with a connection before any byte of a stream travels over it."""
 
 from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import trio
 
 from .._attempt import Technique
-from .._errors import BusyError, PathLostError, WrongPeerError
+from .._errors import PathLostError, WrongPeerError
 from .._identity.certificate import peer_id_of_untrusted
 from .._identity.peer_id import PeerId
 from .._net.sockets import local_endpoint, remote_endpoint
@@ -15,6 +18,29 @@ from .stream_path import PathKind, StreamPath
 from .tls import Context
 
 HANDSHAKE_TIME = 10.0  # seconds; a round trip, with room for retransmitted segments
+
+
+async def confirm(connection: PeerConnection) -> trio.SocketStream:
+    """Make sure that a connection leads to the introduced peer, and leave it as it is.
+
+    Args:
+        connection: what came of an introduction; it is ours from now on.
+
+    Returns:
+        The connection, from which nothing behind the peer's proof has been read.
+
+    Raises:
+        WrongPeerError: it leads to another peer.
+        BusyError: the receiver has no room for the connection now.
+        PathLostError: it could not be found out.
+
+    If cancelled, the connection is closed.
+    """
+    with _closing_if_in_vain(connection, "its check"):
+        with trio.move_on_after(HANDSHAKE_TIME):
+            await connection.confirm()
+            return connection.stream
+        raise PathLostError("the other side did not prove itself in time")
 
 
 async def secure(
@@ -29,20 +55,20 @@ async def secure(
     Args:
         connection: what came of an introduction; it is ours from now on.
         context: proves our identity.
-        server_side: which role we have in TLS. The sender is the client, whoever connected.
+        server_side: which role we have in TLS. The sender is the client, whichever side dialled.
         expected: who it has to be, if we know.
 
     Returns:
         The path, what there is to say of it, and who the peer is.
 
     Raises:
-        WrongPeerError: it is somebody else.
+        WrongPeerError: it is another peer.
         BusyError: the receiver has no room for the connection now.
         P2PError: it could not be found out.
 
     If cancelled, the connection is closed.
     """
-    try:
+    with _closing_if_in_vain(connection, "TLS's handshake"):
         peer_id = peer_id_of_untrusted(connection.certificate)
         if expected not in (None, peer_id):
             raise WrongPeerError(
@@ -65,16 +91,29 @@ async def secure(
             kind, connection.technique, local_endpoint(sock), remote_endpoint(sock)
         )
         with trio.move_on_after(HANDSHAKE_TIME):
+            if not server_side:
+                await path.start_handshake()  # behind our own proof: no round trip is spent
+            await _confirm_expected(connection, expected)
             await path.do_handshake()
             return path, described, peer_id
         raise PathLostError("the other side did not answer TLS's handshake in time")
+
+
+async def _confirm_expected(connection: PeerConnection, expected: PeerId | None) -> None:
+    try:
+        await connection.confirm()
+    except WrongPeerError as error:
+        raise WrongPeerError(str(error), expected=expected) from None
+
+
+@contextmanager
+def _closing_if_in_vain(connection: PeerConnection, during: str) -> Generator[None]:
+    """Close a connection if the block fails or is cancelled."""
+    try:
+        yield
     except (trio.BrokenResourceError, OSError) as error:
         connection.close()
-        if isinstance(error.__cause__, BusyError):
-            raise error.__cause__ from None
-        if isinstance(error.__cause__, WrongPeerError):
-            raise WrongPeerError(str(error.__cause__), expected=expected) from None
-        raise PathLostError(f"the connection broke during TLS's handshake: {error}") from error
+        raise PathLostError(f"the connection broke during {during}: {error}") from error
     except BaseException:
         connection.close()
         raise

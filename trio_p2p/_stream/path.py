@@ -68,8 +68,17 @@ class Path:
         """The last bytes received, as they came: a relay ends with words that are in clear."""
         return self._tail
 
+    async def start_handshake(self) -> None:
+        """Send a client's first flight, without waiting for anything to come.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: the path is closed.
+        """
+        await self._shake_hands()
+
     async def do_handshake(self) -> None:
-        """Shake hands with the peer.
+        """Shake hands with the peer, or go on with that.
 
         A client's last flight leaves with the first bytes sent, in one segment, or else when the
         client starts to receive. If cancelled, the path is of no use any more: close it.
@@ -84,9 +93,7 @@ class Path:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            while not self._engine.handshake():
-                if self._engine.has_outgoing:
-                    await self._stream.send_all(self._engine.take_outgoing())
+            while not await self._shake_hands():
                 data = await self._stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     raise trio.BrokenResourceError("the connection ended during the handshake")
@@ -94,6 +101,13 @@ class Path:
         except P2PError:
             self.send_last_flight()  # the alert
             raise
+
+    async def _shake_hands(self) -> bool:
+        """Do what the handshake can with what has come; whether that ends it."""
+        has_ended = self._engine.handshake()
+        if not has_ended and self._engine.has_outgoing:
+            await self._stream.send_all(self._engine.take_outgoing())
+        return has_ended
 
     @property
     def is_sending(self) -> bool:

@@ -8,7 +8,7 @@ from .._addresses import Endpoint, Vantage
 from .._attempt import Route, Technique
 from .._wire.messages import ReceiverEndpoint, SenderEndpoint
 from .candidates import forbidden_untrusted, vet_untrusted
-from .check import Role
+from .proofs import Role
 from .strategy import ROUTES, Side, Strategy, reflexive_route, strategy_for
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hmac
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import trio
 
 from .._addresses import Endpoint
 from .._attempt import Attempt, Outcome, Route
-from .._net.sockets import local_endpoint, receive_exactly, remote_endpoint, send_at_once
+from .._net.sockets import local_endpoint, remote_endpoint
+from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
-from .check import PROOF_BYTES, QUESTION, Role, proofs
-from .checked_socket import CheckedSocket
+from .check import Check, Verdict
+from .checked_connection import CheckedConnection, busy_error
 from .introduction import Introduction
 from .nomination import Nomination
 from .port_guessing import guess, hold
+from .proofs import proofs
 from .punch import Take, punch, take_syns
 from .punch_schedule import PunchSchedule
 from .shared_port import PROOF_TIME, SharedPort
 from .strategy import Dial, PortGuessing, reflexive_route
 from .syn_budget import SynBudget
+
+MAX_CHECKED: Final = 4  # accepted connections at a time that one introduction checks
 
 
 async def connect_introduced(
@@ -36,7 +40,8 @@ async def connect_introduced(
 ) -> PeerConnection:
     """The connection to the introduced peer, however long it takes.
 
-    Dials and accepts at once; the first connection that leads to the peer wins.
+    Dials and accepts at once; the first connection that is nominated wins. The sender of the
+    introduction has yet to call :meth:`PeerConnection.confirm`.
 
     Args:
         shared_port: the local port that the peer was told of.
@@ -46,26 +51,23 @@ async def connect_introduced(
         on_punched: called when the first SYN has left, or could not.
         nomination: a sender's, which other introductions share.
 
+    Raises:
+        BusyError: the receiver has declined the introduction.
+
     If cancelled, every connection that was under way is closed.
     """
     race = Race(introduction, on_attempt, nomination or Nomination())
     race.refuse_forbidden()
-    try:
-        with (
-            shared_port.expecting(introduction.peer.endpoint) as unproven,
-            shared_port.expecting(race.proofs.peers) as proven,
-            shared_port.expecting(race.proofs.check) as checked,
-        ):
-            async with trio.open_nursery() as nursery:
-                race.scope = nursery.cancel_scope
-                nursery.start_soon(race.accept, unproven, race.take_unproven)
-                nursery.start_soon(race.accept, proven, race.take_proven)
-                nursery.start_soon(race.accept, checked, race.take_checked)
-                await race.start(shared_port, guard_hops, nursery)
-                on_punched()
-    except BaseException:
-        race.close()
-        raise
+    with (
+        race.winner,
+        shared_port.expecting(race.proofs, introduction.peer.endpoint) as accepted,
+    ):
+        async with trio.open_nursery() as nursery:
+            race.scope = nursery.cancel_scope
+            for _ in range(MAX_CHECKED):
+                nursery.start_soon(race.accept, accepted)
+            await race.start(shared_port, guard_hops, nursery)
+            on_punched()
     return race.connection()
 
 
@@ -78,25 +80,34 @@ class Race:
         self, introduction: Introduction, on_attempt: OnAttempt, nomination: Nomination
     ) -> None:
         self.proofs = proofs(introduction.nonce, introduction.role)
+        self.winner: Winner[CheckedConnection] = Winner(self._withdraw)
         self._introduction = introduction
         self._on_attempt = on_attempt
         self._nomination = nomination
         self._started_at = trio.current_time()
-        self._winner: trio.socket.SocketType | None = None
+        self._is_declined = False
 
     def connection(self) -> PeerConnection:
-        """The winner."""
-        assert self._winner is not None
-        introduction = self._introduction
+        """The winner.
+
+        Raises:
+            BusyError: the receiver has declined the introduction.
+        """
+        winner, introduction = self.winner.found, self._introduction
+        if winner is None:
+            assert self._is_declined
+            raise busy_error()
         return PeerConnection(
-            trio.SocketStream(self._winner), introduction.technique, introduction.certificate
+            trio.SocketStream(winner.socket),
+            introduction.technique,
+            introduction.certificate,
+            confirm=winner.confirm,
         )
 
-    def close(self) -> None:
-        """Close the winner, if there is one: nobody is going to have it."""
-        if self._winner is not None:
-            self._winner.close()
-            self._nomination.withdraw()
+    def _withdraw(self, winner: CheckedConnection) -> None:
+        """Close the winner, which the caller does not get."""
+        winner.close()
+        self._nomination.withdraw()
 
     def refuse_forbidden(self) -> None:
         """Tell where we do not connect to, although the peer or the broker wants us to."""
@@ -111,7 +122,7 @@ class Race:
         for dial, schedule in zip(dials, schedules, strict=True):
             take_syns(dial.remote, schedule, budget)  # those that leave at once
         for dial, schedule in zip(dials, schedules, strict=True):
-            take = self.take_unproven if dial.is_told else self._take_asked
+            take = self._taking_dialled(is_told=dial.is_told)
             record = partial(self._record, dial.route)
             await nursery.start(
                 partial(
@@ -142,7 +153,7 @@ class Race:
     async def _guess(self, port: int, guard_hops: int, port_guessing: PortGuessing) -> None:
         peer, started_at = self._introduction.peer.endpoint, trio.current_time()
         is_holding = port_guessing is PortGuessing.HOLD
-        take = self.take_unproven if is_holding else self._take_asked
+        take = self._taking_dialled(is_told=is_holding)
         ended: tuple[Endpoint | None, Endpoint, Outcome] = None, peer, Outcome.SILENT
 
         async def take_guessed(sock: trio.socket.SocketType) -> bool:
@@ -160,80 +171,56 @@ class Race:
         finally:
             self._record(Route.GUESSED, *ended, trio.current_time() - started_at)
 
-    async def accept(
-        self, accepted: trio.MemoryReceiveChannel[trio.socket.SocketType], take: Take
-    ) -> None:
+    async def accept(self, accepted: trio.MemoryReceiveChannel[CheckedConnection]) -> None:
         """Wait until an accepted connection wins."""
-        async for sock in accepted:
+        async for connection in accepted:
             won = False
             try:
+                sock = connection.socket
                 local, remote = local_endpoint(sock), remote_endpoint(sock)
-                won = await take(sock)
+                won = await self.take(connection)
             except OSError:
                 continue  # it broke; the peer comes again
             finally:
                 if not won:
-                    sock.close()
+                    connection.close()
             outcome = Outcome.CONNECTED if won else Outcome.WRONG_PEER
             seconds = trio.current_time() - self._started_at
             route = reflexive_route(remote.address.version)
             self._record(route, local, remote, outcome, seconds)
 
-    async def take_unproven(self, sock: trio.socket.SocketType) -> bool:
-        """Take a connection to or from the endpoint that we were told of, if it is the peer's."""
-        if self._introduction.role is Role.SENDER:
-            # To wait for the receiver's proof would cost a round trip.
-            expects, busy = self.proofs.peers, self.proofs.busy
-            return self._nominate(sock, CheckedSocket(sock, expects=expects, busy=busy))
-        said, says = await self._hear(sock), self.proofs.own
-        if said in (QUESTION, self.proofs.check):
-            send_at_once(sock, says)
-            says = b""
-            said = await self._hear(sock)
-        if not hmac.compare_digest(said, self.proofs.peers):
-            return False
-        return self._win(CheckedSocket(sock, says=says))
+    def _taking_dialled(self, *, is_told: bool) -> Take:
+        async def take(sock: trio.socket.SocketType) -> bool:
+            check = Check.dialled(self.proofs, is_told=is_told)
+            return await self.take(CheckedConnection(sock, check))
 
-    async def take_checked(self, sock: trio.socket.SocketType) -> bool:
-        """Take a connection on which the sender has asked who we are, if it nominates it."""
-        send_at_once(sock, self.proofs.own)
-        if not hmac.compare_digest(await self._hear(sock), self.proofs.peers):
-            return False
-        return self._win(sock)
+        return take
 
-    async def _take_asked(self, sock: trio.socket.SocketType) -> bool:
-        """Take a connection to where somebody else may be, too."""
-        if self._introduction.role is Role.RECEIVER:
-            return await self.take_unproven(sock)
-        send_at_once(sock, self.proofs.check)
-        if not hmac.compare_digest(await self._hear(sock), self.proofs.peers):
-            return False
-        return self._nominate(sock, sock)
+    async def take(self, connection: CheckedConnection) -> bool:
+        """Check a connection until the sender nominates it; whether it has won then.
 
-    async def _hear(self, sock: trio.socket.SocketType) -> bytes:
-        """What the other side says first; nothing if that takes too long."""
+        Raises:
+            OSError: it broke.
+        """
+        check = connection.check
         with trio.move_on_after(PROOF_TIME):
-            return await receive_exactly(sock, PROOF_BYTES)
-        return b""
+            while check.missing and not check.is_nominated:
+                connection.say()
+                await connection.hear()
+        if check.is_nominated:
+            return self._win(connection)
+        if check.verdict is Verdict.BUSY:
+            self._is_declined = True
+            self.scope.cancel(reason="the receiver has declined the introduction")
+            await trio.lowlevel.checkpoint()  # which is cancelled: nothing was wrong with the peer
+        return False
 
-    async def take_proven(self, sock: trio.socket.SocketType) -> bool:
-        """Take a connection on which the peer has proven itself."""
-        if self._introduction.role is Role.SENDER:
-            return self._nominate(sock, sock)
-        return self._win(CheckedSocket(sock, says=self.proofs.own))
-
-    def _nominate(self, sock: trio.socket.SocketType, winner: trio.socket.SocketType) -> bool:
-        """Prove ourselves, being the sender, on this connection and on no other."""
-        if self._nomination.is_made:
+    def _win(self, connection: CheckedConnection) -> bool:
+        if self._nomination.is_made:  # one is enough; a sender nominates two though it should not
             return False
-        send_at_once(sock, self.proofs.own)
-        return self._win(winner)
-
-    def _win(self, sock: trio.socket.SocketType) -> bool:
-        if self._nomination.is_made:  # a sender has nominated two, though it should not
-            return False
+        connection.say()
         self._nomination.is_made = True
-        self._winner = sock
+        self.winner.offer(connection)
         self.scope.cancel(reason="the introduced peer is connected")
         self.scope.shield = True  # a deadline that passes from here on has been met
         return True

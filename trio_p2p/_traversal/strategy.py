@@ -14,7 +14,7 @@ from .._addresses import MIN_PORT, Endpoint
 from .._attempt import Route
 from .._wire.offer import CandidateKind, Nat, Offer, Opening
 from .candidates import MAX_DIALLED
-from .check import Role
+from .proofs import Role
 
 PREDICTIONS = 8  # ports that a sequential NAT may give next
 
