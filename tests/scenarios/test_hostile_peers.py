@@ -96,7 +96,7 @@ async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
 
 
 @asynccontextmanager
-async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
+async def open_impostor(broker: LoopbackBroker, stream: StreamKind) -> AsyncGenerator[None]:
     """Somebody who took over alice's endpoint: he answers there, but without her proof."""
     async with trio.open_nursery() as nursery:
         sock = open_bound_socket(socket.AF_INET)
@@ -116,14 +116,14 @@ async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
                     await accepted.recv(4096)
 
             async with RawClient(trio.SocketStream(registering)) as receiver:
-                await receiver.register("alice")
+                await receiver.register("alice", stream=stream)
                 nursery.start_soon(answer)
                 yield
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> None:
-    async with open_broker() as broker, open_impostor(broker):
+    async with open_broker() as broker, open_impostor(broker, StreamKind.RAW):
         with trio.fail_after(PATIENCE):
             stream = await open_raw_stream("alice", broker.address)
             with pytest.raises(trio.BrokenResourceError) as caught:
@@ -135,7 +135,7 @@ async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> N
 
 async def test_sender_is_told_that_somebody_else_answered() -> None:
     attempts: list[Attempt] = []
-    async with open_broker() as broker, open_impostor(broker):
+    async with open_broker() as broker, open_impostor(broker, StreamKind.SESSION):
         with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
             async with open_p2p_stream(
                 "alice", broker.address, path="direct", on_attempt=attempts.append
