@@ -13,8 +13,9 @@ from .._broker_client.connection import FAREWELL_TIME
 from .._broker_client.resolve import find_broker
 from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
+from .._net.backoff import Backoff
 from .._net.barrier import Barrier
-from .._net.network_changes import current_network, wait_network_changed
+from .._net.network_changes import current_network
 from .._net.nursery import open_background_nursery
 from .._traversal.strategy import Side
 from .._wire.messages import Kill
@@ -23,7 +24,8 @@ from .introductions import Introductions
 from .own_name import OwnName
 from .reachability import LocalSide
 
-RETRY_TIME = 60.0  # seconds after a failure
+# Seconds until the next attempt: many hosts and brokers have no IPv6, and nothing fails for that.
+MIN_RETRY_PAUSE, MAX_RETRY_PAUSE = 1.0, 60.0
 
 logger = logging.getLogger("trio_p2p.receiver")
 
@@ -50,6 +52,7 @@ class IPv6Registration:
         self._name = name
         self._introductions = introductions
         self._local_network = LocalNetwork(6)
+        self._backoff = Backoff(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE)
         self._scope: trio.CancelScope | None = None
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -78,8 +81,7 @@ class IPv6Registration:
                         await self._register(nursery)
                     except (P2PError, OSError) as error:
                         logger.debug("%r is not registered over IPv6: %s", self._name.uid, error)
-                with trio.move_on_after(RETRY_TIME):
-                    await wait_network_changed(network)
+                await self._backoff.rest(network)
 
     async def _register(self, nursery: trio.Nursery) -> NoReturn:
         """Register once; returns never, but raises when the registration ends."""
@@ -91,6 +93,7 @@ class IPv6Registration:
             self._local_network = self._local_network.here()
             background.start_soon(self._local_network.learn_hops, connection)
             endpoint = await self._name.register(connection)
+            self._backoff.works()
             logger.debug(
                 "%r is registered over IPv6; the broker sees us at %s", self._name.uid, endpoint
             )
