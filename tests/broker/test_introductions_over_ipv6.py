@@ -38,11 +38,11 @@ def test_sender_is_introduced_by_the_version_of_ip_that_it_comes_by(broker: Brok
         ("2001:db8::7", over_ipv6, 4, NO_OFFER),  # the offer is of the other connection
     ):
         sender = broker.greeted(host=host)
-        asked = attrs.evolve(request(5, "alice", "fast"), errand=bytes(range(ID_BYTES)))
+        asked = attrs.evolve(request(5, "alice", "fast"), search=bytes(range(ID_BYTES)))
         (to, told), (_, answer) = broker.say(sender, asked)
         assert to is receiver
         assert isinstance(told, SenderEndpoint)
-        assert (told.endpoint, told.errand) == (sender.endpoint, asked.errand)
+        assert (told.endpoint, told.search) == (sender.endpoint, asked.search)
         assert told.registration == number
         assert isinstance(answer, ReceiverEndpoint)
         assert (answer.endpoint, answer.offer) == (receiver.endpoint, offer)
@@ -51,7 +51,7 @@ def test_sender_is_introduced_by_the_version_of_ip_that_it_comes_by(broker: Brok
 def test_the_twelve_steps_over_ipv6(broker: Broker) -> None:
     _, receiver = receiver_over_both(broker)
     sender = broker.greeted(host="2001:db8::7")
-    asked = attrs.evolve(request(5, "alice", "classic"), errand=bytes(range(ID_BYTES)))
+    asked = attrs.evolve(request(5, "alice", "classic"), search=bytes(range(ID_BYTES)))
     outgoing = broker.say(sender, asked)
     identifier = broker.tokens[-2]
     assert outgoing == [(receiver, ConnectionRequest(identifier, 4, broker.origin(sender)))]
@@ -62,7 +62,7 @@ def test_the_twelve_steps_over_ipv6(broker: Broker) -> None:
     punching = broker.greeted(host=IPV6_HOST)
     ((_, told),) = broker.say(punching, Acknowledge(identifier))
     assert isinstance(told, SenderEndpoint)
-    assert (told.errand, told.registration) == (asked.errand, None)
+    assert (told.search, told.registration) == (asked.search, None)
     ((_, answer),) = broker.say(broker.greeted(), HolePunched(identifier))
     assert isinstance(answer, ReceiverEndpoint)
     assert answer.endpoint == punching.endpoint

@@ -85,7 +85,7 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "technique": st.sampled_from(["fast", "classic", "relay"]) | _texts,
     "stream": st.sampled_from(StreamKind),
     "introduction": _ids,
-    "errand": _ids,
+    "search": _ids,
     "instance": st.binary(min_size=INSTANCE_BYTES, max_size=INSTANCE_BYTES),
     "registration": _numbers,
     "circuit": _ids,

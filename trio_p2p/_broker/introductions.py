@@ -90,7 +90,7 @@ class Introductions:
                     sender.certificate,
                     round_trip,
                     sender_offer,
-                    request.errand,
+                    request.search,
                     request.proof,
                     receiver.number,
                 ),
@@ -128,7 +128,7 @@ class Introductions:
             introduction.receiver_offer = receiver.connection.offer
             introduction.nonce = self._token_bytes(NONCE_BYTES)
             introduction.offer = request.offer
-            introduction.errand = request.errand
+            introduction.search = request.search
             introduction.proof = request.proof
             question = ConnectionRequest(introduction.identifier, receiver.number, origin)
         self._pending.add(introduction)
@@ -197,7 +197,7 @@ class Introductions:
                     sender.certificate,
                     self._round_trip_between(sender, receiver.connection),
                     introduction.offer,
-                    introduction.errand,
+                    introduction.search,
                     introduction.proof,
                 ),
             )

@@ -24,7 +24,7 @@ from .._wire.messages import StreamKind
 from .direct import open_by_any_ip
 from .path_finder import PathFinder
 from .patience import retry_while_busy
-from .rounds import Errand, OpenInRound
+from .rounds import Search, OpenInRound
 from .secured import Dial
 from .watcher import Watcher
 
@@ -120,6 +120,6 @@ class Connector:
         identity, port_guessing = self._options.identity, self._options.port_guessing
         for ip_version, local_network in self._local_network.items():
             self._local_network[ip_version] = local_network.here()
-        errand = Errand(kind, identity, on_attempt, self._local_network, port_guessing)
+        search = Search(kind, identity, on_attempt, self._local_network, port_guessing)
         host, _ = self._options.broker
-        return await open_by_any_ip(host, uid, techniques, errand, self._open_in_round)
+        return await open_by_any_ip(host, uid, techniques, search, self._open_in_round)
