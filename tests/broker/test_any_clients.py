@@ -111,7 +111,7 @@ class AnyClients(RuleBasedStateMachine):
         stream=st.sampled_from(StreamKind),
         instance=st.integers(0, 1),
     )
-    def register(
+    def register(  # noqa: PLR0917
         self, index: int, uid: str, name: str, number: int, stream: StreamKind, instance: int
     ) -> None:
         connection = self.any_connection(index)

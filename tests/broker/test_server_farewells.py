@@ -95,9 +95,15 @@ async def test_receiver_that_does_not_read_keeps_its_registration_and_delays_no_
         started_at = trio.current_time()
         await sender.ask("deaf", "fast", number=1)
         assert (await sender.receive(ReceiverEndpoint)).number == 1
-        for number, technique in ((2, "fast"), (3, "classic"), (4, "relay")):
-            await sender.ask("deaf", technique, number=number)
-            refused = await sender.wait_refused()
+        other = broker.connect()
+        await other.greet()
+        for number, technique, client in (
+            (2, "fast", sender),
+            (3, "classic", other),
+            (4, "relay", other),
+        ):
+            await client.ask("deaf", technique, number=number)
+            refused = await client.wait_refused()
             assert (refused.code, refused.number) == (RefusalCode.BUSY, number)
             assert refused.retry_after == 1000
         # A sender may keep one connection for many receivers.

@@ -240,7 +240,7 @@ def test_watch_with_a_number_is_refused_by_it(
     ((_, refused),) = broker.say(other, Watch("alice", 8))
     assert isinstance(refused, Refused)
     assert (refused.code, refused.number) == (RefusalCode.BUSY, 8)
-    assert not (watcher.is_closed or other.is_closed)
+    assert not any(each.is_closed for each in (watcher, other))
     assert broker.registry.watches == MAX_WATCHED
 
 

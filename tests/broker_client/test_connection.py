@@ -8,6 +8,7 @@ import trio.testing
 
 from trio_p2p import BrokerLostError, UnknownUIDError
 from trio_p2p._addresses import Endpoint
+from trio_p2p._broker.connection import State
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME, BrokerConnection
 from trio_p2p._wire.messages import KeepAlive
@@ -42,7 +43,7 @@ async def test_keepalives_are_sent(who: str, monkeypatch: pytest.MonkeyPatch) ->
     async with open_raw_peers("receiver") as (broker, _, sender):
         with pytest.raises(UnknownUIDError):
             await sender.open_raw_stream("nobody")
-        states = {"receiver": "registered", "sender": "asking for receivers"}
-        [connection] = [c for c in broker.broker._links if c.state.value == states[who]]
+        kept = [c for c in broker.broker._links if c.state is State.CONTROL]
+        [connection] = [c for c in kept if (c.registration is not None) is (who == "receiver")]
         first = connection.deadline
         await until(lambda: connection.deadline > first)

@@ -19,7 +19,7 @@ from trio_p2p import (
 )
 from trio_p2p._broker_client.resolve import IP_VERSIONS
 from trio_p2p._connect.direct import open_by_any_ip
-from trio_p2p._connect.rounds import Search, Round
+from trio_p2p._connect.rounds import Round, Search
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._traversal.strategy import reflexive_route

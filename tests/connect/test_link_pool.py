@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+from trio_p2p._connect.broker_link import BrokerLink, open_broker_link
 
 from trio_p2p import (
     BrokerLostError,
@@ -15,7 +16,6 @@ from trio_p2p import (
 from trio_p2p._broker.quota import DEFAULT_LIMITS
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect import link_pool
-from trio_p2p._connect.broker_link import BrokerLink, open_broker_link
 from trio_p2p._wire.messages import Hello, StreamKind
 from trio_p2p._wire.offer import Nat, Opening
 

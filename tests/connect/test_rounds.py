@@ -4,7 +4,7 @@ import pytest
 
 from trio_p2p import Attempt, Outcome, Technique
 from trio_p2p._broker_client.resolve import IP_VERSIONS
-from trio_p2p._connect.rounds import ROUNDS, Search, NoWayError, Round, open_in_rounds
+from trio_p2p._connect.rounds import ROUNDS, NoWayError, Round, Search, open_in_rounds
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._wire.messages import StreamKind
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from trio_p2p._connect.watcher import Registrations, Watcher, _Watched
 
 from trio_p2p import P2PStream, open_p2p_listener, open_peer
 from trio_p2p._broker.connection import Connection, State
@@ -15,7 +16,6 @@ from trio_p2p._broker.registry import Registry
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect.connector import Connector
 from trio_p2p._connect.path_finder import WATCHING_DELAY
-from trio_p2p._connect.watcher import Registrations, Watcher, _Watched
 from trio_p2p._net.backoff import MIN_PAUSE, Backoff
 from trio_p2p._net.network_changes import Network
 from trio_p2p._peer_connection import PeerConnection

@@ -5,12 +5,12 @@ from ipaddress import ip_address
 import pytest
 import trio
 import trio.testing
+from trio_p2p._listen.reachability import LocalSide
 
 from trio_p2p import Attempt, Identity
 from trio_p2p._addresses import Endpoint
 from trio_p2p._listen.guessing import GuessingPermits
 from trio_p2p._listen.puncher import Puncher
-from trio_p2p._listen.reachability import LocalSide
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._traversal.shared_port import SharedPort
 from trio_p2p._traversal.strategy import Side

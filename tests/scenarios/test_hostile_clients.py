@@ -17,9 +17,11 @@ from trio.testing import MockClock
 from trio_p2p import P2PListener, serve_broker
 from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.ledger import OPENING_TIME
+from trio_p2p._broker.registrations import MAX_RESERVED
 from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
+    MAX_NAMES,
     MAX_WATCHED,
     Acknowledge,
     ConnectionRequest,
@@ -39,6 +41,7 @@ from trio_p2p._wire.messages import (
     RelayRequest,
     SenderEndpoint,
     StreamKind,
+    Unregister,
     Watch,
 )
 
@@ -170,17 +173,14 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a keepalive first": encode(KeepAlive()),
     "hello twice": encode_all(Hello(), Hello()),
     "kill by nobody": encode_all(Hello(), Kill()),
-    "a taken UID": lambda challenge: encode(registration("honest", challenge, MALLORY)),
-    "a peer id": lambda challenge: encode(registration(str(ALICE.peer_id), challenge, MALLORY)),
-    "two UIDs": lambda challenge: encode_all(
+    "two UIDs of one number": lambda challenge: encode_all(
         registration("x", challenge), registration("y", challenge)
     ),
-    "a receiver that asks": lambda challenge: encode_all(
-        registration("x", challenge), request(0, "honest", "fast")
+    "a UID given back by nobody": encode_all(Hello(), Unregister(0)),
+    "a receiver that joins a relay": lambda challenge: encode_all(
+        registration("x", challenge), JoinRelay(bytes(16))
     ),
-    "a sender that registers": lambda challenge: encode_all(
-        request(0, "nobody", "fast"), registration("x", challenge)
-    ),
+    "a sender that greets again": encode_all(Hello(), request(0, "nobody", "fast"), Hello()),
     "9 candidates": naming(*[CANDIDATE] * 9),
     "100 candidates": naming(*[CANDIDATE] * 100),
     "1,000 candidates": naming(*[CANDIDATE] * 1_000),
@@ -262,6 +262,60 @@ async def test_hostile_client_is_told_why(name: str) -> None:
         assert refused.reason
         assert refused.number is None
         assert broker.uids == {"honest"}
+
+
+HOSTILE_REGISTRATIONS: dict[str, Callable[[bytes], Register]] = {
+    "a taken UID": lambda challenge: registration("honest", challenge, MALLORY),
+    "a peer id": lambda challenge: registration(str(ALICE.peer_id), challenge, MALLORY),
+    "a certificate for anything": lambda _challenge: UNPROVEN,
+    "another one's challenge": lambda _challenge: registration("x", bytes(32)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_REGISTRATIONS)
+async def test_refused_registration_costs_nothing_else(name: str) -> None:
+    async with (
+        open_broker() as broker,
+        await connect_raw(broker.port) as honest,
+        await connect_raw(broker.port) as client,
+    ):
+        await honest.register("honest")
+        with trio.fail_after(PATIENCE):
+            challenge = await client.greet()
+            await client.send(registration("mine", challenge, number=1))
+            await client.receive(Registered)
+            await client.send(*[HOSTILE_REGISTRATIONS[name](challenge)] * 3)
+            assert [(await client.wait_refused()).number for _ in range(3)] == [0, 0, 0]
+        assert broker.uids == {"honest", "mine"}
+
+
+async def test_flood_of_names_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """They are signed beforehand: the broker is to be flooded, not this process."""
+
+    async def flood(client: RawClient, prefix: str) -> None:
+        challenge = await client.greet()
+        names = [
+            registration(f"{prefix} {number}", challenge, MALLORY, number=number)
+            for number in range(MAX_NAMES + 10)
+        ]
+        await client.send(*names)
+        answers = [await client.channel.receive() for _ in names]
+        assert sum(isinstance(each, Registered) for each in answers) == MAX_NAMES
+        assert all(
+            each.number is not None and each.code is RefusalCode.BUSY
+            for each in answers
+            if isinstance(each, Refused)
+        )
+
+    async with open_broker() as broker, open_honest_pair(broker.address) as pair:
+        with trio.fail_after(PATIENCE):
+            for number in range(3):
+                async with await connect_raw(broker.port) as client:
+                    await flood(client, str(number))
+                    await pair.wait_for_more()
+        await until(lambda: broker.uids == {"honest"})
+        assert broker.broker.registry.reserved == MAX_RESERVED
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("times", [1, 100])

@@ -4,7 +4,6 @@ import random
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import pytest
 import trio

@@ -4,7 +4,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p._traversal.nomination import MAX_DONE, Searches, Nomination
+from trio_p2p._traversal.nomination import MAX_DONE, Nomination, Searches
 from trio_p2p._wire.messages import ID_BYTES
 
 ERRAND, OTHER = bytes(ID_BYTES), bytes(range(ID_BYTES))
