@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from trio_p2p._broker_client import resolve as broker_search
-from trio_p2p._broker_client.resolve import find_broker
+from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._errors import BrokerUnreachableError
 from trio_p2p._net.os_errors import refused_error
 from trio_p2p._net.system import system_in_use
@@ -39,7 +39,7 @@ def test_broker_is_looked_for_again_from_another_network(
 
     async def find(_site: Site) -> None:
         with pytest.raises(BrokerUnreachableError, match="no broker answers"):
-            await find_broker((str(REMOTE.address), REMOTE.port), ())
+            await BrokerFinder(str(REMOTE.address), REMOTE.port).find(())
 
     waiting = start_waiting(site, find)
     move(site, last=7)
@@ -60,7 +60,7 @@ async def test_host_that_moves_all_the_time(monkeypatch: pytest.MonkeyPatch) -> 
         trio.fail_after(PATIENCE),
         pytest.raises(BrokerUnreachableError, match="changed networks 5 times"),
     ):
-        await find_broker(address, ())
+        await BrokerFinder(*address).find(())
     assert held() == before
 
 
@@ -70,7 +70,7 @@ async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(broker_search, "CONNECT_TIME", 0.05)
     unreachable = pytest.raises(BrokerUnreachableError, match="timed out")
     with nobody_listening() as address, unreachable:
-        await find_broker(address, ())
+        await BrokerFinder(*address).find(())
     assert held() == before
 
 
@@ -86,7 +86,7 @@ async def test_broker_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPat
 async def test_shortage_that_passes(call: str, number: int) -> None:
     async with open_broker() as broker:
         with system_in_use(FaultySystem(Fault(call, 0, number), Fault(call, 1, number))):
-            await trio.aclose_forcefully(await find_broker(broker.address, ()))
+            await trio.aclose_forcefully(await BrokerFinder(*broker.address).find(()))
 
 
 async def test_shortage_is_not_blamed_on_the_broker() -> None:
@@ -97,6 +97,6 @@ async def test_shortage_is_not_blamed_on_the_broker() -> None:
         nobody_listening() as address,
         pytest.raises(BrokerUnreachableError, match="this host cannot connect") as caught,
     ):
-        await find_broker(address, ())
+        await BrokerFinder(*address).find(())
     assert "no local port is free" in str(caught.value)
     assert held() == before

@@ -1,6 +1,6 @@
 """Both versions of IP at once: which connection wins, and what is told if none does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import pytest
@@ -17,19 +17,20 @@ from trio_p2p import (
     Technique,
     UnknownUIDError,
 )
-from trio_p2p._broker_client.resolve import IP_VERSIONS
-from trio_p2p._connect.direct import open_by_any_ip
-from trio_p2p._connect.rounds import Round, Search
-from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._connect.direct import DirectDialer
+from trio_p2p._connect.rounds import Round
+from trio_p2p._control.control import Control
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._traversal.strategy import reflexive_route
 from trio_p2p._wire.messages import StreamKind
 
-from ..kit.raw_client import identity_of
+from ..kit.controls import controls_by
 
-NAME, ADDRESS = "broker.example", "192.0.2.1"
+BOTH, IPV4 = (6, 4), (4,)
 
-Result: TypeAlias = tuple[float, Callable[[Round], PeerConnection | None]]
+# What comes of a round by a version of IP.
+Give: TypeAlias = Callable[[Round, int], PeerConnection | None]
+Result: TypeAlias = tuple[float, Give]
 
 
 def connection() -> PeerConnection:
@@ -37,66 +38,63 @@ def connection() -> PeerConnection:
     return PeerConnection(trio.SocketStream(socket), Technique.FAST, b"")
 
 
-def gives(made: PeerConnection) -> Callable[[Round], PeerConnection]:
-    return lambda _: made
+def gives(made: PeerConnection) -> Give:
+    return lambda *_: made
 
 
-def fails(error: P2PError) -> Callable[[Round], PeerConnection]:
-    def fail(_: Round) -> PeerConnection:
+def fails(error: P2PError) -> Give:
+    def fail(*_: object) -> PeerConnection:
         raise error
 
     return fail
 
 
-def leads_nowhere(round_: Round) -> None:
-    route = reflexive_route(round_.ip_version)
+def leads_nowhere(round_: Round, ip_version: int) -> None:
+    route = reflexive_route(ip_version)
     round_.on_attempt(Attempt(Technique.FAST, None, None, Outcome.NOT_INTRODUCED, 0.0, route))
 
 
-async def open_connection(host: str, ipv6: Result, ipv4: Result) -> PeerConnection:
+async def open_connection(ip_versions: Sequence[int], ipv6: Result, ipv4: Result) -> PeerConnection:
     """What comes of rounds by each version, after some seconds."""
 
-    def note(_: Attempt) -> None:
-        """Nobody is told in these tests."""
-
-    local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    search = Search(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
-
-    async def open_in_round(round_: Round) -> PeerConnection | None:
-        seconds, result = ipv6 if round_.ip_version == 6 else ipv4
+    async def open_in_round(control: Control, round_: Round) -> PeerConnection | None:
+        seconds, result = ipv6 if control.ip_version == 6 else ipv4
         await trio.sleep(seconds)
-        return result(round_)
+        return result(round_, control.ip_version)
 
-    return await open_by_any_ip(host, "uid", [Technique.FAST], search, open_in_round)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trio_p2p._connect.rounds._open", open_in_round)
+        dialer = DirectDialer(controls_by(*ip_versions), "uid", StreamKind.RAW)
+        return await dialer.dial(lambda _: None)
 
 
 async def test_first_connection_wins(autojump_clock: trio.testing.MockClock) -> None:
     quick, slow = connection(), connection()
     with quick.stream.socket, slow.stream.socket:
-        assert await open_connection(NAME, (1, gives(quick)), (2, gives(slow))) is quick
-        assert await open_connection(NAME, (2, gives(slow)), (1, gives(quick))) is quick
+        assert await open_connection(BOTH, (1, gives(quick)), (2, gives(slow))) is quick
+        assert await open_connection(BOTH, (2, gives(slow)), (1, gives(quick))) is quick
 
 
 @pytest.mark.parametrize("result", [leads_nowhere, fails(BrokerLostError("lost"))])
 async def test_one_that_fails_does_not_hinder_the_other(
-    autojump_clock: trio.testing.MockClock, result: Callable[[Round], PeerConnection | None]
+    autojump_clock: trio.testing.MockClock, result: Give
 ) -> None:
     made = connection()
     with made.stream.socket:
-        assert await open_connection(NAME, (1, result), (2, gives(made))) is made
-        assert await open_connection(NAME, (2, gives(made)), (1, result)) is made
+        assert await open_connection(BOTH, (1, result), (2, gives(made))) is made
+        assert await open_connection(BOTH, (2, gives(made)), (1, result)) is made
 
 
 async def test_address_says_which_one(autojump_clock: trio.testing.MockClock) -> None:
     made = connection()
     with made.stream.socket:
         lost = fails(BrokerLostError("never asked"))
-        assert await open_connection(ADDRESS, (0, lost), (1, gives(made))) is made
+        assert await open_connection(IPV4, (0, lost), (1, gives(made))) is made
 
 
 async def test_attempts_of_both_are_told(autojump_clock: trio.testing.MockClock) -> None:
     with pytest.raises(IntroductionError, match="2 attempts") as caught:
-        await open_connection(NAME, (1, leads_nowhere), (2, leads_nowhere))
+        await open_connection(BOTH, (1, leads_nowhere), (2, leads_nowhere))
     cause = caught.value.__cause__
     assert isinstance(cause, ExceptionGroup)
     assert [str(each).partition(":")[0] for each in cause.exceptions] == ["fast (ipv6)", "fast"]
@@ -106,7 +104,7 @@ async def test_unknown_uid_is_believed_at_once(autojump_clock: trio.testing.Mock
     unknown = UnknownUIDError("nobody")
     began_at = trio.current_time()
     with pytest.raises(UnknownUIDError):
-        await open_connection(NAME, (1000, leads_nowhere), (1, fails(unknown)))
+        await open_connection(BOTH, (1000, leads_nowhere), (1, fails(unknown)))
     assert trio.current_time() == began_at + 1
 
 
@@ -114,13 +112,13 @@ async def test_what_tells_most_is_told(autojump_clock: trio.testing.MockClock) -
     unreachable, lost = fails(BrokerUnreachableError("no address")), BrokerLostError("lost")
     for results in (((1, unreachable), (2, fails(lost))), ((1, fails(lost)), (2, unreachable))):
         with pytest.raises(BrokerLostError):
-            await open_connection(NAME, *results)
+            await open_connection(BOTH, *results)
     with pytest.raises(IntroductionError):
-        await open_connection(NAME, (1, unreachable), (2, leads_nowhere))
+        await open_connection(BOTH, (1, unreachable), (2, leads_nowhere))
     silent = BrokerUnreachableError("silent")
     silent.__cause__ = ExceptionGroup("one for each address", [OSError()])
     with pytest.raises(BrokerUnreachableError, match="silent"):
-        await open_connection(NAME, (1, fails(silent)), (2, unreachable))
+        await open_connection(BOTH, (1, fails(silent)), (2, unreachable))
 
 
 async def test_connection_is_closed_if_nobody_is_going_to_have_it(
@@ -129,10 +127,10 @@ async def test_connection_is_closed_if_nobody_is_going_to_have_it(
     made = connection()
     with trio.CancelScope() as scope:
 
-        def give_in_the_last_moment(_: Round) -> PeerConnection:
+        def give_in_the_last_moment(*_: object) -> PeerConnection:
             scope.cancel()
             return made
 
-        await open_connection(NAME, (1, give_in_the_last_moment), (2, leads_nowhere))
+        await open_connection(BOTH, (1, give_in_the_last_moment), (2, leads_nowhere))
     assert scope.cancelled_caught
     assert made.stream.socket.fileno() == -1

@@ -8,6 +8,7 @@ import trio
 
 from trio_p2p import P2PError, Peer, open_p2p_listener, open_peer
 from trio_p2p._connect.rounds import Round
+from trio_p2p._control.control import Control
 from trio_p2p._options import ALL_TECHNIQUES
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.stream_path import PathKind
@@ -19,7 +20,7 @@ DATA = b"some bytes" * 1000
 
 
 async def with_sender(
-    open_in_round: Callable[[Round], Awaitable[PeerConnection | None]],
+    open_in_round: Callable[[Control, Round], Awaitable[PeerConnection | None]],
     use: Callable[[Peer], Awaitable[None]],
     techniques: Sequence[str] = ALL_TECHNIQUES,
 ) -> None:
@@ -32,7 +33,7 @@ async def with_sender(
     ):
         served.start_soon(trio.serve_listeners, echo, [listener])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sender._connector._links, "open_in_round", open_in_round)
+            patch.setattr("trio_p2p._connect.rounds._open", open_in_round)
             await use(sender)
         served.cancel_scope.cancel()
 
@@ -43,7 +44,7 @@ async def test_search_that_fails_leaves_the_stream_on_the_relay(
 ) -> None:
     searches = 0
 
-    async def fail(_: Round) -> None:
+    async def fail(*_: object) -> None:
         nonlocal searches
         searches += 1
         raise error
@@ -63,7 +64,7 @@ async def test_search_that_fails_leaves_the_stream_on_the_relay(
 
 
 async def test_search_that_fails_is_an_error_of_opening() -> None:
-    async def fail(_: Round) -> None:
+    async def fail(*_: object) -> None:
         raise ZeroDivisionError("a mistake")
 
     async def use(sender: Peer) -> None:
@@ -76,7 +77,7 @@ async def test_search_that_fails_is_an_error_of_opening() -> None:
 async def test_round_that_attempts_nothing_leaves_the_stream_on_the_relay() -> None:
     is_over = trio.Event()
 
-    async def attempt_nothing(round_: Round) -> None:
+    async def attempt_nothing(_: Control, round_: Round) -> None:
         await trio.lowlevel.checkpoint()
         if round_.seconds == 6.0:  # the last one
             is_over.set()

@@ -11,6 +11,7 @@ import trio.testing
 
 from trio_p2p import BusyError, Endpoint, open_p2p_listener, open_peer
 from trio_p2p._broker_client.relay import ask_for_relay
+from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._connect.patience import MIN_PAUSE, retry_while_busy
 from trio_p2p._peer_connection import OnAttempt, PeerConnection
 from trio_p2p._wire.messages import (
@@ -102,12 +103,12 @@ async def test_busy_relay_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> Non
     refusals: Iterator[BusyError] = iter([BusyError("no room", retry_after=0.01)] * TIMES)
 
     async def ask_when_free(
-        broker: tuple[str, int], uid: str, certificate: bytes, on_attempt: OnAttempt
+        broker: BrokerFinder, uid: str, certificate: bytes, on_attempt: OnAttempt
     ) -> PeerConnection:
         for refusal in refusals:
             raise refusal
         return await ask(broker, uid, certificate, on_attempt)
 
-    monkeypatch.setattr("trio_p2p._connect.connector.ask_for_relay", ask_when_free)
+    monkeypatch.setattr("trio_p2p._connect.relayed.ask_for_relay", ask_when_free)
     async with open_peers() as peers:
         await peers.open_pair("relay")

@@ -3,35 +3,31 @@
 import pytest
 
 from trio_p2p import Attempt, Outcome, Technique
-from trio_p2p._broker_client.resolve import IP_VERSIONS
+from trio_p2p._connect import rounds as rounds_module
 from trio_p2p._connect.rounds import ROUNDS, NoWayError, Round, Search, open_in_rounds
-from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._control.control import Control
 from trio_p2p._wire.messages import StreamKind
 
-from ..kit.raw_client import identity_of
+from ..kit.controls import control_by
 
 TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
 
 
 async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], list[Attempt]]:
     """Which rounds there are, and what is told of them, if these are their outcomes."""
-
-    def note(_: Attempt) -> None:
-        """Nobody is told in these tests."""
-
-    local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    search = Search(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
+    search = Search("uid", StreamKind.RAW, TECHNIQUES, lambda _: None)
     rounds: list[Round] = []
     rest = list(outcomes)
 
-    async def open_in_round(round_: Round) -> None:
+    async def open_in_round(_: Control, round_: Round) -> None:
         rounds.append(round_)
         outcome = rest.pop(0) if rest else None
         if outcome is not None:
             round_.on_attempt(Attempt(round_.technique, None, None, outcome, 0.0))
 
-    with pytest.raises(NoWayError) as caught:
-        await open_in_rounds("uid", TECHNIQUES, 4, search, open_in_round)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(NoWayError) as caught:
+        patch.setattr(rounds_module, "_open", open_in_round)
+        await open_in_rounds(control_by(4), search)
     return rounds, list(caught.value.attempts)
 
 

@@ -26,7 +26,7 @@ from trio_p2p import (
 )
 from trio_p2p._addresses import Endpoint, endpoint_of
 from trio_p2p._broker.server import Broker
-from trio_p2p._options import ALL_TECHNIQUES
+from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
@@ -94,9 +94,8 @@ async def open_peers(
 async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnection]:
     """A connection to the receiver, over which nothing was said yet."""
     async with open_peer(peers.broker.address, identity=identity) as sender:
-        connection = await sender._connector._dial(
-            "receiver", ALL_TECHNIQUES, StreamKind.SESSION, lambda _: None
-        )
+        dialer = DirectDialer(sender._controls, "receiver", StreamKind.SESSION)
+        connection = await dialer.dial(lambda _: None)
         try:
             yield connection
         finally:

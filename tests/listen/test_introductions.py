@@ -10,6 +10,7 @@ import trio
 from trio_p2p import Identity, open_p2p_listener
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker_client.relay import ask_for_relay
+from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._stream.frames import Hello, Kind
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
@@ -113,9 +114,8 @@ async def test_requests_that_name_no_endpoint_are_shared_by_their_origin() -> No
 
 async def open_relayed_path(peers: Peers, identity: Identity) -> Path:
     """A path through the relay, over which nothing is said yet."""
-    connection = await ask_for_relay(
-        peers.broker.address, "receiver", identity.certificate, lambda _: None
-    )
+    broker = BrokerFinder(*peers.broker.address)
+    connection = await ask_for_relay(broker, "receiver", identity.certificate, lambda _: None)
     path, _, _ = await secure(connection, make_context(identity), server_side=False)
     path.send_last_flight()
     return path

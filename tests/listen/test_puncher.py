@@ -1,17 +1,22 @@
 """How a receiver meets senders: what it does for those that it does not know yet."""
 
 from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
-from trio_p2p._listen.reachability import LocalSide
 
 from trio_p2p import Attempt, Identity
 from trio_p2p._addresses import Endpoint
+from trio_p2p._control.broker_link import BrokerLink
+from trio_p2p._control.claims import Claims
+from trio_p2p._control.reachability import LocalSide
 from trio_p2p._listen.guessing import GuessingPermits
 from trio_p2p._listen.puncher import Puncher
 from trio_p2p._nat.local_network import LocalNetwork
+from trio_p2p._nat.survey_cache import SurveyCache
 from trio_p2p._traversal.shared_port import SharedPort
 from trio_p2p._traversal.strategy import Side
 from trio_p2p._wire.messages import ID_BYTES, NONCE_BYTES, SenderEndpoint
@@ -61,16 +66,18 @@ async def test_ports_are_guessed_for_admitted_senders(
             proof=None if identity is None else identity.sign_introduction(search, "receiver"),
         )
         async with open_port_somewhere() as shared_port, trio.open_nursery() as nursery:
-            nursery.start_soon(
-                puncher.connect_fast, message, local_side(shared_port, Offer(PORT)), 0.0
-            )
+            nursery.start_soon(puncher.connect_fast, message, link_of(shared_port, Offer(PORT)))
             await is_dialled.wait()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert guessed == ([sender.address] if is_guessed else [])
 
 
-def local_side(shared_port: SharedPort, offer: Offer) -> LocalSide:
+def link_of(shared_port: SharedPort, offer: Offer) -> BrokerLink:
+    """What a connection to a broker on this host would be like."""
     shared_port.address = ip_address(HOST)
     here = Endpoint(shared_port.address, shared_port.port)
-    return LocalSide(here, shared_port, Side(here, offer), LocalNetwork())
+    network = LocalNetwork(SurveyCache())
+    side = LocalSide(here, shared_port, Side(here, offer), network)
+    link = SimpleNamespace(local_side=side, round_trip=0.0, claims=Claims())
+    return cast("BrokerLink", link)

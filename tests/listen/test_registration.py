@@ -56,17 +56,17 @@ async def test_pauses_grow_if_each_registration_breaks_at_once(pauses: list[floa
 
 async def test_receiver_is_awaited_while_an_accepted_stream_has_no_path() -> None:
     async with open_peers() as peers:
-        registration = peers.listener._registration
+        [control] = peers.listener._registration._controls
         opened, accepted = await peers.open_pair("relay")
-        assert not registration._is_awaited()
+        assert not control._is_awaited()
         await peers.broker.kill()
         await until(lambda: accepted.path is None)
-        assert registration._is_awaited()
+        assert control._is_awaited()
         await peers.broker.start()
-        await until(lambda: not registration._is_awaited())
+        await until(lambda: not control._is_awaited())
         await opened.aclose()
         await accepted.aclose()
-        assert not registration._is_awaited()
+        assert not control._is_awaited()
 
 
 def refuse_second(code: RefusalCode) -> Script:

@@ -17,7 +17,9 @@ from trio.abc import HalfCloseableStream
 
 from trio_p2p import P2PError, P2PStream, PathKind, Peer, open_peer
 from trio_p2p._broker.server import Broker
-from trio_p2p._connect.rounds import Round, open_over_new_link
+from trio_p2p._connect import rounds
+from trio_p2p._connect.rounds import Round
+from trio_p2p._control.control import Control
 from trio_p2p._peer_connection import PeerConnection
 
 from ..kit.every_step import Canceller, at_every_step
@@ -269,14 +271,14 @@ async def open_switching_sender(
 ) -> AsyncGenerator[tuple[Peer, trio.Event]]:
     """A sender that finds a direct path only when an event says so, and not before."""
 
-    async def open_in_round(round_: Round) -> PeerConnection | None:
+    async def open_in_round(control: Control, round_: Round) -> PeerConnection | None:
         await may_be_direct.wait()
-        return await open_over_new_link(broker, round_)
+        return await open_at_once(control, round_)
 
-    may_be_direct = trio.Event()
+    may_be_direct, open_at_once = trio.Event(), rounds._open
     async with open_peer(broker, grace=GRACE) as sender:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sender._connector._links, "open_in_round", open_in_round)
+            patch.setattr(rounds, "_open", open_in_round)
             yield sender, may_be_direct
 
 

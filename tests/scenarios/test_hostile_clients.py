@@ -161,13 +161,7 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "a watch of many": encode(Hello())
     + frame_of(msgpack.packb({"type": "watch", "uid": ["honest"] * 64})),
     "a watch first": encode(Watch("honest")),
-    "a receiver that watches": lambda challenge: encode_all(
-        registration("x", challenge), Watch("honest")
-    ),
-    "a watcher that registers": lambda challenge: encode_all(
-        Watch("honest"), registration("x", challenge)
-    ),
-    "no certificate": encode_all(Hello(), Register("x", BROKER, b"certificate", bytes(64))),
+    "no certificate": encode_all(Hello(), attrs.evolve(UNPROVEN, certificate=b"certificate")),
     "a certificate for anything": encode_all(Hello(), UNPROVEN),
     "no hello": encode(UNPROVEN),
     "a keepalive first": encode(KeepAlive()),
@@ -201,9 +195,9 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     "unknown introduction": encode_all(Hello(), Acknowledge(bytes(16))),
     "nothing punched": encode_all(Hello(), HolePunched(bytes(16))),
     "nothing to relay": encode_all(Hello(), JoinRelay(bytes(16))),
-    "a broker's messages: registered": encode_all(Hello(), Registered(THERE)),
+    "a broker's messages: registered": encode_all(Hello(), Registered(0, THERE)),
     "a broker's messages: registered again": encode_all(Hello(), RegisteredAgain("honest")),
-    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16), 4)),
+    "a broker's messages: request": encode_all(Hello(), ConnectionRequest(bytes(16))),
     "a broker's messages: sender": encode_all(
         Hello(), SenderEndpoint(THERE, bytes(32), CERTIFICATE)
     ),

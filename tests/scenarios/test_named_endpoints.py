@@ -13,7 +13,7 @@ from trio_p2p import (
     Outcome,
     open_p2p_listener,
 )
-from trio_p2p._broker_client.resolve import find_broker
+from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._nat.hairpin import is_hairpinning
 from trio_p2p._nat.survey import survey_nat
 from trio_p2p._net.system import System, system_in_use
@@ -119,7 +119,7 @@ async def test_probes_go_to_the_broker_only() -> None:
     with trio.fail_after(PATIENCE):
         async with (
             open_fake_broker(name_probes) as address,
-            await find_broker(address, ()) as connection,
+            await BrokerFinder(*address).find(()) as connection,
         ):
             await connection.receive_challenge()
             assert connection.probes == ()

@@ -24,8 +24,8 @@ from trio_p2p import (
     open_p2p_stream,
     open_peer,
 )
-from trio_p2p._connect.connector import Connector
-from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._connect.direct import DirectDialer
+from trio_p2p._peer_connection import OnAttempt, PeerConnection
 
 from ..kit.loopback import open_broker, open_listener, until
 from ..kit.streams import Content, Peers, exchange_content, open_peers, reset
@@ -250,12 +250,12 @@ async def test_relayed_stream_moves_to_a_direct_path_by_itself() -> None:
 async def test_relayed_path_is_in_reserve_after_the_move_to_a_direct_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial_later(*arguments: Any) -> PeerConnection:
+    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
         await may_be_direct.wait()
-        return await dial(*arguments)
+        return await dial(dialer, on_attempt)
 
-    may_be_direct, dial = trio.Event(), Connector._dial
-    monkeypatch.setattr(Connector, "_dial", dial_later)
+    may_be_direct, dial = trio.Event(), DirectDialer.dial
+    monkeypatch.setattr(DirectDialer, "dial", dial_later)
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair()
         may_be_direct.set()

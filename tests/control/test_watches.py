@@ -1,24 +1,24 @@
 """Senders that watch their receivers: when, over which connection, and what follows."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from trio_p2p._connect.watcher import Registrations, Watcher, _Watched
 
-from trio_p2p import P2PStream, open_p2p_listener, open_peer
+from trio_p2p import P2PStream, Peer, Registrations, open_p2p_listener, open_peer
 from trio_p2p._broker.connection import Connection, State
 from trio_p2p._broker.registry import Registry
 from trio_p2p._broker_client import connection as broker_connection
-from trio_p2p._connect.connector import Connector
+from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._connect.path_finder import WATCHING_DELAY
-from trio_p2p._net.backoff import MIN_PAUSE, Backoff
+from trio_p2p._control.watches import Watches, _Watched
+from trio_p2p._net.backoff import Backoff
 from trio_p2p._net.network_changes import Network
-from trio_p2p._peer_connection import PeerConnection
+from trio_p2p._peer_connection import OnAttempt, PeerConnection
 from trio_p2p._stream import leg
 from trio_p2p._wire.messages import Hello, Message, RefusalCode, Refused, RegisteredAgain, Watch
 
@@ -27,10 +27,18 @@ from ..kit.raw_client import RawClient, identity_of
 from ..kit.streams import open_peers
 
 
-async def keep_watching(watcher: Watcher, uid: str, tell: Callable[[], object] = int) -> None:
-    async with watcher.watch(uid) as registrations:
+async def keep_watching(peer: Peer, uid: str, tell: Callable[[], object] = int) -> None:
+    async with peer.watch(uid) as registrations:
         async for _ in registrations:
             tell()
+
+
+@asynccontextmanager
+async def open_watching_peer(broker: tuple[str, int]) -> AsyncGenerator[tuple[Peer, trio.Nursery]]:
+    """A peer, and a nursery for what watches with it."""
+    async with open_peer(broker) as peer, trio.open_nursery() as nursery:
+        yield peer, nursery
+        nursery.cancel_scope.cancel(reason="the test is over")
 
 
 async def wait_watches(broker: LoopbackBroker, count: int) -> None:
@@ -127,14 +135,14 @@ async def test_path_over_which_something_comes_is_kept() -> None:
 async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial_later(*arguments: Any) -> PeerConnection:
+    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
         await may_dial.wait()
-        return await dial(*arguments)
+        return await dial(dialer, on_attempt)
 
-    may_dial, dial = trio.Event(), Connector._dial
+    may_dial, dial = trio.Event(), DirectDialer.dial
     may_dial.set()
     monkeypatch.setattr(leg, "IDLE_SILENCE_TIME", 100 * PATIENCE)  # which would doubt, too
-    monkeypatch.setattr(Connector, "_dial", dial_later)
+    monkeypatch.setattr(DirectDialer, "dial", dial_later)
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
         await wait_watches(peers.broker, 1)
@@ -188,41 +196,28 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
     assert len(refusals) >= 3
 
 
-async def test_more_uids_than_one_connection_may_watch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._connect.watcher.MAX_WATCHED", 2)
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        watcher = Watcher(broker.address, nursery)
-        scopes: dict[str, trio.CancelScope] = {}
-
-        async def watch(uid: str) -> None:
-            with trio.CancelScope() as scopes[uid]:
-                await keep_watching(watcher, uid)
-
-        for count, uid in enumerate("abc", 1):
-            nursery.start_soon(watch, uid)
-            await wait_watches(broker, count)
-        assert len(watching(broker)) == 2
-        scopes["a"].cancel(reason="nobody wants it any more")  # but the broker still watches
-        nursery.start_soon(watch, "d")
-        await wait_watches(broker, 4)
-        nursery.start_soon(watch, "e")
-        await wait_watches(broker, 5)
-        assert len(watching(broker)) == 3
-        for uid in "cd":
-            scopes[uid].cancel(reason="nobody wants it any more")
-        await until(lambda: len(watching(broker)) == 2)
-        nursery.cancel_scope.cancel(reason="the test is over")
+def test_broker_tells_of_so_many_uids_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_p2p._control.watches.MAX_WATCHED", 2)
+    watches, asked = Watches(), set[str]()
+    with watches.watching("a"), watches.watching("b"), watches.watching("c"):
+        new = watches.to_ask(asked)
+        assert new == ["a", "b"]
+        asked.update(new)
+        assert watches.to_ask(asked) == []
+    with watches.watching("c"), watches.watching("d"):
+        assert watches.to_ask(asked) == []  # the broker still tells of the others
+        asked.remove("a")
+        assert watches.to_ask(asked) == ["c"]
 
 
 async def test_who_watches_keeps_the_connection_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker_connection, "KEEPALIVE_TIME", 0.01)
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(keep_watching, Watcher(broker.address, nursery), "alice")
+    async with open_broker() as broker, open_watching_peer(broker.address) as (peer, nursery):
+        nursery.start_soon(keep_watching, peer, "alice")
         await wait_watches(broker, 1)
         (connection,) = watching(broker)
         first = connection.deadline
         await until(lambda: connection.deadline > first)
-        nursery.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_every_registration_is_told_though_the_sender_was_told_before() -> None:
@@ -232,8 +227,8 @@ async def test_every_registration_is_told_though_the_sender_was_told_before() ->
         nonlocal told
         told += 1
 
-    async with open_broker() as broker, trio.open_nursery() as nursery:
-        nursery.start_soon(keep_watching, Watcher(broker.address, nursery), "alice", tell)
+    async with open_broker() as broker, open_watching_peer(broker.address) as (peer, nursery):
+        nursery.start_soon(keep_watching, peer, "alice", tell)
         identity = identity_of("alice")
         for count in range(1, 6):
             await wait_watches(broker, 1)
@@ -242,7 +237,6 @@ async def test_every_registration_is_told_though_the_sender_was_told_before() ->
                     while told < count:  # noqa: ASYNC110 - it is not told as an event
                         await trio.sleep(0.002)
         assert told == 5
-        nursery.cancel_scope.cancel(reason="the test is over")
 
 
 MADNESS: dict[str, list[Message]] = {
@@ -266,10 +260,11 @@ async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
         await client.send(Hello(), *MADNESS[madness])
         await client.wait_closed()
 
-    async with trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
-        watcher = Watcher(listeners[0].socket.getsockname(), nursery)
-        nursery.start_soon(keep_watching, watcher, "alice")
+        address = listeners[0].socket.getsockname()
+        peer = await stack.enter_async_context(open_peer(address))
+        nursery.start_soon(keep_watching, peer, "alice")
         await until(lambda: greetings == 3)
         nursery.cancel_scope.cancel(reason="the test is over")
 
@@ -320,10 +315,11 @@ async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
         flooded.set()
         await client.wait_closed()
 
-    async with trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
-        watcher = Watcher(listeners[0].socket.getsockname(), nursery)
-        nursery.start_soon(keep_watching, watcher, "alice", tell)
+        address = listeners[0].socket.getsockname()
+        peer = await stack.enter_async_context(open_peer(address))
+        nursery.start_soon(keep_watching, peer, "alice", tell)
         with trio.fail_after(PATIENCE):
             await flooded.wait()
         assert 1 <= told < 20

@@ -10,10 +10,10 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from trio_p2p._listen.reachability import MAX_RETRY_PAUSE, MIN_RETRY_PAUSE, Reachability
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._listen import reachability as module
+from trio_p2p._control import reachability as module
+from trio_p2p._control.reachability import MAX_RETRY_PAUSE, MIN_RETRY_PAUSE, Reachability
 from trio_p2p._portmap.attempts import (
     MappingFailedError,
     MappingOutcome,
