@@ -32,6 +32,7 @@ from .._wire.messages import (
     Register,
     Registered,
     Unregister,
+    Unwatch,
     Update,
     Watch,
 )
@@ -184,6 +185,11 @@ class Registry(Ledger):
         self._watches.begin(sender, message, self._registrations.holder(message.uid))
         return []
 
+    def _unwatch(self, sender: Connection, message: Unwatch, now: float) -> Outgoing:
+        self._take_control(sender, now)
+        self._watches.forget(sender, message.uid)
+        return []
+
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
         introduction = self._introductions.pending(message.introduction)
         sender = introduction.sender
@@ -225,6 +231,7 @@ class Registry(Ledger):
         (State.CONTROL, Unregister): _unregister,
         (State.CONTROL, IntroductionRequest): _request,
         (State.CONTROL, Watch): _watch,
+        (State.CONTROL, Unwatch): _unwatch,
         (State.CONTROL, KeepAlive): _keep_alive,
         (State.CONTROL, Update): _update,
         (State.CONTROL, Decline): _decline,

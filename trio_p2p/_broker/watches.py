@@ -58,6 +58,14 @@ class Watches:
         key = None if holder is None else public_key_of_untrusted(holder.certificate)
         self._watchers.setdefault(uid, {})[watcher] = key
 
+    def forget(self, watcher: Connection, uid: str) -> None:
+        """A connection does not watch a UID any more, if it did."""
+        if uid in self._watched.get(watcher, ()):
+            self._watched[watcher].remove(uid)
+            self._forget(watcher, uid)
+            if not self._watched[watcher]:
+                del self._watched[watcher]
+
     def registered(self, name: Name) -> Outgoing:
         """A receiver has registered; what to send to those who waited for that."""
         uid = name.uid
@@ -67,10 +75,7 @@ class Watches:
         key = public_key_of_untrusted(name.certificate)
         told = [watcher for watcher, known in watchers.items() if known is None or known == key]
         for watcher in told:
-            self._watched[watcher].remove(uid)
-            self._forget(watcher, uid)
-            if not self._watched[watcher]:
-                del self._watched[watcher]
+            self.forget(watcher, uid)
         return [(watcher, RegisteredAgain(uid)) for watcher in told]
 
     def end(self, watcher: Connection) -> None:

@@ -42,6 +42,7 @@ from .._wire.messages import (
     SenderEndpoint,
     StreamKind,
     Unregister,
+    Unwatch,
     Watch,
 )
 from .._wire.offer import Opening
@@ -259,7 +260,15 @@ class BrokerLink:
         Raises:
             BrokerLostError: the connection broke.
         """
-        await self._connection.send(*map(Watch, uids))
+        await self._connection.send(*(Watch(uid, next(self._numbers)) for uid in uids))
+
+    async def unwatch(self, *uids: str) -> None:
+        """Have the broker not tell of these UIDs any more.
+
+        Raises:
+            BrokerLostError: the connection broke.
+        """
+        await self._connection.send(*map(Unwatch, uids))
 
     async def send(self, message: Message) -> None:
         """Tell the broker something that it does not answer.

@@ -296,8 +296,11 @@ class Controls:
 
 
 async def _ask(link: BrokerLink, watches: Watches, asked: set[str]) -> None:
-    new = watches.to_ask(asked)
+    gone, new = watches.to_forget(asked), watches.to_ask(asked)
+    asked.difference_update(gone)
     asked.update(new)
-    if new:
-        with suppress(BrokerLostError):  # whoever receives is told
+    with suppress(BrokerLostError):  # whoever receives is told
+        if gone:
+            await link.unwatch(*gone)
+        if new:
             await link.watch(*new)

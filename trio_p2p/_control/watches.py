@@ -11,7 +11,7 @@ another path each time: the pauses between two such news grow.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Set
 from contextlib import contextmanager
 from typing import Self
 
@@ -75,7 +75,7 @@ class Watches:
     """What is watched, whichever connection to the broker the news come over.
 
     Attributes:
-        changed: where to park until more is watched.
+        changed: where to park until more is watched, or less.
     """
 
     def __init__(self) -> None:
@@ -99,17 +99,25 @@ class Watches:
             watched.told.remove(registrations)
             if not watched.told:
                 del self._watched[uid]
+                self.changed.unpark_all()
 
-    def to_ask(self, asked: Iterable[str]) -> list[str]:
+    def to_ask(self, asked: Set[str]) -> list[str]:
         """What the broker is to be asked to tell of, as far as it has not been.
 
         Args:
-            asked: what it is going to tell of, watched or not any more. It tells of so many UIDs
-                and no more; the receivers of others show by silence that they have moved.
+            asked: what it is going to tell of. It tells of so many UIDs and no more; the
+                receivers of others show by silence that they have moved.
         """
-        known = set(asked)
-        new = [uid for uid in self._watched if uid not in known]
-        return new[: MAX_WATCHED - len(known)]
+        new = [uid for uid in self._watched if uid not in asked]
+        return new[: MAX_WATCHED - len(asked)]
+
+    def to_forget(self, asked: Set[str]) -> list[str]:
+        """What the broker need not tell of any more.
+
+        Args:
+            asked: what it is going to tell of.
+        """
+        return [uid for uid in asked if uid not in self._watched]
 
     async def note_registration(self, uid: str) -> None:
         """A UID was registered: tell whoever watches it, perhaps after a pause."""

@@ -243,6 +243,15 @@ class Watch:
 
 
 @attrs.frozen
+class Unwatch:
+    """The sender does not want to be told of this UID any more."""
+
+    type: ClassVar[str] = "unwatch"
+    step: ClassVar[str] = "watching"
+    uid: str = field(check_uid)
+
+
+@attrs.frozen
 class RegisteredAgain:
     """The receiver of this UID has registered again, perhaps from somewhere else."""
 
@@ -321,6 +330,7 @@ Message: TypeAlias = (
     | HolePunched
     | ReceiverEndpoint
     | Watch
+    | Unwatch
     | RegisteredAgain
     | RelayRequest
     | JoinRelay
