@@ -35,6 +35,7 @@ class Registrations:
 
     def __init__(self) -> None:
         self._are_new = False
+        self._is_closed = False
         self._new = trio.lowlevel.ParkingLot()
 
     def note(self) -> None:
@@ -42,10 +43,21 @@ class Registrations:
         self._are_new = True
         self._new.unpark_all()
 
+    def close(self) -> None:
+        """End all waiting: nothing is told of any more."""
+        self._is_closed = True
+        self._new.unpark_all()
+
     async def wait(self) -> None:
-        """Wait until there was a registration since the last call, perhaps several."""
+        """Wait until there was a registration since the last call, perhaps several.
+
+        Raises:
+            trio.ClosedResourceError: the peer was left.
+        """
         await trio.lowlevel.checkpoint()
         while not self._are_new:
+            if self._is_closed:
+                raise trio.ClosedResourceError("the peer that watches was left")
             await self._new.park()
         self._are_new = False
 
