@@ -57,7 +57,7 @@ async def open_connection(host: str, ipv6: Result, ipv4: Result) -> PeerConnecti
     """What comes of rounds by each version, after some seconds."""
 
     def note(_: Attempt) -> None:
-        """Nobody is told in these tests."""
+        """Ignore it: what the caller gets says all."""
 
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
     errand = Errand(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)

@@ -17,7 +17,7 @@ async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], l
     """Which rounds there are, and what is told of them, if these are their outcomes."""
 
     def note(_: Attempt) -> None:
-        """Nobody is told in these tests."""
+        """Ignore it: what the caller gets says all."""
 
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
     errand = Errand(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
