@@ -225,7 +225,8 @@ class Peer:
                 async for _ in registrations:
                     print("bob is there")
 
-        The iteration raises :exc:`trio.ClosedResourceError` when the peer is left.
+        The iteration raises :exc:`trio.ClosedResourceError` when the peer is left. If a receiver is
+        registered already, the next registration is told only if it is of the same identity.
 
         Args:
             uid: the UID. Whether it is registered already is not told.
