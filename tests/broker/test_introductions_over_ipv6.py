@@ -46,10 +46,10 @@ def test_sender_is_introduced_by_the_version_of_ip_that_it_comes_by(broker: Brok
         ("2001:db8::7", endpoint, NO_OFFER),  # the offer is about IPv4
     ):
         sender = broker.greeted(host=host)
-        asked = attrs.evolve(request(5, "alice", "fast"), errand=bytes(range(ID_BYTES)))
+        asked = attrs.evolve(request(5, "alice", "fast"), search=bytes(range(ID_BYTES)))
         (_, told), (_, answer) = broker.say(sender, asked)
         assert isinstance(told, SenderEndpoint)
-        assert (told.endpoint, told.errand) == (sender.endpoint, asked.errand)
+        assert (told.endpoint, told.search) == (sender.endpoint, asked.search)
         assert isinstance(answer, ReceiverEndpoint)
         assert (answer.endpoint, answer.offer) == (expected, offer)
 
@@ -58,7 +58,7 @@ def test_the_twelve_steps_over_ipv6(broker: Broker) -> None:
     receiver = broker.receiver()
     found_over_ipv6(broker)
     sender = broker.greeted(host="2001:db8::7")
-    asked = attrs.evolve(request(5, "alice", "classic"), errand=bytes(range(ID_BYTES)))
+    asked = attrs.evolve(request(5, "alice", "classic"), search=bytes(range(ID_BYTES)))
     outgoing = broker.say(sender, asked)
     identifier = broker.tokens[-2]
     assert outgoing == [(receiver, ConnectionRequest(identifier, 6, broker.origin(sender)))]
@@ -69,7 +69,7 @@ def test_the_twelve_steps_over_ipv6(broker: Broker) -> None:
     punching = broker.greeted(host=IPV6_HOST)
     ((_, told),) = broker.say(punching, Acknowledge(identifier))
     assert isinstance(told, SenderEndpoint)
-    assert told.errand == asked.errand
+    assert told.search == asked.search
     ((_, answer),) = broker.say(broker.greeted(), HolePunched(identifier))
     assert isinstance(answer, ReceiverEndpoint)
     assert answer.endpoint == punching.endpoint

@@ -19,7 +19,7 @@ from trio_p2p import (
 )
 from trio_p2p._broker_client.resolve import IP_VERSIONS
 from trio_p2p._connect.direct import open_by_any_ip
-from trio_p2p._connect.rounds import Errand, Round
+from trio_p2p._connect.rounds import Search, Round
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._traversal.strategy import reflexive_route
@@ -60,14 +60,14 @@ async def open_connection(host: str, ipv6: Result, ipv4: Result) -> PeerConnecti
         """Ignore it: what the caller gets says all."""
 
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    errand = Errand(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
+    search = Search(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
 
     async def open_in_round(round_: Round) -> PeerConnection | None:
         seconds, result = ipv6 if round_.ip_version == 6 else ipv4
         await trio.sleep(seconds)
         return result(round_)
 
-    return await open_by_any_ip(host, "uid", [Technique.FAST], errand, open_in_round)
+    return await open_by_any_ip(host, "uid", [Technique.FAST], search, open_in_round)
 
 
 async def test_first_connection_wins(autojump_clock: trio.testing.MockClock) -> None:

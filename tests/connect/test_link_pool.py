@@ -41,7 +41,7 @@ async def ask(link: BrokerLink) -> None:
         Nat(),
         port_guessing=False,
         opening=Opening.CROSSING,
-        errand=bytes(16),
+        search=bytes(16),
     )
 
 

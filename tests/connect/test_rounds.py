@@ -4,7 +4,7 @@ import pytest
 
 from trio_p2p import Attempt, Outcome, Technique
 from trio_p2p._broker_client.resolve import IP_VERSIONS
-from trio_p2p._connect.rounds import ROUNDS, Errand, NoWayError, Round, open_in_rounds
+from trio_p2p._connect.rounds import ROUNDS, Search, NoWayError, Round, open_in_rounds
 from trio_p2p._nat.local_network import LocalNetwork
 from trio_p2p._wire.messages import StreamKind
 
@@ -20,7 +20,7 @@ async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], l
         """Ignore it: what the caller gets says all."""
 
     local_network = {ip_version: LocalNetwork() for ip_version in IP_VERSIONS}
-    errand = Errand(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
+    search = Search(StreamKind.RAW, identity_of("sender"), note, local_network, port_guessing=False)
     rounds: list[Round] = []
     rest = list(outcomes)
 
@@ -31,7 +31,7 @@ async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], l
             round_.on_attempt(Attempt(round_.technique, None, None, outcome, 0.0))
 
     with pytest.raises(NoWayError) as caught:
-        await open_in_rounds("uid", TECHNIQUES, 4, errand, open_in_round)
+        await open_in_rounds("uid", TECHNIQUES, 4, search, open_in_round)
     return rounds, list(caught.value.attempts)
 
 

@@ -164,10 +164,10 @@ def test_a_proof_for_another_broker_is_refused() -> None:
 
 
 def test_a_proof_of_a_registration_is_none_of_an_introduction() -> None:
-    errand = bytes(16)
-    proof = IDENTITY.sign_introduction(errand, UID)
-    assert is_signed_untrusted(CERTIFICATE, proof, introduction_statement(errand, UID))
-    assert not is_signed_untrusted(CERTIFICATE, proof, registration_statement(errand, BROKER, UID))
+    search = bytes(16)
+    proof = IDENTITY.sign_introduction(search, UID)
+    assert is_signed_untrusted(CERTIFICATE, proof, introduction_statement(search, UID))
+    assert not is_signed_untrusted(CERTIFICATE, proof, registration_statement(search, BROKER, UID))
 
 
 def test_a_proof_for_another_uid_is_refused() -> None:

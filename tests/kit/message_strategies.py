@@ -84,7 +84,7 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "technique": st.sampled_from(["fast", "classic", "relay"]) | _texts,
     "stream": st.sampled_from(StreamKind),
     "introduction": _ids,
-    "errand": _ids,
+    "search": _ids,
     "ip_version": st.sampled_from([4, 6]),
     "circuit": _ids,
     "bytes_per_second": st.integers(1, MAX_COUNT),

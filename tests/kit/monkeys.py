@@ -228,7 +228,7 @@ class Monkey:
             "nonce": lambda: self._random.choice(self._nonces),
             "introduction": lambda: self._random.choice(self._introductions),
             "circuit": lambda: self._random.randbytes(16),
-            "errand": lambda: self._random.randbytes(16),
+            "search": lambda: self._random.randbytes(16),
             "origin": lambda: self._random.randbytes(8),
             "technique": lambda: self._random.choice([*TECHNIQUES, "telepathy"]),
             "stream": lambda: self._random.choice(list(StreamKind)),

@@ -24,10 +24,10 @@ def asked_by(
     identity: Identity, number: int = 0, *, at: Endpoint = HERE, uid: str = UID
 ) -> SenderEndpoint:
     """What the broker says of a sender, for one connection of a number."""
-    errand = bytes([number]) * ID_BYTES
-    proof = identity.sign_introduction(errand, uid)
+    search = bytes([number]) * ID_BYTES
+    proof = identity.sign_introduction(search, uid)
     nonce = bytes(NONCE_BYTES)
-    return SenderEndpoint(at, nonce, identity.certificate, errand=errand, proof=proof)
+    return SenderEndpoint(at, nonce, identity.certificate, search=search, proof=proof)
 
 
 def test_admitted_sender_is_guessed_for() -> None:
@@ -41,8 +41,8 @@ def test_admitted_sender_is_guessed_for() -> None:
     "message",
     [
         attrs.evolve(asked_by(ALICE), proof=None),
-        attrs.evolve(asked_by(ALICE), errand=None),
-        attrs.evolve(asked_by(ALICE), errand=b"another connectn"),
+        attrs.evolve(asked_by(ALICE), search=None),
+        attrs.evolve(asked_by(ALICE), search=b"another connectn"),
         attrs.evolve(asked_by(MALLORY), certificate=ALICE.certificate),
         asked_by(ALICE, uid="another receiver"),
     ],

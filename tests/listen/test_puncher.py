@@ -51,14 +51,14 @@ async def test_ports_are_guessed_for_admitted_senders(
         on_stranger=lambda: None,
     )
     with nobody_listening() as (host, port), trio.fail_after(PATIENCE):
-        sender, errand = Endpoint(ip_address(host), port), bytes(ID_BYTES)
+        sender, search = Endpoint(ip_address(host), port), bytes(ID_BYTES)
         message = SenderEndpoint(
             sender,
             bytes(NONCE_BYTES),
             (identity or ALICE).certificate,
             offer=Offer(RANDOM),
-            errand=errand,
-            proof=None if identity is None else identity.sign_introduction(errand, "receiver"),
+            search=search,
+            proof=None if identity is None else identity.sign_introduction(search, "receiver"),
         )
         async with open_port_somewhere() as shared_port, trio.open_nursery() as nursery:
             nursery.start_soon(

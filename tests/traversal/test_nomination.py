@@ -1,10 +1,10 @@
-"""One connection for one errand, on both sides."""
+"""One connection for one search, on both sides."""
 
 import pytest
 import trio
 import trio.testing
 
-from trio_p2p._traversal.nomination import MAX_DONE, Errands, Nomination
+from trio_p2p._traversal.nomination import MAX_DONE, Searches, Nomination
 from trio_p2p._wire.messages import ID_BYTES
 
 ERRAND, OTHER = bytes(ID_BYTES), bytes(range(ID_BYTES))
@@ -13,16 +13,16 @@ ERRAND, OTHER = bytes(ID_BYTES), bytes(range(ID_BYTES))
 async def test_first_connection_ends_the_other_introductions(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    errands, came = Errands(), list[tuple[str, str | None]]()
+    searches, came = Searches(), list[tuple[str, str | None]]()
 
     async def introduce(
-        name: str, errand: bytes | None, seconds: float, ip_version: int = 4
+        name: str, search: bytes | None, seconds: float, ip_version: int = 4
     ) -> None:
         async def connect() -> str:
             await trio.sleep(seconds)
             return name
 
-        came.append((name, await errands.connect(errand, ip_version, connect)))
+        came.append((name, await searches.connect(search, ip_version, connect)))
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -36,14 +36,14 @@ async def test_first_connection_ends_the_other_introductions(
 
 
 async def test_next_round_ends_the_last_one(autojump_clock: trio.testing.MockClock) -> None:
-    errands, ended = Errands(), list[tuple[str, float, bool]]()
+    searches, ended = Searches(), list[tuple[str, float, bool]]()
 
     async def wait() -> str:
         await trio.sleep(100)
         return "connected"
 
     async def introduce(name: str, ip_version: int) -> None:
-        connected = await errands.connect(ERRAND, ip_version, wait)
+        connected = await searches.connect(ERRAND, ip_version, wait)
         ended.append((name, trio.current_time(), connected is None))
 
     started_at = trio.current_time()
@@ -57,7 +57,7 @@ async def test_next_round_ends_the_last_one(autojump_clock: trio.testing.MockClo
 
 
 async def test_introduction_that_fails_leaves_the_others_alone() -> None:
-    errands = Errands()
+    searches = Searches()
 
     async def fail() -> str:
         await trio.lowlevel.checkpoint()
@@ -68,26 +68,26 @@ async def test_introduction_that_fails_leaves_the_others_alone() -> None:
         return "connected"
 
     with pytest.raises(OSError, match="it broke"):
-        await errands.connect(ERRAND, 4, fail)
-    assert await errands.connect(ERRAND, 4, connect) == "connected"
+        await searches.connect(ERRAND, 4, fail)
+    assert await searches.connect(ERRAND, 4, connect) == "connected"
 
 
-async def test_errands_that_are_done_are_forgotten_one_day() -> None:
-    errands = Errands()
+async def test_searches_that_are_done_are_forgotten_one_day() -> None:
+    searches = Searches()
 
     async def connect() -> str:
         await trio.lowlevel.checkpoint()
         return "connected"
 
     for number in range(MAX_DONE + 1):
-        assert await errands.connect(number.to_bytes(ID_BYTES, "big"), 4, connect)
-    assert await errands.connect(MAX_DONE.to_bytes(ID_BYTES, "big"), 4, connect) is None
-    assert await errands.connect(ERRAND, 4, connect) == "connected"
+        assert await searches.connect(number.to_bytes(ID_BYTES, "big"), 4, connect)
+    assert await searches.connect(MAX_DONE.to_bytes(ID_BYTES, "big"), 4, connect) is None
+    assert await searches.connect(ERRAND, 4, connect) == "connected"
 
 
-def test_what_was_nominated_in_vain_begins_a_new_errand() -> None:
+def test_what_was_nominated_in_vain_begins_a_new_search() -> None:
     nomination = Nomination()
-    first, nomination.is_made = nomination.errand, True
+    first, nomination.is_made = nomination.search, True
     nomination.withdraw()
     assert not nomination.is_made
-    assert nomination.errand != first
+    assert nomination.search != first

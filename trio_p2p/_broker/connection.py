@@ -94,7 +94,7 @@ class Introduction:
         nonce: of a classic one, for the peers.
         receiver_endpoint: of a classic one, from step 3 on.
         offer: of a classic one, the sender's.
-        errand: of a classic one, what the sender wants it for.
+        search: of a classic one, what the sender wants it for.
         proof: of a classic one, the sender's signature.
         receiver_offer: of a classic one, from step 3 on.
         grant: of a relayed one, the right to its circuit.
@@ -107,7 +107,7 @@ class Introduction:
     nonce: bytes = attrs.field(default=b"", repr=False)
     receiver_endpoint: Endpoint | None = None
     offer: Offer = NO_OFFER
-    errand: bytes | None = attrs.field(default=None, repr=False)
+    search: bytes | None = attrs.field(default=None, repr=False)
     proof: bytes | None = attrs.field(default=None, repr=False)
     receiver_offer: Offer = NO_OFFER
     grant: Grant | None = None

@@ -94,7 +94,7 @@ class Introductions:
                     sender.certificate,
                     round_trip,
                     sender_offer,
-                    request.errand,
+                    request.search,
                     request.proof,
                 ),
             ),
@@ -130,7 +130,7 @@ class Introductions:
             _, introduction.receiver_offer = check_reach(sender, receiver, request, now)
             introduction.nonce = self._token_bytes(NONCE_BYTES)
             introduction.offer = request.offer
-            introduction.errand = request.errand
+            introduction.search = request.search
             introduction.proof = request.proof
             version = sender.endpoint.address.version
             question = ConnectionRequest(introduction.identifier, version, origin)
@@ -198,7 +198,7 @@ class Introductions:
                     sender.certificate,
                     self._round_trip_between(sender, receiver),
                     introduction.offer,
-                    introduction.errand,
+                    introduction.search,
                     introduction.proof,
                 ),
             )

@@ -73,7 +73,7 @@ class BrokerLink:
         *,
         port_guessing: bool,
         opening: Opening,
-        errand: bytes,
+        search: bytes,
     ) -> Introduction:
         """Ask the broker for a receiver.
 
@@ -85,7 +85,7 @@ class BrokerLink:
             nat: what is known of our NATs.
             port_guessing: whether to take part in guessing ports.
             opening: how to begin.
-            errand: what the receiver recognises introductions for the same connection by.
+            search: what the receiver recognises introductions for the same connection by.
 
         Raises:
             UnknownUIDError: nobody is registered under the UID.
@@ -104,7 +104,7 @@ class BrokerLink:
             nat, self._connection.local, port_guessing=port_guessing, opening=opening
         )
         # A receiver guesses only for peers that it knows who they are, and admits.
-        proof = identity.sign_introduction(errand, uid) if port_guessing else None
+        proof = identity.sign_introduction(search, uid) if port_guessing else None
         put, got = trio.open_memory_channel[ReceiverEndpoint | Refused](1)
         self._answers[number] = put
         answer: ReceiverEndpoint | Refused | None = None
@@ -112,7 +112,7 @@ class BrokerLink:
             with trio.move_on_after(seconds):
                 await self._connection.send(
                     IntroductionRequest(
-                        number, uid, technique, kind, identity.certificate, offer, errand, proof
+                        number, uid, technique, kind, identity.certificate, offer, search, proof
                     )
                 )
                 answer = await got.receive()

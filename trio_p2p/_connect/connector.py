@@ -28,7 +28,7 @@ from .direct import open_by_any_ip
 from .link_pool import LinkPool
 from .path_finder import PathFinder
 from .patience import retry_while_busy
-from .rounds import Errand
+from .rounds import Search
 from .secured import Dial
 from .watcher import Registrations, Watcher
 
@@ -126,6 +126,6 @@ class Connector:
         identity, port_guessing = self._options.identity, self._options.port_guessing
         for ip_version, local_network in self._local_network.items():
             self._local_network[ip_version] = local_network.here()
-        errand = Errand(kind, identity, on_attempt, self._local_network, port_guessing)
+        search = Search(kind, identity, on_attempt, self._local_network, port_guessing)
         host, _ = self._options.broker
-        return await open_by_any_ip(host, uid, techniques, errand, self._links.open_in_round)
+        return await open_by_any_ip(host, uid, techniques, search, self._links.open_in_round)

@@ -20,14 +20,14 @@ from .._errors import (
     UnknownUIDError,
 )
 from .._peer_connection import PeerConnection
-from .rounds import Errand, NoWayError, OpenInRound, open_in_rounds
+from .rounds import Search, NoWayError, OpenInRound, open_in_rounds
 
 
 async def open_by_any_ip(
     host: str,
     uid: str,
     techniques: Sequence[Technique],
-    errand: Errand,
+    search: Search,
     open_in_round: OpenInRound,
 ) -> PeerConnection:
     """The first connection by any version of IP.
@@ -36,7 +36,7 @@ async def open_by_any_ip(
         host: the broker's name or address.
         uid: the receiver's UID.
         techniques: what to try, in this order.
-        errand: what for.
+        search: what for.
         open_in_round: gives a round's connection, or None if none came of it.
 
     Raises:
@@ -52,7 +52,7 @@ async def open_by_any_ip(
     async def open_by(ip_version: int) -> None:
         nonlocal connection
         try:
-            connection = await open_in_rounds(uid, techniques, ip_version, errand, open_in_round)
+            connection = await open_in_rounds(uid, techniques, ip_version, search, open_in_round)
         except NoWayError as error:
             attempts.extend(error.attempts)
             return

@@ -52,7 +52,7 @@ class NoWayError(Exception):
 
 
 @attrs.frozen
-class Errand:
+class Search:
     """What a connection is wanted for.
 
     Attributes:
@@ -82,7 +82,7 @@ class Round:
         opening: how to begin.
         ip_version: 4 or 6, by which to meet.
         seconds: how long to try, unless the round trip is very long.
-        errand: what else the broker and the caller want to know.
+        search: what else the broker and the caller want to know.
         on_attempt: told of each attempt when it has ended.
     """
 
@@ -91,13 +91,13 @@ class Round:
     opening: Opening
     ip_version: int
     seconds: float
-    errand: Errand
+    search: Search
     on_attempt: OnAttempt
 
     @property
     def local_network(self) -> LocalNetwork:
         """What we know of our network."""
-        return self.errand.local_network[self.ip_version]
+        return self.search.local_network[self.ip_version]
 
 
 OpenInRound: TypeAlias = Callable[[Round], Awaitable[PeerConnection | None]]
@@ -107,7 +107,7 @@ async def open_in_rounds(
     uid: str,
     techniques: Sequence[Technique],
     ip_version: int,
-    errand: Errand,
+    search: Search,
     open_in_round: OpenInRound,
 ) -> PeerConnection:
     """Try one technique after the other, each in rounds.
@@ -116,7 +116,7 @@ async def open_in_rounds(
         uid: the receiver's UID.
         techniques: what to try, in this order.
         ip_version: 4 or 6, by which to meet.
-        errand: what for.
+        search: what for.
         open_in_round: gives a round's connection, or None if none came of it.
 
     Raises:
@@ -127,12 +127,12 @@ async def open_in_rounds(
     def note(attempt: Attempt) -> None:
         logger.debug("attempt: %s", attempt)
         attempts.append(attempt)
-        errand.on_attempt(attempt)
+        search.on_attempt(attempt)
 
     for technique in techniques:
         for opening, seconds in ROUNDS[technique]:
             before, started_at = len(attempts), trio.current_time()
-            round_ = Round(uid, technique, opening, ip_version, seconds, errand, note)
+            round_ = Round(uid, technique, opening, ip_version, seconds, search, note)
             connection = await retry_while_busy(partial(open_in_round, round_))
             if connection is not None:
                 return connection
@@ -168,7 +168,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         P2PError: the broker refuses everything, or is lost.
     """
     started_at = trio.current_time()
-    errand, local_network = round_.errand, round_.local_network
+    search, local_network = round_.search, round_.local_network
 
     def give_up(outcome: Outcome) -> None:
         seconds = trio.current_time() - started_at
@@ -179,12 +179,12 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
         introduction = await link.ask(
             round_.uid,
             round_.technique,
-            errand.kind,
-            errand.identity,
+            search.kind,
+            search.identity,
             local_network.nat,
-            port_guessing=errand.port_guessing,
+            port_guessing=search.port_guessing,
             opening=round_.opening,
-            errand=errand.nomination.errand,
+            search=search.nomination.search,
         )
     except IntroductionError as error:
         logger.info("introduction refused: %s", error)
@@ -212,7 +212,7 @@ async def open_over_link(link: BrokerLink, round_: Round) -> PeerConnection | No
             introduction,
             guard_hops=link.guard_hops(local_network),
             on_attempt=round_.on_attempt,
-            nomination=errand.nomination,
+            nomination=search.nomination,
         )
     # It cannot be but for a NAT that we have not looked at.
     await link.learn(local_network)

@@ -132,14 +132,14 @@ def registration_statement(challenge: bytes, broker: Endpoint, uid: str) -> byte
     return _REGISTRATION_CONTEXT + b"".join(map(_counted, parts)) + uid.encode()
 
 
-def introduction_statement(errand: bytes, uid: str) -> bytes:
+def introduction_statement(search: bytes, uid: str) -> bytes:
     """What a sender signs to show the receiver who asks for it.
 
     Args:
-        errand: what the sender has drawn for this connection, and for no other.
+        search: what the sender has drawn for this connection, and for no other.
         uid: the receiver's.
     """
-    return _INTRODUCTION_CONTEXT + _counted(errand) + uid.encode()
+    return _INTRODUCTION_CONTEXT + _counted(search) + uid.encode()
 
 
 def is_signed_untrusted(certificate: bytes, signature: bytes, statement: bytes) -> bool:

@@ -119,14 +119,14 @@ class Identity:
         """
         return self._private_key.sign(registration_statement(challenge, broker, uid))
 
-    def sign_introduction(self, errand: bytes, uid: str) -> bytes:
+    def sign_introduction(self, search: bytes, uid: str) -> bytes:
         """The proof to a receiver that this identity asks for it.
 
         Args:
-            errand: what this side has drawn for the connection.
+            search: what this side has drawn for the connection.
             uid: the receiver's.
         """
-        return self._private_key.sign(introduction_statement(errand, uid))
+        return self._private_key.sign(introduction_statement(search, uid))
 
     @property
     def private_key(self) -> Ed25519PrivateKey:

@@ -32,7 +32,7 @@ logger = logging.getLogger("trio_p2p.receiver")
 class _Guessed:
     """What was guessed towards one address last."""
 
-    errand: bytes
+    search: bytes
     began_at: float
     count: int = 1
 
@@ -60,14 +60,14 @@ class GuessingPermits:
         Raises:
             RemoteProtocolError: the certificate is none.
         """
-        errand = message.errand
-        if errand is None or message.proof is None:
+        search = message.search
+        if search is None or message.proof is None:
             return False
-        statement = introduction_statement(errand, self._uid)
+        statement = introduction_statement(search, self._uid)
         if not is_signed_untrusted(message.certificate, message.proof, statement):
             return False
         peer_id = peer_id_of_untrusted(message.certificate)
-        return self._is_admitted(peer_id) and self._is_due(message, errand, now)
+        return self._is_admitted(peer_id) and self._is_due(message, search, now)
 
     def _is_admitted(self, peer_id: PeerId) -> bool:
         if self._admit is None:
@@ -76,7 +76,7 @@ class GuessingPermits:
             return self._admit(peer_id)
         return False
 
-    def _is_due(self, message: SenderEndpoint, errand: bytes, now: float) -> bool:
+    def _is_due(self, message: SenderEndpoint, search: bytes, now: float) -> bool:
         self._guessed = {
             address: guessed
             for address, guessed in self._guessed.items()
@@ -84,9 +84,9 @@ class GuessingPermits:
         }
         guessed = self._guessed.get(message.endpoint.address)
         if guessed is None:
-            self._guessed[message.endpoint.address] = _Guessed(errand, now)
+            self._guessed[message.endpoint.address] = _Guessed(search, now)
             return True
-        if guessed.errand != errand or guessed.count == GUESSES_PER_CONNECTION:
+        if guessed.search != search or guessed.count == GUESSES_PER_CONNECTION:
             return False
         guessed.count += 1
         return True

@@ -17,7 +17,7 @@ from .._net.nursery import open_background_nursery
 from .._peer_connection import OnAttempt, PeerConnection
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
-from .._traversal.nomination import Errands
+from .._traversal.nomination import Searches
 from .._traversal.race import connect_introduced
 from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
@@ -56,7 +56,7 @@ class Puncher:
         self._on_attempt = on_attempt
         self._on_stranger = on_stranger
         self._nonces: dict[bytes, None] = {}
-        self._errands = Errands()
+        self._searches = Searches()
 
     def start_shared_port(self, nursery: trio.Nursery, connection: BrokerConnection) -> SharedPort:
         """Accept on the port that a connection to the broker was made from."""
@@ -178,4 +178,4 @@ class Puncher:
             )
 
         ip_version = introduction.peer.endpoint.address.version
-        return await self._errands.connect(introduction.errand, ip_version, connect)
+        return await self._searches.connect(introduction.search, ip_version, connect)

@@ -28,7 +28,7 @@ class Introduction:
         certificate: the other peer's, as the broker says.
         round_trip: between the peers in seconds, an upper bound; 0 if unknown.
         delay: for how many seconds to wait so that the peer, who learns of us later, is told, too.
-        errand: what the sender recognises its introductions by, if it has said so to us.
+        search: what the sender recognises its introductions by, if it has said so to us.
         number: of the sender's request; 0 on the receiver's side.
     """
 
@@ -42,7 +42,7 @@ class Introduction:
     certificate: bytes = attrs.field(repr=False)
     round_trip: float
     delay: float
-    errand: bytes | None = attrs.field(repr=False)
+    search: bytes | None = attrs.field(repr=False)
     number: int = 0
 
     @classmethod
@@ -92,6 +92,6 @@ class Introduction:
             message.certificate,
             round_trip,
             max(0.0, round_trip / 2 - broker_round_trip),
-            message.errand if isinstance(message, SenderEndpoint) else None,
+            message.search if isinstance(message, SenderEndpoint) else None,
             message.number if isinstance(message, ReceiverEndpoint) else 0,
         )

@@ -154,7 +154,7 @@ class IntroductionRequest:
     stream: StreamKind = field(check_stream_kind)
     certificate: bytes = field(check_certificate)
     offer: Offer = field(check_offer, NO_OFFER)
-    errand: bytes | None = field(check_id, None)
+    search: bytes | None = field(check_id, None)
     proof: bytes | None = field(check_signature, None)
 
 
@@ -190,7 +190,7 @@ class SenderEndpoint:
     certificate: bytes = field(check_certificate)
     round_trip: int = field(check_round_trip, 0)
     offer: Offer = field(check_offer, NO_OFFER)
-    errand: bytes | None = field(check_id, None)
+    search: bytes | None = field(check_id, None)
     proof: bytes | None = field(check_signature, None)
 
 
