@@ -2,6 +2,7 @@
 
 import enum
 import inspect
+import operator
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,14 @@ NAMES = {
     "P2PError",
     "P2PListener",
     "P2PListenerStatistics",
-    "Peer",
     "P2PStream",
+    "Peer",
     "PathKind",
     "PathLostError",
     "PeerId",
+    "PeerStatistics",
     "ProtocolError",
+    "Registrations",
     "RelayError",
     "RelayLimits",
     "RemoteProtocolError",
@@ -37,18 +40,20 @@ NAMES = {
     "SessionLostError",
     "StreamAbortedError",
     "StreamPath",
+    "Survey",
     "Technique",
+    "Tracer",
     "UIDTakenError",
     "UnknownUIDError",
     "UnsupportedVersionError",
     "WrongPeerError",
     "open_p2p_listener",
-    "open_peer",
     "open_p2p_stream",
+    "open_peer",
     "serve_broker",
     "serve_p2p",
 }
-ALSO_PUBLIC = {"P2PListenerStatistics"}  # documented with the method that returns it
+ALSO_PUBLIC = {"P2PListenerStatistics", "PeerStatistics"}  # documented with what returns them
 
 
 def test_these_names_and_no_others() -> None:
@@ -80,17 +85,23 @@ def test_name_is_in_the_reference(name: str) -> None:
 def test_arguments_after_the_essential_ones_are_by_keyword() -> None:
     essential = {
         "open_p2p_listener": ["uid", "broker"],
-        "open_peer": ["broker"],
         "open_p2p_stream": ["uid", "broker"],
+        "open_peer": ["broker"],
         "serve_broker": ["port"],
         "serve_p2p": ["handler", "uid", "broker"],
+        "Peer.listen": ["self", "uid"],
+        "Peer.listen_raw": ["self", "uid"],
+        "Peer.open_raw_stream": ["self", "uid"],
+        "Peer.open_stream": ["self", "uid"],
+        "Peer.serve": ["self", "uid", "handler"],
     }
     for name, expected in essential.items():
-        parameters = inspect.signature(getattr(trio_p2p, name)).parameters.values()
+        function = operator.attrgetter(name)(trio_p2p)
+        parameters = inspect.signature(function).parameters.values()
         positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         assert positional == expected
         assert "timeout" not in {p.name for p in parameters}
-        if name.startswith("serve_"):
+        if "serve" in name:
             assert [p.name for p in parameters][-1] == "task_status"
 
 
@@ -101,8 +112,10 @@ def test_values_are_frozen() -> None:
         trio_p2p.Identity,
         trio_p2p.P2PListenerStatistics,
         trio_p2p.PeerId,
+        trio_p2p.PeerStatistics,
         trio_p2p.RelayLimits,
         trio_p2p.StreamPath,
+        trio_p2p.Survey,
     ]
     for cls in values:
         value: object = object.__new__(cls)

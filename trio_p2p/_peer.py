@@ -21,6 +21,7 @@ from ._listen.listener import P2PListener, open_listener, open_raw_listener
 from ._listen.serving import serve_streams
 from ._nat.findings import Survey
 from ._nat.network_survey import survey_network
+from ._net.backoff import Backoff
 from ._net.network_changes import network_remembered
 from ._net.nursery import open_background_nursery
 from ._options import (
@@ -40,7 +41,11 @@ from ._stream.tracer import Tracer
 
 S = TypeVar("S", P2PStream, trio.SocketStream)
 
-RECHECK_TIME = 60.0  # seconds until a receiver that is waited for is asked for again, told or not
+# Seconds until a receiver that is waited for is asked for again, told of it or not: at first, and
+# at most.
+MIN_RECHECK_TIME, RECHECK_TIME = 1.0, 60.0
+
+LEFT = "this peer was left: open another one"
 
 
 @attrs.frozen
@@ -73,6 +78,8 @@ class Peer:
         self._controls = Controls(options, self._streams)
         self._connector = Connector(self._controls)
         self._listeners: set[P2PListener[Any]] = set()
+        self._watched: set[Registrations] = set()
+        self._opening: set[trio.CancelScope] = set()
         self._is_left = False
 
     @property
@@ -223,6 +230,9 @@ class Peer:
                 async for _ in registrations:
                     print("bob is there")
 
+        The iteration raises :exc:`trio.ClosedResourceError` when the peer is left. If a receiver is
+        registered already, the next registration is told only if it is of the same identity.
+
         Args:
             uid: the UID. Whether it is registered already is not told.
 
@@ -233,7 +243,11 @@ class Peer:
         checked_uid = parse_uid(uid)
         self._check_open()
         with self._controls.watching(checked_uid) as registrations:
-            yield registrations
+            self._watched.add(registrations)
+            try:
+                yield registrations
+            finally:
+                self._watched.remove(registrations)
 
     async def survey(self) -> Survey:
         """Find out what the network that this host is in does to connections between peers.
@@ -256,24 +270,38 @@ class Peer:
     async def leave(self) -> None:
         """End everything; see :func:`open_peer`."""
         self._is_left = True
+        for scope in self._opening:
+            scope.cancel(reason="the peer was left")
+        for registrations in self._watched:
+            registrations.close()
         await self._streams.leave(self._options.grace)
 
     def _check_open(self) -> None:
         if self._is_left:
-            raise trio.ClosedResourceError("this peer was left: open another one")
+            raise trio.ClosedResourceError(LEFT)
 
     async def _open(self, uid: str, open_once: Callable[[], Awaitable[S]], *, wait: bool) -> S:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         check_flag("wait", wait)
-        if not wait:
-            return await open_once()
+        with trio.CancelScope() as scope:
+            self._opening.add(scope)
+            try:
+                return await (self._open_later(uid, open_once) if wait else open_once())
+            finally:
+                self._opening.remove(scope)
+        raise trio.ClosedResourceError(LEFT)
+
+    async def _open_later(self, uid: str, open_once: Callable[[], Awaitable[S]]) -> S:
+        # The broker may hear of the first requests in another order than they were made. So the
+        # next one comes soon, whether there is news or not.
+        backoff = Backoff(MIN_RECHECK_TIME, RECHECK_TIME)
         async with self.watch(uid) as registrations:
             while True:
                 try:
                     return await open_once()
                 except UnknownUIDError:
-                    with trio.move_on_after(RECHECK_TIME):
+                    with trio.move_on_after(backoff.next_pause()):
                         await registrations.wait()
 
     @contextmanager

@@ -4,12 +4,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Never
 
 import pytest
 import trio
 
-from trio_p2p import IntroductionError
+from trio_p2p import IntroductionError, Peer
 from trio_p2p._commands import demo, main as main_command
 from trio_p2p._lab import namespaces
 
@@ -270,20 +269,12 @@ def test_nobody_reads() -> None:
         assert tool.end() == (0, b"", "")
 
 
-class Failing:
-    """What opens no stream."""
-
-    def __init__(self, *args: object, **options: object) -> None: ...
-
-    async def __aenter__(self) -> Never:
+def test_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    async def fail(*_: object) -> None:
         await trio.lowlevel.checkpoint()
         raise IntroductionError("no connection came of it")
 
-    async def __aexit__(self, *exception: object) -> None: ...
-
-
-def test_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(demo, "open_p2p_stream", Failing)
+    monkeypatch.setattr(Peer, "open_stream", fail)
     assert main_command.main(["demo"]) == 1
     assert capsys.readouterr().err == "trio-p2p: no connection came of it\n"
 

@@ -25,9 +25,10 @@ async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], l
         if outcome is not None:
             round_.on_attempt(Attempt(round_.technique, None, None, outcome, 0.0))
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(NoWayError) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds_module, "_open", open_in_round)
-        await open_in_rounds(control_by(4), search)
+        with pytest.raises(NoWayError) as caught:
+            await open_in_rounds(control_by(4), search)
     return rounds, list(caught.value.attempts)
 
 

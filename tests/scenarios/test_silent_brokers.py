@@ -21,7 +21,7 @@ from trio_p2p import (
     open_p2p_listener,
 )
 from trio_p2p._broker_client import connection as broker_connection, relay
-from trio_p2p._connect import broker_link
+from trio_p2p._control import broker_link
 from trio_p2p._net.system import System, system_in_use
 from trio_p2p._wire.messages import Hello, IntroductionRequest, Register, Registered
 

@@ -99,6 +99,7 @@ class BrokerLink:
         self._blocks: dict[int, trio.CancelScope] = {}  # of until_declined()
         self._declined: dict[int, P2PError] = {}
         self._names: dict[int, RegisteredName] = {}
+        self._watching: dict[int | None, str] = {}
         self._reachability: Reachability | None = None
 
     @property
@@ -260,7 +261,11 @@ class BrokerLink:
         Raises:
             BrokerLostError: the connection broke.
         """
-        await self._connection.send(*(Watch(uid, next(self._numbers)) for uid in uids))
+        watches = [Watch(uid, next(self._numbers)) for uid in uids]
+        self._watching.update((watch.number, watch.uid) for watch in watches)
+        while len(self._watching) > MAX_WATCHED:
+            del self._watching[next(iter(self._watching))]
+        await self._connection.send(*watches)
 
     async def unwatch(self, *uids: str) -> None:
         """Have the broker not tell of these UIDs any more.
@@ -372,6 +377,10 @@ class BrokerLink:
         if number in self._names:
             name = self._names[number]
             name.end(error_of(refused, self.remote, name.uid))
+            return
+        if number in self._watching:
+            uid = self._watching.pop(number)
+            logger.info("the broker does not tell who registers as %r: %s", uid, refused.reason)
             return
         self._declined[number] = error_of(refused, self.remote)
         if number in self._blocks:

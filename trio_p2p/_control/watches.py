@@ -11,7 +11,7 @@ another path each time: the pauses between two such news grow.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Set
+from collections.abc import Generator, Set as AbstractSet
 from contextlib import contextmanager
 from typing import Self
 
@@ -26,6 +26,7 @@ class Registrations:
 
     def __init__(self) -> None:
         self._are_new = False
+        self._is_closed = False
         self._new = trio.lowlevel.ParkingLot()
 
     def note(self) -> None:
@@ -33,10 +34,21 @@ class Registrations:
         self._are_new = True
         self._new.unpark_all()
 
+    def close(self) -> None:
+        """End all waiting: nothing is told of any more."""
+        self._is_closed = True
+        self._new.unpark_all()
+
     async def wait(self) -> None:
-        """Wait until there was a registration since the last call, perhaps several."""
+        """Wait until there was a registration since the last call, perhaps several.
+
+        Raises:
+            trio.ClosedResourceError: the peer was left.
+        """
         await trio.lowlevel.checkpoint()
         while not self._are_new:
+            if self._is_closed:
+                raise trio.ClosedResourceError("the peer that watches was left")
             await self._new.park()
         self._are_new = False
 
@@ -101,7 +113,7 @@ class Watches:
                 del self._watched[uid]
                 self.changed.unpark_all()
 
-    def to_ask(self, asked: Set[str]) -> list[str]:
+    def to_ask(self, asked: AbstractSet[str]) -> list[str]:
         """What the broker is to be asked to tell of, as far as it has not been.
 
         Args:
@@ -111,7 +123,7 @@ class Watches:
         new = [uid for uid in self._watched if uid not in asked]
         return new[: MAX_WATCHED - len(asked)]
 
-    def to_forget(self, asked: Set[str]) -> list[str]:
+    def to_forget(self, asked: AbstractSet[str]) -> list[str]:
         """What the broker need not tell of any more.
 
         Args:

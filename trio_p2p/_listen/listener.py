@@ -92,6 +92,11 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         """Who this listener is to senders."""
         return self._peer_id
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether :meth:`drain` was called: there are no new streams any more."""
+        return self._acceptor.is_draining
+
     async def accept(self) -> S:
         """Wait for the next stream.
 

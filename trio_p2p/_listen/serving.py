@@ -34,8 +34,10 @@ async def serve_streams(
             try:
                 stream = await listener.accept()
             except trio.ClosedResourceError:
-                return
+                break
             handlers.start_soon(handle, stream)
+        if listener.is_draining:
+            await listener.drain()
 
 
 async def _handle(

@@ -184,7 +184,7 @@ class Carrier:
 
     def leave(self) -> None:
         """End everything at once, as the owner of the stream is left."""
-        self.is_left = not self.session.is_over
+        self.is_left |= not self.session.is_over
         self.end(_LEFT)
 
     # What the workers tell.

@@ -21,6 +21,7 @@ class OpenStreams:
         self._tracer = tracer
         self._streams: dict[P2PStream, None] = {}
         self._one_ended = trio.lowlevel.ParkingLot()
+        self._is_left = False
 
     def __len__(self) -> int:
         """How many there are."""
@@ -32,10 +33,12 @@ class OpenStreams:
         return any(stream.path is None and not stream.is_over for stream in self._streams)
 
     def add(self, stream: P2PStream) -> None:
-        """A stream begins."""
+        """Follow a stream that begins; abort it if all are being left."""
         self._streams[stream] = None
         self._tracer.stream_opened(stream)
         self.nursery.start_soon(self._follow, stream)
+        if self._is_left:
+            stream.leave()
 
     async def leave(self, grace: float) -> None:
         """Abort those that are open, and wait until those that are closed have said everything.
@@ -43,6 +46,7 @@ class OpenStreams:
         Args:
             grace: for how many seconds at most.
         """
+        self._is_left = True
         for stream in list(self._streams):
             stream.leave()
         with trio.move_on_after(grace):
