@@ -113,7 +113,7 @@ def open_lab(
         receivers: dict[str, P2PListener[P2PStream]] = {}
         for kind in kinds:
             serving = running(add_site(kind).host, serve_p2p, _echo, kind, broker)
-            [receivers[kind]] = stack.enter_context(serving)
+            receivers[kind] = stack.enter_context(serving)
         yield Lab(broker, receivers, {kind: add_site(kind) for kind in kinds})
 
 

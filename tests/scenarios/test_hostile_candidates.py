@@ -250,9 +250,9 @@ def test_receiver_sends_nothing_where_a_hostile_sender_wants_it(
         with (
             capturing(lab.honest) as capture,
             capturing(lab.victim) as bystander,
-            running(lab.honest.host, serve_p2p, accept_nobody, "honest", broker.sockaddr) as [
-                listener
-            ],
+            running(
+                lab.honest.host, serve_p2p, accept_nobody, "honest", broker.sockaddr
+            ) as listener,
         ):
             batches = batches_of(refused)
             asking = start(lab.hostile.host, ask_with_offers, lab, broker, UNKNOWN, batches)
