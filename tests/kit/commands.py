@@ -115,7 +115,7 @@ class BrokerTool:
     @contextmanager
     def expecting_registration(self, uid: str) -> Generator[None]:
         """At the end of the block wait until somebody has asked for a UID since its beginning."""
-        text = f"Register(uid={uid!r}, "
+        text = f"Register(number=0, uid={uid!r}, "
         before = len(self._with(text))
         yield
         self.wait_for(text, before + 1)

@@ -44,7 +44,8 @@ from .refusals import RefusalError, check_identity_untrusted, check_introduction
 SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
 RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
-_ON_ITS_OWN = (Technique.CLASSIC, Technique.RELAY)  # each takes a connection to its end
+# Each takes a connection to its end.
+_ON_ITS_OWN = frozenset[str]({Technique.CLASSIC, Technique.RELAY})
 
 
 class Registry(Ledger):

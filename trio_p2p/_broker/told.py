@@ -36,7 +36,12 @@ class ToldReceivers:
         self, receiver: Registration, nonce: bytes, sender: Connection, number: int, now: float
     ) -> None:
         """A receiver is told of a sender."""
-        told = self._of_receiver.setdefault(receiver.connection, {}).setdefault(receiver, {})
+        of_connection = self._of_receiver.get(receiver.connection)
+        if of_connection is None:
+            of_connection = self._of_receiver[receiver.connection] = {}
+        told = of_connection.get(receiver)
+        if told is None:
+            told = of_connection[receiver] = {}
         told[nonce] = Told(sender, number, now + TOLD_TIME)
         if len(told) > MAX_TOLD:
             del told[next(iter(told))]

@@ -88,26 +88,29 @@ def _unpack_untrusted(payload: bytes) -> dict[object, Any]:
 class FrameReader:
     """Cuts a stream of bytes into the payloads of its frames; holds one frame at most."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_data", "_position")
 
     def __init__(self) -> None:
-        self._buffer: bytearray | None = None  # while there is nothing in it: most have nothing
+        self._data = b""  # costs nothing between two frames, where most readers are
+        self._position = 0  # of the next frame
 
     def feed(self, data: bytes | bytearray) -> None:
         """Take what the stream brought. Empty it with :meth:`next_untrusted` before the next."""
-        if self._buffer is None:
-            self._buffer = bytearray(data)
+        if self._data:
+            self._data = self._data[self._position :] + data
         else:
-            self._buffer += data
+            self._data = bytes(data)
+        self._position = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether the stream stands between two frames."""
-        return not self._buffer
+        return not self._data
 
     def take_rest(self) -> bytes:
         """Remove and return what has come behind the frames that were taken."""
-        rest, self._buffer = bytes(self._buffer or b""), None
+        rest = self._data[self._position :]
+        self._data, self._position = b"", 0
         return rest
 
     def next_untrusted(self) -> bytes | None:
@@ -116,31 +119,32 @@ class FrameReader:
         Raises:
             RemoteProtocolError: what came is no frame, or one too large.
         """
-        buffer = self._buffer
-        if not buffer:
-            self._buffer = None
+        data, position = self._data, self._position
+        there = len(data) - position
+        if not there:
             return None
-        if len(buffer) < 2:
-            if buffer[0] not in (_BIN8, _BIN16):
-                raise RemoteProtocolError("got bytes that are not a frame")
-            return None
-        if buffer[0] == _BIN8:
-            start, length = 2, buffer[1]
-        elif buffer[0] == _BIN16:
-            if len(buffer) < 3:
+        if data[position] == _BIN8:
+            if there < 2:
                 return None
-            start, length = 3, buffer[1] << 8 | buffer[2]
+            start, length = position + 2, data[position + 1]
+        elif data[position] == _BIN16:
+            if there < 3:
+                return None
+            start, length = position + 3, data[position + 1] << 8 | data[position + 2]
         else:
             raise RemoteProtocolError("got bytes that are not a frame")
         if length > MAX_FRAME_BYTES:
             raise RemoteProtocolError(
                 f"got a frame of {length} bytes; {MAX_FRAME_BYTES} are the limit"
             )
-        if len(buffer) < start + length:
+        end = start + length
+        if len(data) < end:
             return None
-        payload = bytes(buffer[start : start + length])
-        del buffer[: start + length]
-        return payload
+        if len(data) == end:
+            self._data, self._position = b"", 0
+        else:
+            self._position = end
+        return data[start:end]
 
 
 _Check = Callable[[Any], Any]
