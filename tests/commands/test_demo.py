@@ -140,7 +140,11 @@ def test_without_nats() -> None:
 def test_everything_that_is_logged() -> None:
     output, errors = show_demo("--verbose")
     assert output.startswith(WITHOUT_NATS)
-    for text in ("Register(uid='demo', ", "IntroductionRequest(number=0, uid='demo'", "Kill()"):
+    for text in (
+        "Register(number=0, uid='demo', ",
+        "IntroductionRequest(number=0, uid='demo'",
+        "Kill()",
+    ):
         assert f": {text}" in output
     assert errors == ""
 

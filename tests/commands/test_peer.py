@@ -123,7 +123,7 @@ def test_receiver_finds_broker_again(uid: str) -> None:
         assert broker.stop() == 0
         assert receiver.errors.readline().startswith(f"trio-p2p: {uid!r} is not".encode())
         with reopen() as successor:
-            successor.wait_for(f"Register(uid={uid!r}, ")
+            successor.wait_for(f"Register(number=0, uid={uid!r}, ")
             with connect(successor, uid) as sender:
                 (code, output, errors), of_sender = end_both(receiver, sender, b"x", b"y")
     assert (code, output) == (0, b"y")
