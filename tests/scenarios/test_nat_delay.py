@@ -5,7 +5,7 @@ These are read from the packets: how long they take on a machine that is busy sa
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from itertools import takewhile
 
@@ -193,25 +193,31 @@ def test_encrypted_stream_takes_no_round_trip_more(lab: Lab, distances: str) -> 
 
 
 @pytest.mark.parametrize(("answer", "distances"), CASES)
-def test_warm_sender_saves_a_round_trip_also_for_more_streams_to_the_same_receiver(
-    lab: Lab, answer: Answer, distances: str
+@pytest.mark.parametrize("is_second", [False, True])
+def test_peer_that_is_registered_already_saves_a_round_trip(
+    lab: Lab, answer: Answer, distances: str, is_second: bool
 ) -> None:
+    """For the first stream to a receiver: a second raw one needs a fresh port."""
     receiver, sender = lab.sites(answer, GEOMETRIES[distances])
-    uid, another = lab.fresh_uid(), lab.fresh_uid()
+    uid, own = lab.fresh_uid(), lab.fresh_uid()
 
     async def connect() -> None:
         with trio.fail_after(PATIENCE):
-            async with open_peer(lab.broker, techniques=["fast"]) as warm:
-                streams = [await warm.open_raw_stream(another)]
-                for _ in range(3):
-                    mark()
-                    streams.append(await warm.open_raw_stream(uid))
-                    mark()
-                for stream in streams:
-                    await stream.aclose()
+            async with (
+                open_peer(lab.broker, techniques=["fast"]) as peer,
+                peer.listen_raw(own),
+                AsyncExitStack() as stack,
+            ):
+                if is_second:
+                    await stack.enter_async_context(await peer.open_raw_stream(uid))
+                mark()
+                stream = await peer.open_raw_stream(uid)
+                mark()
+                await stream.aclose()
 
-    with lab.receiving(receiver, uid, another):
-        assert needs_only(Waits(1, 1 + 2), lambda: waits(sender, receiver, connect))
+    expected = Waits(2, 2 + 2) if is_second else Waits(1, 1 + 2)
+    with lab.receiving(receiver, uid):
+        assert needs_only(expected, lambda: waits(sender, receiver, connect))
 
 
 @pytest.mark.parametrize("answer", Answer)

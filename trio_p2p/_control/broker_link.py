@@ -51,6 +51,7 @@ from .reachability import LocalSide, Reachability
 
 MAX_DECLINED = 64  # introductions that nothing has asked about yet
 MAX_WAITING = 256  # introductions of one name that are not looked at yet
+_CLOSED = "the connection to the broker was closed: try again"
 _DECLINED = "the receiver has declined"
 
 logger = logging.getLogger("trio_p2p.control")
@@ -313,7 +314,7 @@ class BrokerLink:
     async def quit(self) -> None:
         """End everything, and tell the broker so if it holds names for us; also when cancelled."""
         has_names = self._reachability is not None and self.lost is None
-        self.lose(BrokerLostError("the connection to the broker was closed: try again"))
+        self.lose(BrokerLostError(_CLOSED))
         if self._reachability is not None:
             self._reachability.scope.cancel(reason="the connection to the broker has ended")
         if has_names:
@@ -333,9 +334,9 @@ class BrokerLink:
         await self._greeted.wait()
 
     async def receive(self) -> None:
-        """Pass on what the broker says, until the connection is lost.
+        """Pass on what the broker says, until the connection is lost, and everything with it.
 
-        However this ends, the link is lost, and everything that was asked has ended.
+        If cancelled, :meth:`quit` has to end everything.
         """
         with Barrier(logger, "receiving what the broker says"):
             try:
@@ -345,8 +346,7 @@ class BrokerLink:
                     self._take(await self._connection.receive())
             except P2PError as error:
                 self.lose(error)
-            finally:
-                self.lose(BrokerLostError("the connection to the broker was closed: try again"))
+        self.lose(BrokerLostError(_CLOSED))
 
     def _take(self, message: Message) -> None:
         match message:
