@@ -61,9 +61,15 @@ async def test_flood_by_one_identity_is_declined_and_others_are_not(
     async def flood(client: RawClient) -> None:
         await register_client(client)
         for nonce in nonces(3 * SLOTS):
-            await client.send(SenderEndpoint(silent_place, nonce, MALLORY.certificate))
-        await client.send(SenderEndpoint(silent_place, b"H" * NONCE_BYTES, HONEST.certificate))
-        await client.send(SenderEndpoint(silent_place, b"Z" * NONCE_BYTES, MALLORY.certificate))
+            await client.send(
+                SenderEndpoint(silent_place, nonce, MALLORY.certificate, registration=0)
+            )
+        await client.send(
+            SenderEndpoint(silent_place, b"H" * NONCE_BYTES, HONEST.certificate, registration=0)
+        )
+        await client.send(
+            SenderEndpoint(silent_place, b"Z" * NONCE_BYTES, MALLORY.certificate, registration=0)
+        )
         while len(declined) < 2 * SLOTS + 2:
             decline = await client.receive(Decline)
             assert decline.retry_after

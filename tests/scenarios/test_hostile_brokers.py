@@ -28,7 +28,7 @@ from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     Hello,
     KeepAlive,
-    ReceiverEndpoint,
+    Kill,
     RefusalCode,
     Refused,
     Registered,
@@ -278,7 +278,7 @@ async def test_registered_receiver_survives_a_broker_gone_mad(
         b"garbage",
         encode(Hello()),
         encode(KeepAlive()),
-        encode(ReceiverEndpoint(0, THERE, bytes(32), CERTIFICATE)),
+        encode(Kill()),
         b"\xc5\xff\xff",
     ]
 
@@ -311,7 +311,7 @@ async def test_receiver_sent_to_places_that_do_not_answer(
     async def send_around(client: RawClient) -> None:
         await register_client(client, THERE)
         for place, nonce in zip(places, nonces, strict=True):
-            await client.send(SenderEndpoint(place, nonce, CERTIFICATE))
+            await client.send(SenderEndpoint(place, nonce, CERTIFICATE, registration=0))
 
     async with (
         open_fake_broker(send_around) as address,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 
-from trio_p2p import Outcome, WrongPeerError, open_p2p_listener
+from trio_p2p import Outcome, WrongPeerError
 from trio_p2p._addresses import Endpoint
 from trio_p2p._net.sockets import listen_on, open_bound_socket
 from trio_p2p._traversal.proofs import PROOF_BYTES
@@ -26,7 +26,6 @@ from ..kit.loopback import (
     open_broker,
     open_raw_listener,
     open_raw_stream,
-    open_stream,
     received,
     until,
 )
@@ -40,17 +39,18 @@ async def test_strangers_at_the_port_are_counted(monkeypatch: pytest.MonkeyPatch
     async with (
         open_broker() as broker,
         await connect_raw(broker.port) as sender,
-        open_p2p_listener("alice", broker.address) as listener,
+        open_peer(broker.address) as peer,
+        peer.listen("alice") as listener,
     ):
         await sender.greet()
         await sender.ask("alice", "fast")
         port = (await sender.receive(ReceiverEndpoint)).endpoint.port
-        before = listener.statistics().wrong_peers
+        before = peer.statistics().strangers
         for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"W" * PROOF_BYTES):
             async with await trio.open_tcp_stream(HOST, port) as stranger:
                 await stranger.send_all(said)
                 assert await received(stranger) == b""
-        await until(lambda: listener.statistics().wrong_peers == before + 3)
+        await until(lambda: peer.statistics().strangers == before + 3)
         statistics = listener.statistics()
         assert (statistics.connected, statistics.forbidden) == (0, 0)
 
@@ -100,7 +100,9 @@ async def test_flooded_receiver_accepts_the_honest_ones_only() -> None:
 
 
 @asynccontextmanager
-async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
+async def open_impostor(
+    broker: LoopbackBroker, kind: StreamKind = StreamKind.SESSION
+) -> AsyncGenerator[None]:
     """Somebody who took over alice's endpoint: he answers there, but without her proof."""
     async with trio.open_nursery() as nursery:
         sock = open_bound_socket(socket.AF_INET)
@@ -120,31 +122,24 @@ async def open_impostor(broker: LoopbackBroker) -> AsyncGenerator[None]:
                     await accepted.recv(4096)
 
             async with RawClient(trio.SocketStream(registering)) as receiver:
-                await receiver.register("alice")
+                await receiver.register("alice", stream=kind)
                 nursery.start_soon(answer)
                 yield
             nursery.cancel_scope.cancel(reason="the test is over")
 
 
-async def test_sender_of_a_raw_stream_is_told_that_somebody_else_answered() -> None:
-    async with open_broker() as broker, open_impostor(broker):
-        with trio.fail_after(PATIENCE):
-            stream = await open_raw_stream("alice", broker.address)
-            with pytest.raises(trio.BrokenResourceError) as caught:
-                await stream.receive_some()
-            await stream.aclose()
-    assert "could not prove to be the introduced one" in str(caught.value)
-    assert isinstance(caught.value.__cause__, WrongPeerError)
-
-
-async def test_sender_is_told_that_somebody_else_answered() -> None:
+@pytest.mark.parametrize("kind", StreamKind)
+async def test_sender_is_told_that_another_peer_has_answered(kind: StreamKind) -> None:
     tracer = AttemptTracer()
-    async with open_broker() as broker, open_impostor(broker):
+    async with (
+        open_broker() as broker,
+        open_impostor(broker, kind),
+        open_peer(broker.address, techniques=DIRECT_TECHNIQUES, tracer=tracer) as peer,
+    ):
+        open_it = peer.open_raw_stream if kind is StreamKind.RAW else peer.open_stream
         with trio.fail_after(PATIENCE), pytest.raises(WrongPeerError) as caught:
-            async with open_stream(
-                "alice", broker.address, techniques=DIRECT_TECHNIQUES, tracer=tracer
-            ):
-                pytest.fail("there is a stream")
+            await open_it("alice")
+    assert "could not prove to be the introduced one" in str(caught.value)
     wrong = tracer.attempts[-1]
     assert wrong.outcome is Outcome.WRONG_PEER
     assert wrong.local is not None

@@ -99,7 +99,9 @@ async def test_receiver_does_not_dial_what_is_said_to_be_a_sender() -> None:
         await register_client(client)
         for number, place in enumerate(PLACES):
             nonce = bytes([number]) * NONCE_BYTES
-            await client.send(SenderEndpoint(place, nonce, CERTIFICATE, offer=Offer(RANDOM)))
+            await client.send(
+                SenderEndpoint(place, nonce, CERTIFICATE, offer=Offer(RANDOM), registration=0)
+            )
 
     system = ListingSystem()
     with system_in_use(system):

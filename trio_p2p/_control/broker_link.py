@@ -246,7 +246,12 @@ class BrokerLink:
         answer = await self._answer_to(request, number, ANSWER_TIME, uid)
         if not isinstance(answer, Registered):
             raise self.lose(unexpected(answer))
-        logger.debug("%r is registered; the broker sees us at %s", uid, answer.endpoint)
+        logger.debug(
+            "%r is registered over IPv%d; the broker sees us at %s",
+            uid,
+            self.ip_version,
+            answer.endpoint,
+        )
         if self._reachability is None:
             self._reachability = Reachability(
                 connection,
