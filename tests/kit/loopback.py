@@ -30,6 +30,7 @@ from trio_p2p._options import ALL_TECHNIQUES
 from trio_p2p._stream.carrier import DEFAULT_GRACE
 
 HOST = "127.0.0.1"
+SETTLED_LOOKS = 25  # at what is held: it has settled if all show the same
 PATIENCE = 60.0  # seconds until something that hangs fails its test
 LIFETIME = 120.0  # the same for all that a test does
 
@@ -354,6 +355,16 @@ def held() -> Held:
         descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208
         tasks=trio.lowlevel.current_statistics().tasks_living,
     )
+
+
+async def settled() -> Held:
+    """What is held when receivers have found out all about the network that they are in."""
+    with trio.fail_after(PATIENCE):
+        same, last = 0, held()
+        while same < SETTLED_LOOKS:
+            await trio.sleep(0.02)
+            same, last = (same + 1 if held() == last else 0), held()
+        return last
 
 
 @asynccontextmanager

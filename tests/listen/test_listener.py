@@ -40,6 +40,7 @@ from ..kit.loopback import (
     open_raw_stream,
     open_session_peers,
     serve_raw,
+    settled,
     until,
 )
 
@@ -278,8 +279,7 @@ async def test_exception_of_the_body_comes_out_bare() -> None:
 
 async def test_uid_taken() -> None:
     async with open_session_peers("receiver") as (broker, _, _):
-        await trio.testing.wait_all_tasks_blocked()
-        before = held()
+        before = await settled()
         with pytest.raises(UIDTakenError, match="choose another"):
             async with open_p2p_listener("receiver", broker.address):
                 pytest.fail("registered twice")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import trio
 
-from trio_p2p import Outcome, WrongPeerError
+from trio_p2p import Outcome, WrongPeerError, open_peer
 from trio_p2p._addresses import Endpoint
 from trio_p2p._net.sockets import listen_on, open_bound_socket
 from trio_p2p._traversal.proofs import PROOF_BYTES

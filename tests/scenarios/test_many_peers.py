@@ -37,6 +37,7 @@ from ..kit.loopback import (
     held,
     open_broker,
     serve_raw,
+    settled,
     until,
 )
 from ..kit.raw_client import BROKER, RawClient
@@ -105,8 +106,7 @@ async def test_streams_over_one_sender_at_the_same_moment(way: Way) -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
         for uid in uids:
             await nursery.start(way.serve, echo, uid, broker.address)
-        await trio.testing.wait_all_tasks_blocked()
-        before = held()
+        before = await settled()
         with trio.fail_after(PATIENCE):
             async with (
                 way.open_peer(broker.address) as sender,
@@ -136,8 +136,7 @@ async def test_cycles_of_connect_transfer_and_close_leave_nothing(way: Way) -> N
         async with trio.open_nursery() as nursery:
             listener = await nursery.start(way.serve, echo, "echo", broker.address)
             await cycle()
-            await trio.testing.wait_all_tasks_blocked(LINGER_TIME)
-            before = held()
+            before = await settled()
             for _ in range(cycles):
                 await cycle()
             await until(lambda: held() == before)
@@ -154,8 +153,7 @@ async def test_cycles_over_one_sender_leave_nothing() -> None:
     async with open_broker() as broker, trio.open_nursery() as nursery:
         await nursery.start(serve_raw, echo, "raw", broker.address)
         await nursery.start(serve_p2p, echo, "session", broker.address)
-        await trio.testing.wait_all_tasks_blocked()
-        before = held()
+        before = await settled()
         async with open_peer(broker.address) as sender:
             with trio.fail_after(2 * PATIENCE):
                 for _ in range(CYCLES):

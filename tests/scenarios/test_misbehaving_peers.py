@@ -14,7 +14,7 @@ from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 
-from ..kit.loopback import held, until
+from ..kit.loopback import held, settled, until
 from ..kit.sinks import ByteSink
 from ..kit.streams import Peers, dialled, open_path, open_peers, reset
 
@@ -90,8 +90,7 @@ async def test_before_there_is_a_stream(
 ) -> None:
     monkeypatch.setattr("trio_p2p._stream.handshake.HANDSHAKE_TIME", 0.1)
     async with open_peers() as peers:
-        await trio.testing.wait_all_tasks_blocked(0.1)  # the listener has looked at its network
-        before = held()
+        before = await settled()
         async with dialled(peers, IDENTITY) as connection:
             await behave(connection)
             await until(lambda: peers.listener.statistics().failed == 1)

@@ -147,7 +147,16 @@ class Puncher:
         vantage: Vantage,
         broker_round_trip: float,
     ) -> Introduction:
-        """The introduction that a message makes, without guesses for a stranger."""
+        """The introduction that a message makes, without guesses for a stranger.
+
+        Raises:
+            RemoteProtocolError: there was the same before.
+        """
+        if message.nonce in self._nonces:
+            raise RemoteProtocolError("got the same introduction a second time from the broker")
+        self._nonces[message.nonce] = None
+        if len(self._nonces) > MAX_NONCES:
+            del self._nonces[next(iter(self._nonces))]
         introduction = Introduction.of(
             technique, message, own, vantage=vantage, broker_round_trip=broker_round_trip
         )
@@ -166,12 +175,6 @@ class Puncher:
         guard_hops: int,
         on_punched: Callable[[], None] = lambda: None,
     ) -> PeerConnection | None:
-        if introduction.nonce in self._nonces:
-            raise RemoteProtocolError("got the same introduction a second time from the broker")
-        self._nonces[introduction.nonce] = None
-        if len(self._nonces) > MAX_NONCES:
-            del self._nonces[next(iter(self._nonces))]
-
         async def connect() -> PeerConnection:
             if introduction.needs_classic:
                 await trio.sleep_forever()  # but what the sender began before is over

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Final
 
 import trio
@@ -32,8 +34,11 @@ class CheckedConnection:
             OSError: the connection broke.
         """
         outgoing = self.check.take_outgoing()
-        if outgoing:
-            send_at_once(self.socket, outgoing)
+        while outgoing:
+            sent = send_at_once(self.socket, outgoing)
+            if not sent:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            outgoing = outgoing[sent:]
 
     async def hear(self) -> None:
         """Receive some of what the check waits for; if cancelled, nothing is lost.
