@@ -50,6 +50,7 @@ from .kit.loopback import (
     open_session_pair,
     open_session_peers,
     open_stream,
+    settled,
     until,
 )
 from .kit.streams import open_peers
@@ -156,8 +157,7 @@ async def test_unknown_uid(is_raw: bool) -> None:
 
         for _ in range(3):
             await ask()
-        await trio.testing.wait_all_tasks_blocked()
-        before = held()
+        before = await settled()
         for _ in range(20):
             await ask()
         await until(lambda: held() == before)

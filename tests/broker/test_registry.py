@@ -42,6 +42,7 @@ from trio_p2p._wire.messages import (
     SenderEndpoint,
     StreamKind,
     Unregister,
+    Unwatch,
     Update,
     Watch,
 )
@@ -76,6 +77,7 @@ ALLOWED = {
     (State.CONTROL, Unregister),
     (State.CONTROL, IntroductionRequest),
     (State.CONTROL, Watch),
+    (State.CONTROL, Unwatch),
     (State.CONTROL, KeepAlive),
     (State.CONTROL, Update),
     (State.CONTROL, Decline),

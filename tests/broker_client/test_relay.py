@@ -51,7 +51,7 @@ async def fail_to_join(
 ) -> list[Decline]:
     before = held()
     with trio.fail_after(PATIENCE), pytest.raises(kind):
-        await join_relay(endpoint_of(address), REQUEST, registration)
+        await join_relay(endpoint_of(address), REQUEST, registration.send)
     await until(lambda: held() == before)
     sent: list[Decline] = registration.sent
     return sent

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -186,9 +187,9 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
     pauses: list[float] = []
     rest = Backoff.rest
 
-    async def note_and_rest(backoff: Backoff, network: Network) -> None:
+    async def note_and_rest(backoff: Backoff, network: Network, **options: Any) -> None:
         pauses.append(backoff._pause)
-        await rest(backoff, network)
+        await rest(backoff, network, **options)
 
     monkeypatch.setattr(Backoff, "rest", note_and_rest)
     for state in (State.READY, State.CONTROL):
@@ -296,13 +297,13 @@ async def test_watcher_survives_a_broker_gone_mad(madness: str) -> None:
         await client.send(Hello(), *MADNESS[madness])
         await client.wait_closed()
 
-    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
+    async with trio.open_nursery() as serving:
+        listeners = await serving.start(partial(trio.serve_tcp, serve, 0, host=HOST))
         address = listeners[0].socket.getsockname()
-        peer = await stack.enter_async_context(open_peer(address))
-        nursery.start_soon(keep_watching, peer, "alice")
-        await until(lambda: greetings == 3)
-        nursery.cancel_scope.cancel(reason="the test is over")
+        async with open_watching_peer(address) as (peer, nursery):
+            nursery.start_soon(keep_watching, peer, "alice")
+            await until(lambda: greetings == 3)
+        serving.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_news_in_quick_succession_are_told_in_growing_intervals(
@@ -351,12 +352,12 @@ async def test_broker_that_floods_with_news_makes_few_introductions() -> None:
         flooded.set()
         await client.wait_closed()
 
-    async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=HOST))
+    async with trio.open_nursery() as serving:
+        listeners = await serving.start(partial(trio.serve_tcp, serve, 0, host=HOST))
         address = listeners[0].socket.getsockname()
-        peer = await stack.enter_async_context(open_peer(address))
-        nursery.start_soon(keep_watching, peer, "alice", tell)
-        with trio.fail_after(PATIENCE):
-            await flooded.wait()
-        assert 1 <= told < 20
-        nursery.cancel_scope.cancel(reason="the test is over")
+        async with open_watching_peer(address) as (peer, nursery):
+            nursery.start_soon(keep_watching, peer, "alice", tell)
+            with trio.fail_after(PATIENCE):
+                await flooded.wait()
+            assert 1 <= told < 20
+        serving.cancel_scope.cancel(reason="the test is over")

@@ -162,7 +162,6 @@ HOSTILE: dict[str, bytes | Callable[[bytes], bytes]] = {
     + frame_of(msgpack.packb({"type": "watch", "uid": ["honest"] * 64})),
     "a watch first": encode(Watch("honest")),
     "no certificate": encode_all(Hello(), attrs.evolve(UNPROVEN, certificate=b"certificate")),
-    "a certificate for anything": encode_all(Hello(), UNPROVEN),
     "no hello": encode(UNPROVEN),
     "a keepalive first": encode(KeepAlive()),
     "hello twice": encode_all(Hello(), Hello()),

@@ -69,6 +69,7 @@ class BrokerLink:
         ip_version: 4 or 6, by which it is reached.
         claims: which introductions have the port.
         asked: the UIDs whose receivers have been introduced to the port.
+        has_greeted: whether the broker has.
         lost: why the link is of no use any more, or None.
         ended: set when it is of no use any more.
         news: the UIDs that were registered again.
@@ -87,6 +88,7 @@ class BrokerLink:
         self.ip_version = connection.remote.address.version
         self.claims = Claims()
         self.asked: set[str] = set()
+        self.has_greeted: bool = False
         self.lost: P2PError | None = None
         self.ended = trio.Event()
         self._put_news, self.news = trio.open_memory_channel[str](MAX_WATCHED)
@@ -346,6 +348,7 @@ class BrokerLink:
         with Barrier(logger, "receiving what the broker says"):
             try:
                 await self._connection.wait_greeted()
+                self.has_greeted = True
                 self._greeted.set()
                 while True:
                     self._take(await self._connection.receive())

@@ -202,6 +202,7 @@ class Control:
                     nursery.start_soon(self._keep_watching, link, nursery)
                     await link.ended.wait()
                     nursery.cancel_scope.cancel(reason="the connection is lost")
+                self._has_greeted = link.has_greeted
                 assert link.lost is not None
                 return link.lost
         except P2PError as error:
@@ -218,11 +219,9 @@ class Control:
         with suppress(BrokerLostError):  # whoever receives is told
             await link.greet()
         await link.wait_greeted()
-        if link.lost is not None:
-            return
-        self._has_greeted = True
-        self._backoff.works()
-        self._other_backoff.reset()
+        if link.has_greeted:
+            self._backoff.works()
+            self._other_backoff.reset()
 
     def _note_stranger(self) -> None:
         self.strangers += 1
