@@ -27,7 +27,7 @@ from trio_p2p._wire.messages import (
 )
 
 from ..kit.fake_broker import open_fake_broker, register_client
-from ..kit.loopback import PATIENCE, nobody_listening
+from ..kit.loopback import PATIENCE, nobody_listening, until
 from ..kit.raw_client import RawClient, identity_of
 from ..kit.sinks import FrameSink
 from ..kit.streams import Peers, open_peers
