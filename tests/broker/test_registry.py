@@ -104,6 +104,7 @@ EXAMPLES: list[Message] = [
     SenderEndpoint(ENDPOINT, bytes(NONCE_BYTES), SENDER.certificate),
     HolePunched(bytes(ID_BYTES)),
     ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES), ALICE.certificate),
+    Unwatch("alice"),
     Watch("alice"),
     RegisteredAgain("alice"),
     RelayRequest(bytes(ID_BYTES), SENDER.certificate),

@@ -133,8 +133,8 @@ async def test_move_during_the_first_registration_is_not_the_caller_s_business(
         await client.receive(Register)
         await client.send(Registered(0, THERE))
 
-    def network_now() -> Network:
-        return attrs.evolve(current_network(), sleeps=moves)
+    def network_now(*ip_versions: int) -> Network:
+        return attrs.evolve(current_network(*ip_versions), sleeps=moves)
 
     monkeypatch.setattr("trio_p2p._listen.registration.current_network", network_now)
     async with (

@@ -25,6 +25,7 @@ from .introductions import Introductions
 
 logger = logging.getLogger("trio_p2p.receiver")
 
+MAX_SHORTAGES = 3  # attempts at the first registration when this host lacks something for it
 _LOST = (BrokerUnreachableError, BrokerLostError)
 
 
@@ -92,7 +93,7 @@ class Registration:
 
     async def _keep(self, control: Control, nursery: trio.Nursery) -> None:
         """Keep the name registered by one version of IP."""
-        backoff = Backoff()
+        backoff, shortages = Backoff(), 0
         with control.needed():
             while True:
                 network = current_network(control.ip_version)
@@ -108,11 +109,15 @@ class Registration:
                     self._changed.unpark_all()
                     return
                 self._note(failure)
-                if not self.registered and not _is_of_a_move(failure, network):
+                shortages += _is_shortage(failure)
+                is_soon_over = _is_of_a_move(failure, network) or (
+                    _is_shortage(failure) and shortages < MAX_SHORTAGES
+                )
+                if not (self.registered or is_soon_over):
                     # The caller decides whether to try again, unless another version of IP works.
                     await self._wait_registered(control.ip_version, failure)
-                if control.link is not None:  # else that waits for the next one
-                    await backoff.rest(network)
+                if control.link is not None or not self.registered:
+                    await backoff.rest(network)  # else there is nothing until the next connection
 
     async def _hold(self, link: BrokerLink, nursery: trio.Nursery, backoff: Backoff) -> P2PError:
         """Hold the name over one connection; why that has ended.
@@ -164,14 +169,18 @@ def _is_of_a_move(error: P2PError, network: Network) -> bool:
     return isinstance(error, _LOST) and current_network(*network.ip_versions) != network
 
 
+def _is_shortage(error: P2PError) -> bool:
+    """Whether this host lacks something."""
+    return type(error) is P2PError and isinstance(error.__cause__, OSError)
+
+
 def _is_passing(error: P2PError, *, was_held: bool) -> bool:
     """Whether a name that was registered may soon be so again."""
     if isinstance(error, UIDTakenError):
         # Not for good if it comes in answer to a registration: what holds the name may be a
         # connection of ours that is dying, or an attacker that will be gone.
         return not was_held
-    is_shortage = isinstance(error.__cause__, OSError)
-    return is_shortage or isinstance(error, (*_LOST, BusyError, RemoteProtocolError))
+    return _is_shortage(error) or isinstance(error, (*_LOST, BusyError, RemoteProtocolError))
 
 
 def _telling(failures: list[P2PError]) -> P2PError:

@@ -71,6 +71,11 @@ def timeout_error() -> OSError:
     return error_from(errno.ETIMEDOUT)
 
 
+def no_room_error() -> OSError:
+    """The error of a socket that takes nothing although nothing is under way over it."""
+    return error_from(errno.ENOBUFS)
+
+
 def refused_error() -> OSError:
     """The error of a connecting socket that has reached nobody."""
     return error_from(errno.ECONNREFUSED)

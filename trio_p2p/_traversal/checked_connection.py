@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from typing import Final
 
 import trio
 
 from .._errors import BusyError, PathLostError, WrongPeerError
+from .._net.os_errors import no_room_error
 from .._net.sockets import send_at_once
 from .check import Check, Verdict
 
@@ -37,7 +36,7 @@ class CheckedConnection:
         while outgoing:
             sent = send_at_once(self.socket, outgoing)
             if not sent:
-                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                raise no_room_error()
             outgoing = outgoing[sent:]
 
     async def hear(self) -> None:
