@@ -16,6 +16,8 @@ extensions = [
     "stream_tables",
     "check_tables",
     "wire_tables",
+    "broker_drawings",
+    "house",
 ]
 exclude_patterns = ["_build"]
 sys.path.insert(0, str(Path(__file__).parent))

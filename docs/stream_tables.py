@@ -8,6 +8,7 @@ from collections import defaultdict
 from textwrap import dedent
 
 from docutils import nodes
+from drawings import Arrow, lanes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from wire_tables import _table
@@ -44,6 +45,22 @@ class TransitionsDirective(SphinxDirective):
             ]
             rows.append((f"{event.name}: {event.value}", *leads))
         return [_table(rows, [34, *[22] * (len(rows[0]) - 1)])]
+
+
+class StatesDirective(SphinxDirective):
+    """The same, drawn."""
+
+    def run(self) -> list[nodes.Node]:
+        """Draw it."""
+        events: defaultdict[tuple[State, State], list[str]] = defaultdict(list)
+        for (before, event), after in Session.TRANSITIONS.items():
+            events[before, after].append(event.name)
+        arrows = [
+            Arrow(before.name, after.name, ", ".join(labels))
+            for (before, after), labels in events.items()
+        ]
+        title = "The states of a session, and what leads from one to another"
+        return lanes([state.name for state in State], arrows, title, 720)
 
 
 class HandlersDirective(SphinxDirective):
@@ -84,5 +101,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("stream-frames", FramesDirective)
     app.add_directive("stream-transitions", TransitionsDirective)
+    app.add_directive("stream-states", StatesDirective)
     app.add_directive("stream-handlers", HandlersDirective)
     return {"parallel_read_safe": True}

@@ -133,8 +133,8 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         Until then the UID stays registered, so that they can get another path. Raw streams are not
         waited for. So a server lets running handlers finish::
 
-            async with peer.listen("alice") as listener, trio.open_nursery() as nursery:
-                nursery.start_soon(trio.serve_listeners, handler, [listener])
+            async with trio.open_nursery() as nursery:
+                listener = await nursery.start(peer.serve, "alice", handler)
                 await shutdown.wait()
                 await listener.drain()
 
