@@ -447,3 +447,13 @@ async def test_survey_tells_that_nothing_is_in_between_on_loopback() -> None:
         assert survey.broker.sockaddr == broker.address
         assert survey.local == survey.reflexive == survey.broker.address
         assert survey.is_translated is False
+
+
+async def test_one_name_twice_is_a_mistake_of_the_caller() -> None:
+    async with open_broker() as broker, open_peer(broker.address) as peer:
+        for _ in range(2):
+            async with peer.listen("alice"):
+                with pytest.raises(LocalProtocolError, match="listens under 'alice' already"):
+                    async with peer.listen_raw("alice"):
+                        pytest.fail("registered twice")
+                assert broker.uids == {"alice"}

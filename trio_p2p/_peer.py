@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
@@ -13,7 +13,7 @@ from ._broker_client.resolve import resolve_broker
 from ._connect.connector import Connector
 from ._control.control import Controls
 from ._control.watches import Registrations
-from ._errors import UnknownUIDError
+from ._errors import LocalProtocolError, UnknownUIDError
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId
 from ._listen.acceptor import Admit
@@ -77,7 +77,7 @@ class Peer:
         self._streams = OpenStreams(nursery, options.tracer)
         self._controls = Controls(options, self._streams)
         self._connector = Connector(self._controls)
-        self._listeners: set[P2PListener[Any]] = set()
+        self._names: set[str] = set()
         self._watched: set[Registrations] = set()
         self._opening: set[trio.CancelScope] = set()
         self._is_left = False
@@ -165,13 +165,13 @@ class Peer:
             BrokerLostError: it closed the connection at once.
             UIDTakenError: a receiver of another identity is registered under the UID.
             IdentityError: the broker does not believe our identity.
-            LocalProtocolError: an argument is wrong.
+            LocalProtocolError: an argument is wrong, or this peer listens under the UID already.
             ProtocolError: this is not a broker, or not one of this version.
             trio.ClosedResourceError: the peer was left.
         """
         self._check_open()
-        async with open_listener(uid, admit, self._controls) as listener:
-            with self._noting(listener):
+        with self._naming(uid):
+            async with open_listener(uid, admit, self._controls) as listener:
                 yield listener
 
     @asynccontextmanager
@@ -181,8 +181,8 @@ class Peer:
         Nothing is encrypted, and no sender proves an identity: anyone who knows the UID gets in.
         """
         self._check_open()
-        async with open_raw_listener(uid, self._controls) as listener:
-            with self._noting(listener):
+        with self._naming(uid):
+            async with open_raw_listener(uid, self._controls) as listener:
                 yield listener
 
     async def serve(
@@ -264,7 +264,7 @@ class Peer:
 
     def statistics(self) -> PeerStatistics:
         """What the peer holds now."""
-        names = frozenset(listener.uid for listener in self._listeners)
+        names = frozenset(self._names)
         return PeerStatistics(len(self._streams), names, self._controls.strangers)
 
     async def leave(self) -> None:
@@ -305,12 +305,19 @@ class Peer:
                         await registrations.wait()
 
     @contextmanager
-    def _noting(self, listener: P2PListener[Any]) -> Generator[None]:
-        self._listeners.add(listener)
+    def _naming(self, uid: str | PeerId) -> Generator[None]:
+        """Note that the peer listens under a UID, which it cannot do twice."""
+        checked_uid = parse_uid(uid)
+        if checked_uid in self._names:
+            raise LocalProtocolError(
+                f"this peer listens under {checked_uid!r} already: leave that listener's context "
+                "first, or choose another UID"
+            )
+        self._names.add(checked_uid)
         try:
             yield
         finally:
-            self._listeners.remove(listener)
+            self._names.remove(checked_uid)
 
 
 @asynccontextmanager
