@@ -50,12 +50,12 @@ async def _handle(
         await handler(stream)
     except BaseException as error:  # noqa: ASYNC103 - one that is not raised is no cancellation
         stream.abort(reason_of(error))
-        if _is_of_leaving(error, stream):
-            return
-        if not _is_lost_peer(error, stream):
+        is_lost = _is_lost_peer(error, stream)
+        if not (is_lost or _is_of_leaving(error, stream)):
             raise
-        logger.info("a sender of %r has gone while it was served: %s", listener.uid, error)
-        listener.note_lost_peer()
+        if is_lost:
+            logger.info("a sender of %r has gone while it was served: %s", listener.uid, error)
+            listener.note_lost_peer()
     else:
         await trio.aclose_forcefully(stream)
 
