@@ -139,9 +139,11 @@ PURE = [
     "trio_p2p._wire.checks",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.fields",
+    "trio_p2p._wire.introducing",
     "trio_p2p._wire.messages",
     "trio_p2p._wire.offer",
     "trio_p2p._wire.probing",
+    "trio_p2p._wire.relaying",
 ]
 IMPURE = {
     "asyncio",
