@@ -13,8 +13,8 @@ from sphinx.util.docutils import SphinxDirective
 from wire_tables import _table
 
 from trio_p2p._stream.frames import Kind
-from trio_p2p._stream.session import Session
-from trio_p2p._stream.states import Event, State
+from trio_p2p._stream.session_sink import HANDLERS
+from trio_p2p._stream.states import TRANSITIONS, Event, State
 
 
 class FramesDirective(SphinxDirective):
@@ -36,9 +36,7 @@ class TransitionsDirective(SphinxDirective):
         rows = [("event", *(state.name for state in State if _is_left(state)))]
         for event in Event:
             leads = [
-                Session.TRANSITIONS[state, event].name
-                if (state, event) in Session.TRANSITIONS
-                else "–"
+                TRANSITIONS[state, event].name if (state, event) in TRANSITIONS else "–"
                 for state in State
                 if _is_left(state)
             ]
@@ -52,7 +50,7 @@ class HandlersDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         taken: defaultdict[State, list[str]] = defaultdict(list)
-        for state, kind in Session.HANDLERS:
+        for state, kind in HANDLERS:
             taken[state].append(kind.name)
         rows = [("state", "what carries the session", "frames that are taken")]
         rows += [(state.name, state.value, ", ".join(taken[state]) or "none") for state in State]
@@ -60,7 +58,7 @@ class HandlersDirective(SphinxDirective):
 
 
 def _is_left(state: State) -> bool:
-    return any(before is state for before, _ in Session.TRANSITIONS)
+    return any(before is state for before, _ in TRANSITIONS)
 
 
 def _comments(cls: type) -> dict[str, str]:

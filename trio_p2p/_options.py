@@ -13,8 +13,8 @@ from ._attempt import Technique
 from ._errors import LocalProtocolError, shown
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId, looks_like_peer_id
-from ._stream.session import MIN_WINDOW
 from ._stream.tracer import GuardedTracer, Tracer
+from ._stream.window import MIN_WINDOW
 from ._wire.messages import check_uid
 
 BrokerAddress: TypeAlias = str | tuple[str, int]

@@ -36,8 +36,8 @@ from ._options import (
 from ._stream.carrier import DEFAULT_GRACE
 from ._stream.open_streams import OpenStreams
 from ._stream.p2p_stream import P2PStream
-from ._stream.session import DEFAULT_WINDOW
 from ._stream.tracer import Tracer
+from ._stream.window import DEFAULT_WINDOW
 
 S = TypeVar("S", P2PStream, trio.SocketStream)
 

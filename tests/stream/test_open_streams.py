@@ -7,8 +7,10 @@ import trio.testing
 from trio_p2p import P2PStream
 from trio_p2p._stream.carrier import Carrier
 from trio_p2p._stream.open_streams import OpenStreams
-from trio_p2p._stream.session import DEFAULT_WINDOW, Role, Session
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import Role
 from trio_p2p._stream.tracer import Tracer
+from trio_p2p._stream.window import DEFAULT_WINDOW
 
 from ..kit.raw_client import identity_of
 

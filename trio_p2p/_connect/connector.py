@@ -15,7 +15,8 @@ from .._options import RELAY_ONLY, direct_techniques
 from .._stream.carrier import Carrier
 from .._stream.frames import SESSION_ID_BYTES
 from .._stream.p2p_stream import P2PStream
-from .._stream.session import Role, Session
+from .._stream.session import Session
+from .._stream.states import Role
 from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind

@@ -27,7 +27,8 @@ from .._stream.handshake import secure
 from .._stream.open_streams import OpenStreams
 from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
-from .._stream.session import Role, Session, State
+from .._stream.session import Session
+from .._stream.states import Role, State
 from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import make_context
 from .probation import Probation
