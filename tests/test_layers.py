@@ -39,9 +39,11 @@ INNER_FLOORS = {
         ["attempt_log", "failures", "path_record", "patience"],
     ],
     "_control": [
+        ["controls"],
         ["control"],
         ["broker_link"],
-        ["claims", "reachability", "watches"],
+        ["dialogue"],
+        ["claims", "reachability", "registered_name", "watches"],
     ],
     "_listen": [
         ["serving"],

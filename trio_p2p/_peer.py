@@ -11,7 +11,7 @@ import trio
 
 from ._broker_client.resolve import resolve_broker
 from ._connect.connector import Connector
-from ._control.control import Controls
+from ._control.controls import Controls
 from ._control.watches import Registrations
 from ._errors import UnknownUIDError
 from ._identity.identity import Identity

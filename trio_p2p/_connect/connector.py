@@ -8,7 +8,7 @@ from functools import cached_property, partial
 import trio
 
 from .._attempt import Technique
-from .._control.control import Controls
+from .._control.controls import Controls
 from .._errors import LocalProtocolError
 from .._identity.peer_id import PeerId
 from .._options import RELAY_ONLY, direct_techniques
