@@ -61,6 +61,11 @@ INNER_FLOORS = {
         ["callback_probes", "hairpin", "probe"],
         ["behaviour", "classification", "findings"],
     ],
+    "_peer": [
+        ["opening"],
+        ["peer"],
+        ["statistics"],
+    ],
     "_portmap": [
         ["port_mapping", "router_report"],
         ["routers"],
