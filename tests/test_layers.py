@@ -36,7 +36,7 @@ INNER_FLOORS = {
         ["direct", "path_finder", "relayed"],
         ["reserve", "rounds"],
         ["secured"],
-        ["attempt_log", "failures", "path_record", "patience"],
+        ["failures", "path_record", "patience"],
     ],
     "_control": [
         ["controls"],
@@ -84,7 +84,7 @@ INNER_FLOORS = {
         ["connection", "session", "sink", "tls"],
         ["farewells"],
         ["incoming", "leg", "outgoing", "turn"],
-        ["byte_queue", "frames", "last_words", "states", "stream_path", "window"],
+        ["attempt_log", "byte_queue", "frames", "last_words", "states", "stream_path", "window"],
     ],
     "_traversal": [
         ["race"],

@@ -144,7 +144,7 @@ def parse_identity(identity: object) -> Identity:
 
 
 def parse_tracer(tracer: object) -> Tracer:
-    """The tracer that a caller has given, or one that does nothing for None.
+    """The tracer that a caller has given, guarded, or one that does nothing for None.
 
     Raises:
         LocalProtocolError: it is none.
@@ -153,7 +153,7 @@ def parse_tracer(tracer: object) -> Tracer:
         raise LocalProtocolError(
             f"{shown(tracer)} is no tracer: give an object of a subclass of trio_p2p.Tracer"
         )
-    return tracer or Tracer()
+    return Tracer() if tracer is None else GuardedTracer(tracer)
 
 
 def check_flag(name: str, value: object) -> None:
@@ -262,5 +262,5 @@ class PeerOptions:
             parse_window(window),
             parse_grace(grace),
             port_guessing,
-            GuardedTracer(parse_tracer(tracer)),
+            parse_tracer(tracer),
         )

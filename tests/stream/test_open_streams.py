@@ -22,9 +22,7 @@ def add_stream(streams: OpenStreams) -> P2PStream:
     session = Session(Role.ACCEPTOR, bytes(16), DEFAULT_WINDOW, trio.current_time())
     carrier = Carrier(session, GRACE, streams.nursery)
     streams.nursery.start_soon(carrier.run)
-    stream = P2PStream(carrier, identity_of("receiver").peer_id)
-    streams.add(stream)
-    return stream
+    return streams.add(carrier, identity_of("receiver").peer_id)
 
 
 async def test_open_streams_are_aborted(

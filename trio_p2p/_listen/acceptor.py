@@ -168,8 +168,7 @@ class Acceptor(Accepting[P2PStream]):
                 path.close()
         if known is None:
             probation.end()
-            stream = P2PStream(carrier, peer_id)
-            self._streams.add(stream)
+            stream = self._streams.add(carrier, peer_id)
             await self._deliver(stream)
 
     async def wait_all_over(self) -> None:
