@@ -8,28 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from .kit.floors import FLOORS
+
 PACKAGE = Path(__file__).parent.parent / "trio_p2p"
 
-# From the top down. A module may import from lower lines only, and from its own folder. What
-# stands on one line knows nothing of each other.
-FLOORS = [
-    ["trio_p2p", "_commands"],
-    ["_doctor", "_highlevel", "_lab"],
-    ["_peer"],
-    ["_connect", "_listen"],
-    ["_control"],
-    ["_options"],
-    ["_nat"],
-    ["_broker", "_broker_client", "_portmap", "_stream", "_traversal"],
-    ["_net"],
-    ["_wire"],
-    ["_identity"],
-    ["_errors", "_peer_connection"],
-    ["_attempt"],
-    ["_addresses"],
-]
 MAX_ROOMS = 24  # files and folders that stand in the package itself
-# The same inside of folders.
+# The same as FLOORS inside of folders.
 INNER_FLOORS = {
     "_connect": [
         ["connector"],
