@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import (
+    call_path,
     charts,
     delay,
     floods,
@@ -22,6 +23,7 @@ from . import (
 )
 
 BENCHMARKS = {
+    "call_path": call_path.measure,
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
     "delay": delay.measure,

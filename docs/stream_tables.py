@@ -14,8 +14,8 @@ from sphinx.util.docutils import SphinxDirective
 from wire_tables import _table
 
 from trio_p2p._stream.frames import Kind
-from trio_p2p._stream.session import Session
-from trio_p2p._stream.states import Event, State
+from trio_p2p._stream.session_sink import HANDLERS
+from trio_p2p._stream.states import TRANSITIONS, Event, State
 
 
 class FramesDirective(SphinxDirective):
@@ -37,9 +37,7 @@ class TransitionsDirective(SphinxDirective):
         rows = [("event", *(state.name for state in State if _is_left(state)))]
         for event in Event:
             leads = [
-                Session.TRANSITIONS[state, event].name
-                if (state, event) in Session.TRANSITIONS
-                else "–"
+                TRANSITIONS[state, event].name if (state, event) in TRANSITIONS else "–"
                 for state in State
                 if _is_left(state)
             ]
@@ -53,7 +51,7 @@ class StatesDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Draw it."""
         events: defaultdict[tuple[State, State], list[str]] = defaultdict(list)
-        for (before, event), after in Session.TRANSITIONS.items():
+        for (before, event), after in TRANSITIONS.items():
             events[before, after].append(event.name)
         arrows = [
             Arrow(before.name, after.name, ", ".join(labels))
@@ -69,7 +67,7 @@ class HandlersDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         taken: defaultdict[State, list[str]] = defaultdict(list)
-        for state, kind in Session.HANDLERS:
+        for state, kind in HANDLERS:
             taken[state].append(kind.name)
         rows = [("state", "what carries the session", "frames that are taken")]
         rows += [(state.name, state.value, ", ".join(taken[state]) or "none") for state in State]
@@ -77,7 +75,7 @@ class HandlersDirective(SphinxDirective):
 
 
 def _is_left(state: State) -> bool:
-    return any(before is state for before, _ in Session.TRANSITIONS)
+    return any(before is state for before, _ in TRANSITIONS)
 
 
 def _comments(cls: type) -> dict[str, str]:

@@ -27,8 +27,11 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         abort,
         header,
     )
-    from trio_p2p._stream.session import FIRST_WINDOW, Role, Session, State
-    from trio_p2p._stream.sinks import Sink
+    from trio_p2p._stream.session import Session
+    from trio_p2p._stream.session_sink import sink_of
+    from trio_p2p._stream.sink import Sink
+    from trio_p2p._stream.states import Role, State
+    from trio_p2p._stream.window import FIRST_WINDOW
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
 WINDOW = 2 * FIRST_WINDOW
@@ -58,7 +61,7 @@ class Side:
             if self.reader is not None:
                 self.begin(self.reader, data)
             elif self.is_carried:
-                give(self.session.sink(self.now), data)
+                give(sink_of(self.session, self.now), data)
         except RemoteProtocolError as error:
             str(error)  # the log
             self.session.fail(error)
@@ -71,7 +74,7 @@ class Side:
         self.reader = None
         repr(hello)  # the log
         if self.session.accept_path(hello, self.now):
-            give(self.session.sink(self.now), rest)
+            give(sink_of(self.session, self.now), rest)
         elif self.session.is_over:
             read(self.session.answer_late(hello))
 
@@ -114,10 +117,10 @@ class Side:
 
     def check(self) -> None:
         session = self.session
-        assert session._incoming._held <= session._incoming.window
-        assert session._outgoing.held + session._incoming.window <= WINDOW
+        assert session.incoming._held <= session.incoming.window
+        assert session.outgoing.held + session.incoming.window <= WINDOW
         assert 0 <= session.room <= WINDOW
-        assert session._outgoing._acked <= session._outgoing.sent
+        assert session.outgoing.acked <= session.outgoing.sent
 
 
 def give(sink: Sink, data: bytes) -> bytes:

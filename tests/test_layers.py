@@ -8,40 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from .kit.floors import FLOORS
+
 PACKAGE = Path(__file__).parent.parent / "trio_p2p"
 
-# From the top down. A module may import from lower lines only, and from its own folder. What
-# stands on one line knows nothing of each other.
-FLOORS = [
-    ["trio_p2p", "_commands"],
-    ["_doctor", "_highlevel", "_lab"],
-    ["_peer"],
-    ["_connect", "_listen"],
-    ["_control"],
-    ["_options"],
-    ["_nat"],
-    ["_broker", "_broker_client", "_portmap", "_stream", "_traversal"],
-    ["_net"],
-    ["_wire"],
-    ["_identity"],
-    ["_errors", "_peer_connection"],
-    ["_attempt"],
-    ["_addresses"],
-]
 MAX_ROOMS = 24  # files and folders that stand in the package itself
-# The same inside of folders.
+# The same as FLOORS inside of folders.
 INNER_FLOORS = {
     "_connect": [
         ["connector"],
         ["direct", "path_finder", "relayed"],
         ["reserve", "rounds"],
         ["secured"],
-        ["attempt_log", "failures", "path_record", "patience"],
+        ["failures", "path_record", "patience"],
     ],
     "_control": [
+        ["controls"],
         ["control"],
         ["broker_link"],
-        ["claims", "reachability", "watches"],
+        ["dialogue"],
+        ["claims", "reachability", "registered_name", "watches"],
     ],
     "_listen": [
         ["serving"],
@@ -59,6 +45,11 @@ INNER_FLOORS = {
         ["callback_probes", "hairpin", "probe"],
         ["behaviour", "classification", "findings"],
     ],
+    "_peer": [
+        ["opening"],
+        ["peer"],
+        ["statistics"],
+    ],
     "_portmap": [
         ["port_mapping", "router_report"],
         ["routers"],
@@ -73,10 +64,11 @@ INNER_FLOORS = {
         ["p2p_stream"],
         ["carrier", "handshake"],
         ["path_worker"],
-        ["path", "session"],
-        ["sinks", "tls"],
-        ["incoming", "leg", "outgoing"],
-        ["byte_queue", "frames", "last_words", "states", "stream_path"],
+        ["path", "session_sink"],
+        ["connection", "session", "sink", "tls"],
+        ["farewells"],
+        ["incoming", "leg", "outgoing", "turn"],
+        ["attempt_log", "byte_queue", "frames", "last_words", "states", "stream_path", "window"],
     ],
     "_traversal": [
         ["race"],
@@ -121,15 +113,18 @@ PURE = [
     "trio_p2p._portmap.pcp",
     "trio_p2p._portmap.timers",
     "trio_p2p._stream.byte_queue",
+    "trio_p2p._stream.farewells",
     "trio_p2p._stream.frames",
     "trio_p2p._stream.incoming",
     "trio_p2p._stream.last_words",
     "trio_p2p._stream.leg",
     "trio_p2p._stream.outgoing",
     "trio_p2p._stream.session",
-    "trio_p2p._stream.sinks",
+    "trio_p2p._stream.session_sink",
+    "trio_p2p._stream.sink",
     "trio_p2p._stream.states",
     "trio_p2p._stream.stream_path",
+    "trio_p2p._stream.window",
     "trio_p2p._traversal.candidates",
     "trio_p2p._traversal.check",
     "trio_p2p._traversal.proofs",
@@ -139,9 +134,11 @@ PURE = [
     "trio_p2p._wire.checks",
     "trio_p2p._wire.codec",
     "trio_p2p._wire.fields",
+    "trio_p2p._wire.introducing",
     "trio_p2p._wire.messages",
     "trio_p2p._wire.offer",
     "trio_p2p._wire.probing",
+    "trio_p2p._wire.relaying",
 ]
 IMPURE = {
     "asyncio",

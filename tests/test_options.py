@@ -33,7 +33,7 @@ from trio_p2p._options import (
     parse_uid,
     parse_window,
 )
-from trio_p2p._stream.session import MIN_WINDOW
+from trio_p2p._stream.window import MIN_WINDOW
 
 ALICE, BOB = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 

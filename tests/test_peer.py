@@ -185,7 +185,7 @@ async def test_receiver_that_is_there_is_not_waited_for(way: Way) -> None:
 async def test_receiver_is_found_though_the_broker_does_not_tell_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trio_p2p._peer.MIN_RECHECK_TIME", 0.05)
+    monkeypatch.setattr("trio_p2p._peer.peer.MIN_RECHECK_TIME", 0.05)
 
     async def ignore(_: object) -> None:
         await trio.lowlevel.checkpoint()

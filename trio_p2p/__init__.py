@@ -45,7 +45,9 @@ from ._listen.listener import (
     P2PListenerStatistics as P2PListenerStatistics,
 )
 from ._nat.findings import Survey as Survey
-from ._peer import Peer as Peer, PeerStatistics as PeerStatistics, open_peer as open_peer
+from ._peer.opening import open_peer as open_peer
+from ._peer.peer import Peer as Peer
+from ._peer.statistics import PeerStatistics as PeerStatistics
 from ._stream.p2p_stream import P2PStream as P2PStream
 from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
 from ._stream.tracer import Tracer as Tracer

@@ -12,7 +12,7 @@ from ._identity.peer_id import PeerId
 from ._listen.acceptor import Admit
 from ._listen.listener import P2PListener
 from ._options import BrokerAddress
-from ._peer import open_peer
+from ._peer.opening import open_peer
 from ._stream.p2p_stream import P2PStream
 
 

@@ -13,8 +13,8 @@ from ._attempt import Technique
 from ._errors import LocalProtocolError, shown
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId, looks_like_peer_id
-from ._stream.session import MIN_WINDOW
 from ._stream.tracer import GuardedTracer, Tracer
+from ._stream.window import MIN_WINDOW
 from ._wire.messages import check_uid
 
 BrokerAddress: TypeAlias = str | tuple[str, int]
@@ -144,7 +144,7 @@ def parse_identity(identity: object) -> Identity:
 
 
 def parse_tracer(tracer: object) -> Tracer:
-    """The tracer that a caller has given, or one that does nothing for None.
+    """The tracer that a caller has given, guarded, or one that does nothing for None.
 
     Raises:
         LocalProtocolError: it is none.
@@ -153,7 +153,7 @@ def parse_tracer(tracer: object) -> Tracer:
         raise LocalProtocolError(
             f"{shown(tracer)} is no tracer: give an object of a subclass of trio_p2p.Tracer"
         )
-    return tracer or Tracer()
+    return Tracer() if tracer is None else GuardedTracer(tracer)
 
 
 def check_flag(name: str, value: object) -> None:
@@ -262,5 +262,5 @@ class PeerOptions:
             parse_window(window),
             parse_grace(grace),
             port_guessing,
-            GuardedTracer(parse_tracer(tracer)),
+            parse_tracer(tracer),
         )

@@ -57,7 +57,7 @@ async def test_what_was_asked_ends_when_the_link_is_closed() -> None:
                 await until(lambda: bool(links))
                 nursery.start_soon(ask_in_vain)
                 nursery.start_soon(ask_in_vain)
-                await until(lambda: len(links[0]._answers) == 2)
+                await until(lambda: len(links[0]._dialogue._answers) == 2)
                 may_close.set()
             await ask_in_vain()
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 from typing import cast
 
 from trio_p2p import Technique
-from trio_p2p._control.control import Control, Controls
+from trio_p2p._control.control import Control
+from trio_p2p._control.controls import Controls
 
 
 def control_by(ip_version: int) -> Control:

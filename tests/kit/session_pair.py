@@ -8,6 +8,7 @@ import attrs
 from trio_p2p._errors import StreamAbortedError
 from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
 from trio_p2p._stream.session import Session
+from trio_p2p._stream.session_sink import sink_of
 from trio_p2p._stream.states import Role, State
 
 from .sinks import feed
@@ -159,7 +160,7 @@ class Pair:
         del wire.in_flight[to][:count]
         if data:
             if end.wire is wire:
-                feed(end.session.sink(self.now), data)
+                feed(sink_of(end.session, self.now), data)
                 self._end_if_over(end)
             elif to is Role.ACCEPTOR and to not in wire.closed_by:
                 self._greet(wire, data)
@@ -213,7 +214,7 @@ class Pair:
             self.is_begun = True
             acceptor.leave()
             acceptor.wire = wire
-            feed(acceptor.session.sink(self.now), rest)
+            feed(sink_of(acceptor.session, self.now), rest)
             self._end_if_over(acceptor)
             return
         wire.closed_by.add(Role.ACCEPTOR)
@@ -238,16 +239,16 @@ class Pair:
     def check(self) -> None:
         for end in self.ends.values():
             session, other = end.session, self.ends[end.other]
-            outgoing, incoming = session._outgoing, session._incoming
+            outgoing, incoming = session.outgoing, session.incoming
             assert outgoing.held <= outgoing.capacity
             assert incoming._held <= incoming.window
-            assert outgoing.capacity + incoming.window <= session._window
+            assert outgoing.capacity + incoming.window <= session._window.size
             assert 0 <= session.room <= outgoing.capacity
-            assert outgoing.sent <= outgoing._limit <= other.session._incoming._given
+            assert outgoing.sent <= outgoing._limit <= other.session.incoming._given
             assert incoming.received <= other.written
             assert session.error is None
             if session.state is State.FINISHED and not session.peer_is_closed:
-                assert other.session._incoming.received == end.written
+                assert other.session.incoming.received == end.written
 
 
 class LiveLink:

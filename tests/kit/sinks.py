@@ -5,7 +5,7 @@ from typing import NamedTuple
 import attrs
 
 from trio_p2p._stream.frames import FrameParser, Kind
-from trio_p2p._stream.sinks import Sink
+from trio_p2p._stream.sink import Sink
 
 
 def feed(sink: Sink, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ import trio
 from trio_p2p import P2PError, P2PListener, P2PStream, Peer, open_peer
 from trio_p2p._net.system import system_in_use
 from trio_p2p._stream import leg
-from trio_p2p._stream.session import MIN_WINDOW
+from trio_p2p._stream.window import MIN_WINDOW
 
 from ..kit.forwarder import DetouredSystem, open_forwarder
 from ..kit.loopback import TECHNIQUES, open_broker, open_listener

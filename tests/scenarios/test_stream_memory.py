@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 
-from trio_p2p._stream.session import DEFAULT_WINDOW
+from trio_p2p._stream.window import DEFAULT_WINDOW
 
 from ..kit.clogged_receiver import PIECE, clog, exchange
 from ..kit.loopback import TECHNIQUES, open_broker, open_stream

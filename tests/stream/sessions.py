@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from trio_p2p._stream.frames import Hello, Kind, header
 from trio_p2p._stream.session import Session
+from trio_p2p._stream.session_sink import sink_of
 from trio_p2p._stream.states import Role
 
 from ..kit.session_pair import IDENTIFIER, Pair
@@ -46,7 +47,7 @@ def kinds(frames: Iterable[Said]) -> list[Kind]:
 
 def take(session: Session, *frames: bytes, now: float = NOW) -> None:
     for frame in frames:
-        feed(session.sink(now), frame)
+        feed(sink_of(session, now), frame)
 
 
 def data_frame(offset: int, data: bytes) -> bytes:

@@ -7,8 +7,10 @@ import trio.testing
 from trio_p2p import P2PStream
 from trio_p2p._stream.carrier import Carrier
 from trio_p2p._stream.open_streams import OpenStreams
-from trio_p2p._stream.session import DEFAULT_WINDOW, Role, Session
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import Role
 from trio_p2p._stream.tracer import Tracer
+from trio_p2p._stream.window import DEFAULT_WINDOW
 
 from ..kit.raw_client import identity_of
 
@@ -20,9 +22,7 @@ def add_stream(streams: OpenStreams) -> P2PStream:
     session = Session(Role.ACCEPTOR, bytes(16), DEFAULT_WINDOW, trio.current_time())
     carrier = Carrier(session, GRACE, streams.nursery)
     streams.nursery.start_soon(carrier.run)
-    stream = P2PStream(carrier, identity_of("receiver").peer_id)
-    streams.add(stream)
-    return stream
+    return streams.add(carrier, identity_of("receiver").peer_id)
 
 
 async def test_open_streams_are_aborted(

@@ -449,7 +449,7 @@ async def test_cancellation_at_any_step_leaks_nothing(is_client: bool) -> None:
             with canceller.scope:
                 await talk_as(mine, is_client=is_client)
             trio.lowlevel.remove_instrument(canceller)
-            assert mine._stream.socket.fileno() == -1
+            assert mine._connection.stream.socket.fileno() == -1
         assert held() == before
         if canceller.steps_left > 0:
             break

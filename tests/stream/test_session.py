@@ -14,8 +14,10 @@ from trio_p2p._stream.frames import (
     header,
 )
 from trio_p2p._stream.incoming import TOLD_SHARE
-from trio_p2p._stream.session import DEFAULT_WINDOW, FIRST_WINDOW, Session
-from trio_p2p._stream.states import Event, Role, State
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.session_sink import HANDLERS, sink_of
+from trio_p2p._stream.states import TRANSITIONS, Event, Role, State
+from trio_p2p._stream.window import DEFAULT_WINDOW, FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, LiveLink, Pair
 from ..kit.sinks import Said, feed, frames_of
@@ -150,7 +152,7 @@ def test_a_frame_that_is_out_of_place_is_a_violation(state: State, kind: Kind) -
     else:
         session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
         session.open_path(NOW)
-    if (state, kind) in Session.HANDLERS:
+    if (state, kind) in HANDLERS:
         return
     frame = data_frame(0, b"a") if kind is Kind.DATA else header(kind, 0)
     with pytest.raises(RemoteProtocolError, match=f"{kind.name} frame out of place"):
@@ -158,7 +160,7 @@ def test_a_frame_that_is_out_of_place_is_a_violation(state: State, kind: Kind) -
 
 
 def test_every_transition_leads_on_and_none_leads_out_of_the_end() -> None:
-    table = Session.TRANSITIONS
+    table = TRANSITIONS
     assert {state for state, _ in table} == set(State) - {State.FINISHED, State.BROKEN}
     assert {event for _, event in table} == set(Event)
     assert set(table.values()) == set(State)
@@ -207,7 +209,7 @@ def test_the_window_grows_for_whoever_is_blocked_as_long_as_everything_is_read()
     while pair.opener.written < 64 * FIRST_WINDOW:
         pair.write(pair.opener, MOST)
         pair.run()
-    assert pair.acceptor.session._incoming.window == 12 * FIRST_WINDOW
+    assert pair.acceptor.session.incoming.window == 12 * FIRST_WINDOW
     pair.run()
     assert pair.opener.session.room > 10 * FIRST_WINDOW
 
@@ -221,7 +223,7 @@ def test_the_window_grows_no_more_than_once_while_nothing_is_read() -> None:
         pair.pump(pair.acceptor)
         pair.deliver(pair.wires[-1], Role.OPENER)
     assert pair.opener.session.room == 0
-    assert pair.acceptor.session._incoming.window <= 2 * FIRST_WINDOW
+    assert pair.acceptor.session.incoming.window <= 2 * FIRST_WINDOW
 
 
 def test_the_default_window_fills_a_path_as_long_as_a_kernels_send_buffer_does() -> None:
@@ -292,19 +294,19 @@ def test_hostile_frames_raise_one_exception_and_cost_no_memory(
             treat(session, each, paths)
         except RemoteProtocolError as error:
             session.fail(error)
-        outgoing = session._outgoing
-        assert session._incoming._held <= session._incoming.window
-        assert outgoing.held + session._incoming.window <= WINDOW
+        outgoing = session.outgoing
+        assert session.incoming._held <= session.incoming.window
+        assert outgoing.held + session.incoming.window <= WINDOW
         assert outgoing.acked <= outgoing.sent
 
 
 def treat(session: Session, what: bytes | str, paths: int) -> None:
     is_attached = session.state in (State.GREETING, State.ATTACHED)
-    may_end = not session.is_over and session._outgoing.ending is not Kind.CLOSE
+    may_end = not session.is_over and session.outgoing.ending is not Kind.CLOSE
     match what:
         case bytes() if is_attached:
-            feed(session.sink(NOW), what)
-        case "write" if session.room and session._outgoing.ending is None:
+            feed(sink_of(session, NOW), what)
+        case "write" if session.room and session.outgoing.ending is None:
             session.write(b"w" * min(session.room, 1000), NOW)
         case "read":
             session.read(100)

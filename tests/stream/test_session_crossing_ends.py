@@ -3,8 +3,10 @@
 import pytest
 
 from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
-from trio_p2p._stream.session import DEFAULT_WINDOW, Session
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.session_sink import former_sink_of, sink_of
 from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.window import DEFAULT_WINDOW
 
 from ..kit.sinks import feed
 
@@ -24,8 +26,8 @@ def open_pair() -> tuple[Session, Session]:
     rest = feed(reader, say(opener, 0.0))
     assert reader.hello is not None
     assert acceptor.accept_path(reader.hello, 0.0)
-    assert not feed(acceptor.sink(0.0), rest)
-    assert not feed(opener.sink(0.0), say(acceptor, 0.0))
+    assert not feed(sink_of(acceptor, 0.0), rest)
+    assert not feed(sink_of(opener, 0.0), say(acceptor, 0.0))
     return opener, acceptor
 
 
@@ -33,9 +35,9 @@ def open_pair() -> tuple[Session, Session]:
 def test_both_close_while_the_next_path_is_lost(*, is_lost_first: bool) -> None:
     opener, acceptor = open_pair()
     acceptor.write_eof(0.1)
-    assert not feed(opener.sink(0.1), say(acceptor, 0.1))
+    assert not feed(sink_of(opener, 0.1), say(acceptor, 0.1))
     opener.write_eof(0.2)
-    assert not feed(acceptor.sink(0.2), say(opener, 0.2))
+    assert not feed(sink_of(acceptor, 0.2), say(opener, 0.2))
     last_words = say(acceptor, 0.2)
     acceptor.close(0.3)
     last_words += acceptor.farewell()
@@ -45,7 +47,7 @@ def test_both_close_while_the_next_path_is_lost(*, is_lost_first: bool) -> None:
     if is_lost_first:
         opener.lose_path(0.5)
     assert not opener.is_over
-    feed(opener.former_sink(0.6), last_words)
+    feed(former_sink_of(opener, 0.6), last_words)
     if not is_lost_first:
         opener.lose_path(0.7)
     assert opener.state is State.FINISHED
@@ -57,8 +59,8 @@ def test_the_side_that_is_left_learns_that_all_is_said() -> None:
     opener.close(0.2)
     opener.lose_path(0.3)
     acceptor.close(0.3)
-    feed(opener.former_sink(0.4), say(acceptor, 0.4))
+    feed(former_sink_of(opener, 0.4), say(acceptor, 0.4))
     assert opener.state is State.FINISHED
     assert not acceptor.is_over
-    feed(acceptor.sink(0.5), opener.former_farewell())
+    feed(sink_of(acceptor, 0.5), opener.former_farewell())
     assert acceptor.state is State.FINISHED

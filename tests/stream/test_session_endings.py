@@ -3,8 +3,10 @@
 from trio_p2p._errors import NotAdmittedError, PathLostError, StreamAbortedError
 from trio_p2p._stream.frames import AbortCode, Kind, abort, header
 from trio_p2p._stream.leg import IDLE_SILENCE_TIME
-from trio_p2p._stream.session import FIRST_WINDOW, Session
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.session_sink import sink_of
 from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.window import FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, SOCKET_BYTES, stream_bytes
 from ..kit.sinks import Said, feed, frames_of
@@ -64,7 +66,7 @@ def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> Non
         pair.pump(pair.opener)
         pair.deliver(pair.wires[-1], Role.ACCEPTOR)
         said = said_by(pair.acceptor.session, pair.now)
-        assert len(pair.acceptor.session._incoming._inbox) == 0
+        assert len(pair.acceptor.session.incoming._inbox) == 0
         for frame in said:
             if frame.kind is not Kind.CLOSE:
                 take(pair.opener.session, header(frame.kind, frame.number))
@@ -75,9 +77,9 @@ def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> Non
 def test_whoever_only_looks_for_bytes_has_heard_nothing() -> None:
     session = greeted()
     dead_at = session.dead_at()
-    feed(session.sink(NOW + 5), b"")
+    feed(sink_of(session, NOW + 5), b"")
     assert session.dead_at() == dead_at
-    feed(session.sink(NOW + 6), header(Kind.ACK, 0)[:1])
+    feed(sink_of(session, NOW + 6), header(Kind.ACK, 0)[:1])
     assert session.dead_at() == NOW + 6 + IDLE_SILENCE_TIME
 
 

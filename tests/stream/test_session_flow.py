@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings, strategies as st
 
 from trio_p2p._stream.frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
-from trio_p2p._stream.session import MIN_WINDOW
+from trio_p2p._stream.window import MIN_WINDOW
 
 from ..kit.session_pair import MOST, End, Pair
 

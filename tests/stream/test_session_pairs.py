@@ -13,8 +13,9 @@ from trio_p2p._stream.leg import (
     IDLE_HEARTBEAT_TIME,
     IDLE_SILENCE_TIME,
 )
-from trio_p2p._stream.session import FIRST_WINDOW, Session
+from trio_p2p._stream.session import Session
 from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.window import FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, End, LiveLink, Pair, Wire
 from ..kit.sinks import Said

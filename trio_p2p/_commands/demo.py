@@ -26,7 +26,7 @@ from .._lab.namespaces import (
 from .._lab.networks import KernelNetwork, Nat
 from .._lab.programs import Place, run, running
 from .._net.sockets import local_endpoint
-from .._peer import open_peer
+from .._peer.opening import open_peer
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
 from .narration import Narrator, time_and_place, way_of

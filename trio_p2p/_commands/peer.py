@@ -11,7 +11,8 @@ from .._attempt import Technique
 from .._errors import WrongPeerError
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId, looks_like_peer_id
-from .._peer import Peer, open_peer
+from .._peer.opening import open_peer
+from .._peer.peer import Peer
 from .._stream.carrier import DEFAULT_GRACE
 from .._stream.p2p_stream import P2PStream
 from .._stream.tracer import Tracer

@@ -8,14 +8,15 @@ from functools import cached_property, partial
 import trio
 
 from .._attempt import Technique
-from .._control.control import Controls
+from .._control.controls import Controls
 from .._errors import LocalProtocolError
 from .._identity.peer_id import PeerId
 from .._options import RELAY_ONLY, direct_techniques
 from .._stream.carrier import Carrier
 from .._stream.frames import SESSION_ID_BYTES
 from .._stream.p2p_stream import P2PStream
-from .._stream.session import Role, Session
+from .._stream.session import Session
+from .._stream.states import Role
 from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
@@ -36,6 +37,7 @@ class Connector:
         self._controls = controls
         self._options = controls.options
         self._streams = controls.streams
+        self._direct_techniques = direct_techniques(self._options.techniques)
 
     @cached_property
     def _context(self) -> Context:
@@ -46,7 +48,7 @@ class Connector:
 
         It is handed over when the receiver has proven to be the one that the broker introduced.
         """
-        if not direct_techniques(self._options.techniques):
+        if not self._direct_techniques:
             raise LocalProtocolError(RELAY_ONLY)
         dialer = DirectDialer(self._controls, uid, StreamKind.RAW)
         return await open_bare(dialer, partial(self._options.tracer.attempt_ended, uid))
@@ -65,7 +67,7 @@ class Connector:
         """
         options = self._options
         dialers: dict[PathKind, Dialer] = {}
-        if direct_techniques(options.techniques):
+        if self._direct_techniques:
             dialers[PathKind.DIRECT] = DirectDialer(self._controls, uid, StreamKind.SESSION)
         if Technique.RELAY in options.techniques:
             dialers[PathKind.RELAY] = RelayDialer(self._controls, uid)
@@ -81,6 +83,4 @@ class Connector:
         except BaseException:
             carrier.end()
             raise
-        stream = P2PStream(carrier, peer_id)
-        self._streams.add(stream)
-        return stream
+        return self._streams.add(carrier, peer_id)

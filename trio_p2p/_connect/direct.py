@@ -12,7 +12,8 @@ import trio
 
 from .._attempt import Attempt
 from .._broker_client.resolve import IP_VERSIONS
-from .._control.control import Control, Controls
+from .._control.control import Control
+from .._control.controls import Controls
 from .._errors import (
     AttemptFailedError,
     BrokerUnreachableError,

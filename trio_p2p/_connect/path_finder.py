@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from .._control.control import Controls
+from .._control.controls import Controls
 from .._errors import P2PError, RelayError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier

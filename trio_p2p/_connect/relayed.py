@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from .._broker_client.relay import ask_for_relay
-from .._control.control import Controls
+from .._control.controls import Controls
 from .._peer_connection import OnAttempt, PeerConnection
 from .patience import retry_while_busy
 

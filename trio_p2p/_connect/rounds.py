@@ -16,6 +16,7 @@ from .._control.control import Control
 from .._errors import BrokerLostError, IntroductionError
 from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
+from .._stream.attempt_log import Attempts
 from .._traversal.introduction import Introduction
 from .._traversal.nomination import Nomination
 from .._traversal.punch_schedule import RETRANSMISSION_TIME
@@ -101,30 +102,24 @@ async def open_in_rounds(control: Control, search: Search) -> PeerConnection:
         NoWayError: no connection came of any round.
         P2PError: the broker is not reached, or refuses everything.
     """
-    attempts: list[Attempt] = []
-
-    def note(attempt: Attempt) -> None:
-        logger.debug("attempt: %s", attempt)
-        attempts.append(attempt)
-        search.on_attempt(attempt)
-
+    attempts = Attempts(search.on_attempt)
     for technique in search.techniques:
         for opening, seconds in ROUNDS[technique]:
-            before, started_at = len(attempts), trio.current_time()
-            round_ = Round(search, technique, opening, seconds, note)
+            before, started_at = len(attempts.ended), trio.current_time()
+            round_ = Round(search, technique, opening, seconds, attempts.note)
             connection = await retry_while_busy(partial(_open, control, round_))
             if connection is not None:
                 return connection
-            if len(attempts) == before:
+            if len(attempts.ended) == before:
                 # The program was busy, and the round's time over, before anything was sent.
                 took = trio.current_time() - started_at
                 route = reflexive_route(control.ip_version)
-                note(Attempt(technique, None, None, Outcome.SILENT, took, route))
-            if attempts[-1].outcome in _ENDS_TECHNIQUE:
+                attempts.note(Attempt(technique, None, None, Outcome.SILENT, took, route))
+            if attempts.ended[-1].outcome in _ENDS_TECHNIQUE:
                 break
-        if attempts[-1].outcome is Outcome.RULED_OUT:
+        if attempts.ended[-1].outcome is Outcome.RULED_OUT:
             break
-    raise NoWayError(attempts)
+    raise NoWayError(attempts.ended)
 
 
 async def _open(control: Control, round_: Round) -> PeerConnection | None:

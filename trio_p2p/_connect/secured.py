@@ -13,11 +13,11 @@ import trio
 from .._errors import BusyError, PathLostError, RemoteProtocolError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._peer_connection import OnAttempt, PeerConnection
+from .._stream.attempt_log import AttemptLog
 from .._stream.handshake import confirm, secure
 from .._stream.path import Path
 from .._stream.stream_path import StreamPath
 from .._stream.tls import Context
-from .attempt_log import AttemptLog
 from .patience import retry_while_busy
 
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import (
-    AbstractContextManager,
     asynccontextmanager,
     contextmanager,
     suppress,
@@ -15,7 +13,7 @@ from contextlib import (
 import trio
 
 from .._attempt import Technique
-from .._broker_client.resolve import BrokerFinder, ip_versions_of
+from .._broker_client.resolve import BrokerFinder
 from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
 from .._nat.survey_cache import SurveyCache
@@ -27,7 +25,6 @@ from .._net.os_errors import explain
 from .._options import PeerOptions
 from .._stream.open_streams import OpenStreams
 from .._traversal.shared_port import start_shared_port
-from .._wire.messages import INSTANCE_BYTES
 from .broker_link import BrokerLink
 from .watches import Registrations, Watches
 
@@ -251,47 +248,6 @@ class Control:
 
     def _is_awaited(self) -> bool:
         return self._streams.is_any_without_path
-
-
-class Controls:
-    """The connections to the broker by all versions of IP by which it may be reached.
-
-    Args:
-        options: the peer's.
-        streams: the peer's, which own the tasks.
-
-    Attributes:
-        options, streams: the same.
-        instance: what tells this program from others of the same identity.
-        broker: finds it.
-    """
-
-    def __init__(self, options: PeerOptions, streams: OpenStreams) -> None:
-        self.options = options
-        self.streams = streams
-        self.instance = secrets.token_bytes(INSTANCE_BYTES)
-        self.broker = BrokerFinder(*options.broker)
-        surveys = SurveyCache()
-        self._controls = [
-            Control(self.broker, ip_version, options, streams, surveys)
-            for ip_version in ip_versions_of(self.broker.host)
-        ]
-        for control in self._controls:
-            control.others = [other for other in self._controls if other is not control]
-
-    def __iter__(self) -> Iterator[Control]:
-        """Each connection, that over IPv6 first."""
-        return iter(self._controls)
-
-    def watching(self, uid: str) -> AbstractContextManager[Registrations]:
-        """Be told of the registrations of a UID while a block lasts."""
-        alive = (control for control in self._controls if control.link is not None)
-        return next(alive, self._controls[-1]).watching(uid)
-
-    @property
-    def strangers(self) -> int:
-        """How many connections were closed whose other side has not proven itself."""
-        return sum(control.strangers for control in self._controls)
 
 
 async def _ask(link: BrokerLink, watches: Watches, asked: set[str]) -> None:

@@ -27,7 +27,8 @@ from .._stream.handshake import secure
 from .._stream.open_streams import OpenStreams
 from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
-from .._stream.session import Role, Session, State
+from .._stream.session import Session
+from .._stream.states import Role, State
 from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import make_context
 from .probation import Probation
@@ -167,8 +168,7 @@ class Acceptor(Accepting[P2PStream]):
                 path.close()
         if known is None:
             probation.end()
-            stream = P2PStream(carrier, peer_id)
-            self._streams.add(stream)
+            stream = self._streams.add(carrier, peer_id)
             await self._deliver(stream)
 
     async def wait_all_over(self) -> None:

@@ -14,7 +14,8 @@ import trio
 from .._addresses import site_of
 from .._attempt import Attempt, Outcome, Technique
 from .._broker_client.relay import join_relay
-from .._control.broker_link import BrokerLink, Introducing
+from .._control.broker_link import BrokerLink
+from .._control.registered_name import Introducing
 from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
-from .._control.control import Controls
+from .._control.controls import Controls
 from .._errors import LocalProtocolError
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId

@@ -8,7 +8,8 @@ from typing import Any
 import trio
 
 from .._control.broker_link import BrokerLink
-from .._control.control import Control, Controls
+from .._control.control import Control
+from .._control.controls import Controls
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,

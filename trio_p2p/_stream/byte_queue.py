@@ -79,3 +79,19 @@ class ByteQueue:
         """Forget everything."""
         self._pieces.clear()
         self._taken = self._length = 0
+
+
+def piece_of(
+    data: bytes | bytearray | memoryview, view: memoryview, start: int, count: int
+) -> bytes:
+    """Some of the data that an application gives, which it cannot change any more.
+
+    Args:
+        data: all of it.
+        view: the same as bytes.
+        start: where the piece begins.
+        count: how many bytes it has.
+    """
+    if isinstance(data, bytes) and count == len(data):
+        return data
+    return bytes(view[start : start + count])

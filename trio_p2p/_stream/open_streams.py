@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from .._identity.peer_id import PeerId
+from .carrier import Carrier
 from .p2p_stream import P2PStream
 from .tracer import Tracer
 
@@ -32,13 +34,20 @@ class OpenStreams:
         """Whether a stream waits for another path."""
         return any(stream.path is None and not stream.is_over for stream in self._streams)
 
-    def add(self, stream: P2PStream) -> None:
-        """Follow a stream that begins; abort it if all are being left."""
+    def add(self, carrier: Carrier, peer_id: PeerId) -> P2PStream:
+        """A stream that begins; it is aborted if all are being left.
+
+        Args:
+            carrier: what carries it.
+            peer_id: who the other side has proven to be.
+        """
+        stream = P2PStream(carrier, peer_id)
         self._streams[stream] = None
         self._tracer.stream_opened(stream)
         self.nursery.start_soon(self._follow, stream)
         if self._is_left:
             stream.leave()
+        return stream
 
     async def leave(self, grace: float) -> None:
         """Abort those that are open, and wait until those that are closed have said everything.

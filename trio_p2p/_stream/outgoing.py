@@ -32,13 +32,13 @@ class Outgoing:
 
     def __init__(self, capacity: int, limit: int) -> None:
         self.ending: Kind | None = None
-        self.ending_is_acked = False
-        self.unacked_since = math.inf
-        self.furthest = 0
-        self.capacity = capacity
+        self.ending_is_acked: bool = False
+        self.unacked_since: float = math.inf
+        self.furthest: int = 0
+        self.capacity: int = capacity
         self._unsent = ByteQueue()
         self._unacked = ByteQueue()
-        self.acked = 0  # the first byte in _unacked
+        self.acked: int = 0  # the first byte in _unacked
         self._limit = self._window = limit
         self._blocked_at: tuple[int, int] | None = None  # limit and acknowledged, when it was said
         self._ending_is_sent = False

@@ -8,16 +8,15 @@ from types import TracebackType
 import trio
 
 from .._identity.peer_id import PeerId
-from .byte_queue import Piece
+from .byte_queue import Piece, piece_of
 from .carrier import Carrier
 from .frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
-from .session import State
+from .states import State
 from .stream_path import StreamPath
+from .turn import CancelledFirst, Turn
 
 RECEIVE_BYTES = 2**20
 
-# Cancellation goes before these: a cancelled task does not ask what became of the stream.
-_ENDS = (trio.BrokenResourceError, trio.ClosedResourceError)
 _PEER_CLOSED = "the peer has closed the stream"
 
 
@@ -45,8 +44,8 @@ class P2PStream(trio.abc.HalfCloseableStream):
         self._peer_id = peer_id
         self._is_closed = False
         self._eof_is_sent = False
-        self._sending = _Turn("another task is sending on this stream")
-        self._receiving = _Turn("another task is receiving on this stream")
+        self._sending = Turn("another task is sending on this stream")
+        self._receiving = Turn("another task is receiving on this stream")
 
     @property
     def peer_id(self) -> PeerId:
@@ -87,15 +86,12 @@ class P2PStream(trio.abc.HalfCloseableStream):
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
         """
         await trio.lowlevel.checkpoint()
-        try:
+        async with CancelledFirst():
             while self.path == path:
                 self._check()
                 if self._session.peer_is_closed:
                     raise trio.BrokenResourceError(_PEER_CLOSED)
                 await self._carrier.path_changed.park()
-        except _ENDS:
-            await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
-            raise
         return self.path
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -116,24 +112,22 @@ class P2PStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint_if_cancelled()
             has_waited = False
             try:
-                self._check_sending()
-                with memoryview(data).cast("B") as view:
-                    position = 0
-                    while position < len(view):
-                        rest, room = len(view) - position, self._session.room
-                        if room < min(rest, MIN_PIECE_BYTES):
-                            has_waited = True
-                            await self._wait_for_room()
-                        else:
-                            count = min(rest, room, MAX_PAYLOAD_BYTES)
-                            piece = _piece(data, view, position, count)
-                            self._session.write(piece, trio.current_time())
-                            has_waited |= await self._carrier.send()
-                            position += count
-                        self._check_sending()
-            except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
-                raise
+                async with CancelledFirst():
+                    self._check_sending()
+                    with memoryview(data).cast("B") as view:
+                        position = 0
+                        while position < len(view):
+                            rest, room = len(view) - position, self._session.room
+                            if room < min(rest, MIN_PIECE_BYTES):
+                                has_waited = True
+                                await self._wait_for_room()
+                            else:
+                                count = min(rest, room, MAX_PAYLOAD_BYTES)
+                                piece = piece_of(data, view, position, count)
+                                self._session.write(piece, trio.current_time())
+                                has_waited |= await self._carrier.send()
+                                position += count
+                            self._check_sending()
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -142,14 +136,11 @@ class P2PStream(trio.abc.HalfCloseableStream):
         """Wait until there is room to send; like :meth:`send_all`."""
         with self._sending:
             await trio.lowlevel.checkpoint()
-            try:
+            async with CancelledFirst():
                 self._check_sending()
                 while not self._session.room:
                     await self._wait_for_room()
                     self._check_sending()
-            except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
-                raise
 
     async def send_eof(self) -> None:
         """End this direction; the other one goes on. Once is enough, more do no harm.
@@ -191,11 +182,9 @@ class P2PStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint_if_cancelled()
             has_waited = False
             try:
-                while (data := self._read(limit)) is None:
-                    has_waited |= await self._carrier.wait_readable()
-            except _ENDS:
-                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC120
-                raise
+                async with CancelledFirst():
+                    while (data := self._read(limit)) is None:
+                        has_waited |= await self._carrier.wait_readable()
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -304,26 +293,3 @@ def reason_of(error: BaseException) -> str:
     """What to tell the peer of an error that has ended the use of a stream: no details."""
     is_cancelled = isinstance(error, trio.Cancelled)
     return f"what used the stream {'was cancelled' if is_cancelled else 'failed'}"
-
-
-def _piece(data: bytes | bytearray | memoryview, view: memoryview, start: int, count: int) -> bytes:
-    """Some of the data, which nobody can change any more."""
-    if isinstance(data, bytes) and count == len(data):
-        return data
-    return bytes(view[start : start + count])
-
-
-class _Turn:
-    """What one task at a time may do."""
-
-    def __init__(self, complaint: str) -> None:
-        self._complaint = complaint
-        self._is_taken = False
-
-    def __enter__(self) -> None:
-        if self._is_taken:
-            raise trio.BusyResourceError(self._complaint)
-        self._is_taken = True
-
-    def __exit__(self, *exception: object) -> None:
-        self._is_taken = False

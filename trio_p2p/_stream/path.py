@@ -13,20 +13,14 @@ from typing import Final
 import trio
 
 from .._errors import P2PError
-from .._net.system import current_system
-from .sinks import Sink
+from .connection import RECEIVE_BYTES, Connection, broken
+from .sink import Sink
 from .tls import Context, TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
 # also keeps that much memory for each path, once it was needed.
 FEED_BYTES: Final = 2**18
-# By measurement (benchmarks/streams.py): what each call costs is spread over many bytes.
-RECEIVE_BYTES: Final = 2**20
-# Freed once, a block teaches glibc to keep blocks of up to this size for later, instead of giving
-# them back to the kernel each time, for all of their pages to fault again (mallopt(3), dynamic
-# M_MMAP_THRESHOLD). That trebles the price of receiving.
-_KEPT_BYTES: Final = 2**22
 
 
 class Path:
@@ -49,13 +43,10 @@ class Path:
         peer_certificate: bytes,
         received: bytes = b"",
     ) -> None:
-        self._stream = stream
-        self._open_socket: trio.socket.SocketType | None = stream.socket
-        self._system = current_system()
+        self._connection = Connection(stream)
         self._engine = TLSEngine(
             context, server_side=server_side, peer_certificate=peer_certificate
         )
-        self._scratch = scratch_of_this_run()
         self._is_busy = False
         self._steps: Iterator[list[memoryview]] = iter(())
         self._rest: memoryview | None = None  # of the ciphertext of the last step
@@ -94,7 +85,7 @@ class Path:
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             while not await self._shake_hands():
-                data = await self._stream.receive_some(RECEIVE_BYTES)
+                data = await self._connection.stream.receive_some(RECEIVE_BYTES)
                 if not data:
                     raise trio.BrokenResourceError("the connection ended during the handshake")
                 self._take(memoryview(data))
@@ -106,7 +97,7 @@ class Path:
         """Do what the handshake can with what has come; whether that ends it."""
         has_ended = self._engine.handshake()
         if not has_ended and self._engine.has_outgoing:
-            await self._stream.send_all(self._engine.take_outgoing())
+            await self._connection.stream.send_all(self._engine.take_outgoing())
         return has_ended
 
     @property
@@ -145,7 +136,7 @@ class Path:
             while self._rest is not None:
                 # Even if it took some: once there is room, there is much of it. Bits and pieces
                 # as the peer makes room for them would double the CPU time of both.
-                await self._system.wait_writable(self._socket)
+                await self._connection.wait_writable()
                 self._send_steps()
         finally:
             self._is_busy = False
@@ -169,12 +160,11 @@ class Path:
         self.send_last_flight()
         given = self._give(sink, _NOTHING)
         while given is None and not self._engine.is_ended:
-            received = self._receive_ciphertext()
-            if received is None:
+            ciphertext = self._connection.receive_at_once()
+            if ciphertext is None:
                 return None
-            if not received:
+            if not ciphertext:
                 break
-            ciphertext = self._scratch[:received]
             self._keep_tail(ciphertext)
             given = self._give(sink, ciphertext)
         return given or 0
@@ -185,11 +175,11 @@ class Path:
         Raises:
             trio.ClosedResourceError: the path is closed, perhaps while this waited.
         """
-        await self._system.wait_readable(self._socket)
+        await self._connection.wait_readable()
 
     def interrupt(self) -> None:
         """Give whoever waits on the path now a ClosedResourceError, but leave it open."""
-        self._system.notify_closing(self._socket)
+        self._connection.interrupt()
 
     async def receive(self, sink: Sink) -> int:
         """Receive some bytes; like :meth:`receive_at_once`, but waits for them.
@@ -220,17 +210,7 @@ class Path:
     def close(self) -> None:
         """Close the connection at once."""
         self._rest = None
-        self._open_socket = None
-        self._stream.socket.close()
-
-    @property
-    def _socket(self) -> trio.socket.SocketType:
-        if self._open_socket is None:
-            raise trio.ClosedResourceError("this path is closed: open another stream")
-        return self._open_socket
-
-    # Instead of the stream's own methods: those give way after each call even if it need not wait,
-    # when what they have received is in the buffer already.
+        self._connection.close()
 
     def _send_steps(self) -> None:
         """Send what is left, as far as the connection takes it now."""
@@ -241,29 +221,13 @@ class Path:
                     if step is None:
                         return
                     self._rest = memoryview(self._engine.encrypt(step))
-                self._rest = self._rest[self._send_ciphertext(self._rest) :] or None
+                self._rest = self._rest[self._connection.send_at_once(self._rest) :] or None
                 if self._rest is not None:
                     return
         except (P2PError, OSError) as error:
             self._rest = None
             self._has_sent_last = True  # nobody knows how much of it has left
-            raise _broken(error) from error
-
-    def _send_ciphertext(self, ciphertext: memoryview) -> int:
-        """How many bytes the connection takes now."""
-        try:
-            return self._system.write(self._socket, ciphertext)
-        except BlockingIOError:
-            return 0
-
-    def _receive_ciphertext(self) -> int | None:
-        """How many bytes are in the buffer now; None if there are none yet."""
-        try:
-            return self._system.read_into(self._socket, self._scratch)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise _broken(error) from error
+            raise broken(error) from error
 
     def _take(self, data: memoryview) -> None:
         self._engine.feed(data)
@@ -299,29 +263,11 @@ class Path:
             return self._engine.decrypt_into(buffer)
         except P2PError as error:
             self.send_last_flight()  # the alert
-            raise _broken(error) from error
+            raise broken(error) from error
 
     def _write_at_once(self, data: bytes) -> None:
         with suppress(OSError, trio.ClosedResourceError):  # whoever receives next learns of it
-            self._system.write(self._socket, data)
+            self._connection.send_at_once(data)
 
 
 _NOTHING: Final = memoryview(b"")
-
-
-def _broken(error: Exception) -> trio.BrokenResourceError:
-    return trio.BrokenResourceError(f"the connection broke: {error}")
-
-
-def scratch_of_this_run() -> memoryview:
-    """Memory that all paths of a Trio run share: nothing may stay in it beyond a checkpoint."""
-    try:
-        return _scratch.get()
-    except LookupError:
-        bytearray(_KEPT_BYTES)
-        scratch = memoryview(bytearray(RECEIVE_BYTES))
-        _scratch.set(scratch)
-        return scratch
-
-
-_scratch: trio.lowlevel.RunVar[memoryview] = trio.lowlevel.RunVar("the scratch of this run")

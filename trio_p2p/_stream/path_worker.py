@@ -14,6 +14,7 @@ from .._net.network_changes import wait_stranded
 from .leg import BUSY_HEARTBEAT_TIME
 from .path import Path
 from .session import Session
+from .session_sink import former_sink_of, sink_of
 from .stream_path import StreamPath
 
 PARTING_TIME = 1.0  # seconds until the last words have left, cancelled or not
@@ -276,18 +277,17 @@ class PathWorker:
         return has_waited
 
     def _receive_at_once(self) -> int | None:
-        session = self._session
-        sink_at = session.sink if self._is_current else session.former_sink
+        sink_at = sink_of if self._is_current else former_sink_of
         try:
-            return self.path.receive_at_once(sink_at(trio.current_time()))
+            return self.path.receive_at_once(sink_at(self._session, trio.current_time()))
         except RemoteProtocolError as error:
             logger.warning("stream broken, as the peer violated the protocol: %s", error)
-            session.fail(error)
+            self._session.fail(error)
             return 0
 
     def _lose(self, error: P2PError) -> None:
         if self._is_current:
-            sink = self._session.sink(trio.current_time())
+            sink = sink_of(self._session, trio.current_time())
             # What came before a reset is good, and may be a farewell.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
                 while self.path.receive_at_once(sink):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 
 class Role(enum.Enum):
@@ -31,3 +32,21 @@ class Event(enum.Enum):
     PATH_LOST = "the path is gone"
     COMPLETED = "all is said, and nothing more will be"
     FAILED = "it cannot go on"
+
+
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.DETACHED, Event.PATH_OPENED): State.GREETING,
+    (State.DETACHED, Event.PATH_ACCEPTED): State.ATTACHED,
+    (State.DETACHED, Event.COMPLETED): State.FINISHED,
+    (State.DETACHED, Event.FAILED): State.BROKEN,
+    (State.GREETING, Event.GREETED): State.ATTACHED,
+    (State.GREETING, Event.PATH_OPENED): State.GREETING,
+    (State.GREETING, Event.PATH_LOST): State.DETACHED,
+    (State.GREETING, Event.COMPLETED): State.FINISHED,
+    (State.GREETING, Event.FAILED): State.BROKEN,
+    (State.ATTACHED, Event.PATH_OPENED): State.GREETING,
+    (State.ATTACHED, Event.PATH_ACCEPTED): State.ATTACHED,
+    (State.ATTACHED, Event.PATH_LOST): State.DETACHED,
+    (State.ATTACHED, Event.COMPLETED): State.FINISHED,
+    (State.ATTACHED, Event.FAILED): State.BROKEN,
+}

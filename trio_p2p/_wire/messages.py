@@ -33,23 +33,26 @@ from .fields import (
     check_capabilities,
     check_certificate,
     check_challenge,
-    check_count,
-    check_id,
-    check_idle_time,
     check_instance,
-    check_nonce,
     check_number,
-    check_origin,
     check_port,
     check_probes,
     check_reason,
     check_refusal_code,
     check_retry_after,
-    check_round_trip,
     check_signature,
     check_stream_kind,
     check_uid as check_uid,
     field,
+)
+from .introducing import (
+    Acknowledge as Acknowledge,
+    ConnectionRequest as ConnectionRequest,
+    Decline as Decline,
+    HolePunched as HolePunched,
+    IntroductionRequest as IntroductionRequest,
+    ReceiverEndpoint as ReceiverEndpoint,
+    SenderEndpoint as SenderEndpoint,
 )
 from .offer import NO_OFFER, Offer, check_offer
 from .probing import (
@@ -59,6 +62,11 @@ from .probing import (
     CallSource as CallSource,
     Observed as Observed,
     Probe as Probe,
+)
+from .relaying import (
+    JoinRelay as JoinRelay,
+    Relayed as Relayed,
+    RelayRequest as RelayRequest,
 )
 
 VERSION = 1
@@ -143,93 +151,6 @@ class Kill:
 
 
 @attrs.frozen
-class IntroductionRequest:
-    """The sender asks for a UID; the answer carries the same number."""
-
-    type: ClassVar[str] = "introduction_request"
-    step: ClassVar[str] = "step 1"
-    number: int = field(check_number)
-    uid: str = field(check_uid)
-    technique: str = field(check_reason)
-    stream: StreamKind = field(check_stream_kind)
-    certificate: bytes = field(check_certificate)
-    offer: Offer = field(check_offer, NO_OFFER)
-    search: bytes | None = field(check_id, None)
-    proof: bytes | None = field(check_signature, None)
-
-
-@attrs.frozen
-class ConnectionRequest:
-    """A sender asks for the receiver, who then acknowledges; classic only."""
-
-    type: ClassVar[str] = "connection_request"
-    step: ClassVar[str] = "step 2"
-    introduction: bytes = field(check_id)
-    registration: int | None = field(check_number, None)
-    origin: bytes | None = field(check_origin, None)
-
-
-@attrs.frozen
-class Acknowledge:
-    """Sent from the port that the receiver is going to punch from; classic only."""
-
-    type: ClassVar[str] = "acknowledge"
-    step: ClassVar[str] = "step 3"
-    introduction: bytes = field(check_id)
-    offer: Offer = field(check_offer, NO_OFFER)
-
-
-@attrs.frozen
-class SenderEndpoint:
-    """Where the sender is; of a fast introduction sent over the control connection."""
-
-    type: ClassVar[str] = "sender_endpoint"
-    step: ClassVar[str] = "step 4"
-    endpoint: Endpoint = field(check_endpoint)
-    nonce: bytes = field(check_nonce)
-    certificate: bytes = field(check_certificate)
-    round_trip: int = field(check_round_trip, 0)
-    offer: Offer = field(check_offer, NO_OFFER)
-    search: bytes | None = field(check_id, None)
-    proof: bytes | None = field(check_signature, None)
-    registration: int | None = field(check_number, None)
-
-
-@attrs.frozen
-class Decline:
-    """The receiver has no room for an introduction now; the sender is refused with ``busy``."""
-
-    type: ClassVar[str] = "decline"
-    step: ClassVar[str] = "declining"
-    introduction: bytes | None = field(check_id, None)
-    nonce: bytes | None = field(check_nonce, None)
-    retry_after: int | None = field(check_retry_after, None)
-
-
-@attrs.frozen
-class HolePunched:
-    """The receiver has punched, and listens; classic only."""
-
-    type: ClassVar[str] = "hole_punched"
-    step: ClassVar[str] = "step 9"
-    introduction: bytes = field(check_id)
-
-
-@attrs.frozen
-class ReceiverEndpoint:
-    """Where the receiver is."""
-
-    type: ClassVar[str] = "receiver_endpoint"
-    step: ClassVar[str] = "step 10"
-    number: int = field(check_number)
-    endpoint: Endpoint = field(check_endpoint)
-    nonce: bytes = field(check_nonce)
-    certificate: bytes = field(check_certificate)
-    round_trip: int = field(check_round_trip, 0)
-    offer: Offer = field(check_offer, NO_OFFER)
-
-
-@attrs.frozen
 class Watch:
     """The sender wants to be told, once, when the receiver of this UID has registered again.
 
@@ -258,43 +179,6 @@ class RegisteredAgain:
     type: ClassVar[str] = "registered_again"
     step: ClassVar[str] = "watching"
     uid: str = field(check_uid)
-
-
-@attrs.frozen
-class RelayRequest:
-    """A sender asks to be relayed to the receiver, who then joins on another connection."""
-
-    type: ClassVar[str] = "relay_request"
-    step: ClassVar[str] = "relay 2"
-    introduction: bytes = field(check_id)
-    certificate: bytes = field(check_certificate)
-    registration: int | None = field(check_number, None)
-    origin: bytes | None = field(check_origin, None)
-
-
-@attrs.frozen
-class JoinRelay:
-    """The receiver's connection for the relay."""
-
-    type: ClassVar[str] = "join_relay"
-    step: ClassVar[str] = "relay 3"
-    introduction: bytes = field(check_id)
-
-
-@attrs.frozen
-class Relayed:
-    """From here on the connection carries what the peers say; both get one, the last message.
-
-    Should the broker end the circuit, then behind the circuit's id comes a last ``refused``.
-    """
-
-    type: ClassVar[str] = "relayed"
-    step: ClassVar[str] = "relay 4"
-    circuit: bytes = field(check_id)
-    certificate: bytes | None = field(check_certificate, None)
-    bytes_per_second: int | None = field(check_count, None)
-    max_bytes: int | None = field(check_count, None)
-    idle_time: int | None = field(check_idle_time, None)
 
 
 @attrs.frozen

@@ -6,12 +6,16 @@ told that the attempt has connected, as it may prove to have reached somebody el
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import trio
 
 from .._attempt import Attempt, Outcome
 from .._errors import AttemptFailedError
 from .._peer_connection import OnAttempt
+
+logger = logging.getLogger("trio_p2p.sender")
 
 
 class AttemptLog:
@@ -62,4 +66,25 @@ class AttemptLog:
         )
 
     def _tell(self, attempt: Attempt) -> None:
+        self._on_attempt(attempt)
+
+
+class Attempts:
+    """What was attempted by one version of IP, in order.
+
+    Args:
+        on_attempt: told of each attempt, too.
+
+    Attributes:
+        ended: those that have ended.
+    """
+
+    def __init__(self, on_attempt: OnAttempt) -> None:
+        self.ended: list[Attempt] = []
+        self._on_attempt = on_attempt
+
+    def note(self, attempt: Attempt) -> None:
+        """An attempt has ended."""
+        logger.debug("attempt: %s", attempt)
+        self.ended.append(attempt)
         self._on_attempt(attempt)
