@@ -1,6 +1,6 @@
 """Sphinx directives that show how the package is built: its floors, and what imports what.
 
-The floors are those of ``tests/test_layers.py``, which holds the package to them; what imports what
+The floors are those of ``tests/kit/floors.py``; the layer test holds the package to them; what imports what
 is read from the source.
 """
 
@@ -20,7 +20,7 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "trio_p2p"
-LAYERS = ROOT / "tests" / "test_layers.py"
+FLOORS = ROOT / "tests" / "kit" / "floors.py"
 TOP = "trio_p2p"  # what stands for the package itself, which imports the public names
 WIDTH, FLOOR_HEIGHT, ROOM_HEIGHT = 760, 50, 24
 SWEEPS = 8  # until no line crosses fewer others
@@ -35,7 +35,7 @@ class FloorsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Draw them."""
-        self.env.note_dependency(str(LAYERS))
+        self.env.note_dependency(str(FLOORS))
         for path in PACKAGE.rglob("*.py"):
             self.env.note_dependency(str(path))
         floors = read_floors()
@@ -158,14 +158,14 @@ class House:
 
 def read_floors() -> list[list[str]]:
     """The rooms of each floor, from the top down, as the layer test has them."""
-    for node in ast.parse(LAYERS.read_text("utf-8")).body:
+    for node in ast.parse(FLOORS.read_text("utf-8")).body:
         match node:
             case ast.Assign(targets=[ast.Name("FLOORS")]):
                 floors: list[list[str]] = ast.literal_eval(node.value)
                 return floors
             case _:
                 pass
-    raise LookupError(f"{LAYERS} has no FLOORS")
+    raise LookupError(f"{FLOORS} has no FLOORS")
 
 
 def read_imports() -> dict[str, set[str]]:

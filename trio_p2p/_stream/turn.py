@@ -40,4 +40,4 @@ class CancelledFirst:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(exc_value, (trio.BrokenResourceError, trio.ClosedResourceError)):
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102 - cancelled is wanted
