@@ -1,7 +1,7 @@
 """Sphinx directives that show how the package is built: its floors, and what imports what.
 
-The floors are those of ``tests/kit/floors.py``; the layer test holds the package to them; what imports what
-is read from the source.
+The floors are those of ``tests/kit/floors.py``, to which the layer test holds the package; what
+imports what is read from the source.
 """
 
 from __future__ import annotations
