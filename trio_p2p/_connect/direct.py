@@ -15,7 +15,6 @@ from .._broker_client.resolve import IP_VERSIONS
 from .._control.control import Control
 from .._control.controls import Controls
 from .._errors import (
-    AttemptFailedError,
     BrokerUnreachableError,
     IntroductionError,
     P2PError,
@@ -24,6 +23,7 @@ from .._errors import (
 from .._net.winner import Winner
 from .._options import direct_techniques
 from .._peer_connection import OnAttempt, PeerConnection
+from .._stream.attempt_log import failures_of
 from .._wire.messages import StreamKind
 from .rounds import NoWayError, Search, open_in_rounds
 
@@ -98,9 +98,7 @@ def _failure(
             "connection through (this error's attempts say what came of each)",
             attempts=tuple(attempts),
         )
-        failure.__cause__ = ExceptionGroup(
-            "one error for each attempt", [AttemptFailedError(attempt) for attempt in attempts]
-        )
+        failure.__cause__ = failures_of(attempts)
         return failure
     for error in errors:
         if not isinstance(error, BrokerUnreachableError):

@@ -7,6 +7,7 @@ told that the attempt has connected, as it may prove to have reached somebody el
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import attrs
 import trio
@@ -16,6 +17,11 @@ from .._errors import AttemptFailedError
 from .._peer_connection import OnAttempt
 
 logger = logging.getLogger("trio_p2p.sender")
+
+
+def failures_of(attempts: Iterable[Attempt]) -> ExceptionGroup[AttemptFailedError]:
+    """One error for each attempt."""
+    return ExceptionGroup("one error for each attempt", [*map(AttemptFailedError, attempts)])
 
 
 class AttemptLog:
@@ -61,9 +67,7 @@ class AttemptLog:
     @property
     def failures(self) -> ExceptionGroup[AttemptFailedError]:
         """One error for each attempt that failed."""
-        return ExceptionGroup(
-            "one error for each attempt", [*map(AttemptFailedError, self._failed)]
-        )
+        return failures_of(self._failed)
 
     def _tell(self, attempt: Attempt) -> None:
         self._on_attempt(attempt)
