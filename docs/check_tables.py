@@ -8,7 +8,7 @@ from sphinx.util.docutils import SphinxDirective
 from stream_tables import _comments
 from wire_tables import _table
 
-from trio_p2p._traversal.check import OPENINGS, STEPS, State, Step, Verdict
+from trio_p2p._traversal.check import OPENINGS, STEPS, CheckState, Step, Verdict
 from trio_p2p._traversal.proofs import Word
 
 
@@ -53,7 +53,7 @@ class StatesDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         rows = [("state", "what it means")]
-        rows += [(state.name, state.value) for state in State]
+        rows += [(state.name, state.value) for state in CheckState]
         verdicts = [("verdict", "what it means")]
         verdicts += [(_shown(verdict), verdict.value) for verdict in Verdict]
         return [_table(rows, [22, 78]), _table(verdicts, [22, 78])]

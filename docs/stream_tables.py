@@ -15,7 +15,7 @@ from wire_tables import _table
 
 from trio_p2p._stream.frames import Kind
 from trio_p2p._stream.session_sink import HANDLERS
-from trio_p2p._stream.states import TRANSITIONS, Event, State
+from trio_p2p._stream.states import TRANSITIONS, SessionEvent, SessionState
 
 
 class FramesDirective(SphinxDirective):
@@ -34,11 +34,11 @@ class TransitionsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
-        rows = [("event", *(state.name for state in State if _is_left(state)))]
-        for event in Event:
+        rows = [("event", *(state.name for state in SessionState if _is_left(state)))]
+        for event in SessionEvent:
             leads = [
                 TRANSITIONS[state, event].name if (state, event) in TRANSITIONS else "–"
-                for state in State
+                for state in SessionState
                 if _is_left(state)
             ]
             rows.append((f"{event.name}: {event.value}", *leads))
@@ -50,7 +50,7 @@ class StatesDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Draw it."""
-        events: defaultdict[tuple[State, State], list[str]] = defaultdict(list)
+        events: defaultdict[tuple[SessionState, SessionState], list[str]] = defaultdict(list)
         for (before, event), after in TRANSITIONS.items():
             events[before, after].append(event.name)
         arrows = [
@@ -58,7 +58,7 @@ class StatesDirective(SphinxDirective):
             for (before, after), labels in events.items()
         ]
         title = "The states of a session, and what leads from one to another"
-        return lanes([state.name for state in State], arrows, title, 720)
+        return lanes([state.name for state in SessionState], arrows, title, 720)
 
 
 class HandlersDirective(SphinxDirective):
@@ -66,15 +66,17 @@ class HandlersDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
-        taken: defaultdict[State, list[str]] = defaultdict(list)
+        taken: defaultdict[SessionState, list[str]] = defaultdict(list)
         for state, kind in HANDLERS:
             taken[state].append(kind.name)
         rows = [("state", "what carries the session", "frames that are taken")]
-        rows += [(state.name, state.value, ", ".join(taken[state]) or "none") for state in State]
+        rows += [
+            (state.name, state.value, ", ".join(taken[state]) or "none") for state in SessionState
+        ]
         return [_table(rows, [15, 40, 45])]
 
 
-def _is_left(state: State) -> bool:
+def _is_left(state: SessionState) -> bool:
     return any(before is state for before, _ in TRANSITIONS)
 
 

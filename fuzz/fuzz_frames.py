@@ -19,7 +19,7 @@ import atheris
 
 with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._addresses import Endpoint
-    from trio_p2p._broker.connection import Connection, Outgoing, Probes, State
+    from trio_p2p._broker.connection import Connection, Messages, Probes, State
     from trio_p2p._broker.quota import RelayLimits
     from trio_p2p._broker.registry import Registry
     from trio_p2p._errors import RemoteProtocolError
@@ -96,7 +96,7 @@ class Clients:
         self.connections[index] = self.connect()
         self.readers[index] = FrameReader()
 
-    def check(self, outgoing: Outgoing) -> None:
+    def check(self, outgoing: Messages) -> None:
         for connection, message in outgoing:
             assert connection in self.connections
             reader = FrameReader()
@@ -149,7 +149,7 @@ class Script(Clients):
         self.told: list[Message] = []
         self.inputs = [b""]
 
-    def check(self, outgoing: Outgoing) -> None:
+    def check(self, outgoing: Messages) -> None:
         self.told += [message for _, message in outgoing]
         super().check(outgoing)
 

@@ -21,16 +21,16 @@ with atheris.instrument_imports(include=["trio_p2p"]):
         SESSION_ID_BYTES,
         AbortCode,
         FrameParser,
-        Hello,
         HelloReader,
         Kind,
+        PathHello,
         abort,
         header,
     )
     from trio_p2p._stream.session import Session
     from trio_p2p._stream.session_sink import sink_of
     from trio_p2p._stream.sink import Sink
-    from trio_p2p._stream.states import Role, State
+    from trio_p2p._stream.states import SessionRole, SessionState
     from trio_p2p._stream.window import FIRST_WINDOW
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
@@ -42,7 +42,7 @@ MAX_PIECE_BYTES = 255
 class Side:
     """A session with an application, and with paths that an attacker has at the other end."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: SessionRole) -> None:
         self.session = Session(role, IDENTIFIER, WINDOW, 0.0)
         self.now = 0.0
         self.reader: HelloReader | None = None  # of a path that has not been greeted on
@@ -51,7 +51,7 @@ class Side:
         self.open()
 
     def open(self) -> None:
-        if self.session.role is Role.ACCEPTOR:
+        if self.session.role is SessionRole.ACCEPTOR:
             self.reader = HelloReader()
         elif not self.session.is_over:
             self.session.open_path(self.now)
@@ -80,7 +80,7 @@ class Side:
 
     @property
     def is_carried(self) -> bool:
-        return self.session.state in (State.GREETING, State.ATTACHED)
+        return self.session.state in (SessionState.GREETING, SessionState.ATTACHED)
 
     def act(self, what: int) -> None:
         session = self.session
@@ -153,7 +153,7 @@ def read(data: bytes) -> None:
 
 def feed(data: bytes) -> None:
     """Run one input; whatever it raises is a bug."""
-    side = Side(Role.OPENER if data[:1] > b"\x7f" else Role.ACCEPTOR)
+    side = Side(SessionRole.OPENER if data[:1] > b"\x7f" else SessionRole.ACCEPTOR)
     position = 1
     while position < len(data):
         length = data[position]
@@ -171,8 +171,8 @@ def feed(data: bytes) -> None:
 
 def seeds() -> list[bytes]:
     """Inputs to begin with: every frame after a greeting, and both ways to an end."""
-    hello = _pieces(Hello(0, IDENTIFIER, 1, is_new=True).encode())
-    second = _pieces(Hello(0, IDENTIFIER, 2, is_new=False).encode())
+    hello = _pieces(PathHello(0, IDENTIFIER, 1, is_new=True).encode())
+    second = _pieces(PathHello(0, IDENTIFIER, 2, is_new=False).encode())
     frames = [
         header(Kind.DATA, 0, 5) + b"bytes",
         header(Kind.LIMIT, FIRST_WINDOW + 1),

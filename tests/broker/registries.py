@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._broker.connection import Connection, Outgoing, Probes
+from trio_p2p._broker.connection import Connection, Messages, Probes
 from trio_p2p._broker.own_endpoints import OwnEndpoints
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.registry import Registry
@@ -76,9 +76,9 @@ class Broker:
         endpoint = Endpoint(ip_address(host), next(self._ports))
         return self.registry.connected(endpoint, self.local, NOW)
 
-    def say(self, connection: Connection, *messages: Message, now: float = NOW) -> Outgoing:
+    def say(self, connection: Connection, *messages: Message, now: float = NOW) -> Messages:
         """What the last of the messages leads to."""
-        outgoing: Outgoing = []
+        outgoing: Messages = []
         for message in messages:
             outgoing = self.registry.received(connection, message, now)
         return outgoing
@@ -98,7 +98,7 @@ class Broker:
         number: int = 0,
         stream: StreamKind = StreamKind.SESSION,
         instance: int = 0,
-    ) -> Outgoing:
+    ) -> Messages:
         message = registration(
             uid, connection.challenge, identity, number=number, stream=stream, instance=instance
         )
@@ -155,7 +155,7 @@ def broker() -> Broker:
     return Broker()
 
 
-def refusal(outgoing: Outgoing, connection: Connection) -> Refused:
+def refusal(outgoing: Messages, connection: Connection) -> Refused:
     """The refusal that is all there is to send, and to this connection."""
     ((addressee, message),) = outgoing
     assert addressee is connection

@@ -6,8 +6,8 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trio_p2p._attempt import Outcome
-from trio_p2p._broker.connection import Connection, Outgoing, State
-from trio_p2p._broker.quota import Grant
+from trio_p2p._broker.connection import Connection, Messages, State
+from trio_p2p._broker.quota import CircuitGrant
 from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._wire.codec import encode
@@ -48,7 +48,7 @@ class AnyClients(RuleBasedStateMachine):
         super().__init__()
         self.now = NOW
         self.broker = Broker(relay=FEW)
-        self.circuits: set[Grant] = set()
+        self.circuits: set[CircuitGrant] = set()
         self.registry = self.broker.registry
         self.connections: list[Connection] = []
         self.told_last: set[Connection] = set()
@@ -58,7 +58,7 @@ class AnyClients(RuleBasedStateMachine):
         for _ in range(count):
             self.connect(["fast", "classic", "relay"], "a", 4)
 
-    def take(self, outgoing: Outgoing) -> None:
+    def take(self, outgoing: Messages) -> None:
         """What the shell does, and what may be expected of what it is told to send."""
         for connection, message in outgoing:
             assert connection in self.connections

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p import LocalProtocolError
-from trio_p2p._broker.quota import BURST_TIME, Grant, OverQuotaError, Pace, RelayLimits, RelayQuota
+from trio_p2p._broker.quota import (
+    BURST_TIME,
+    CircuitGrant,
+    OverQuotaError,
+    Pace,
+    RelayLimits,
+    RelayQuota,
+)
 from trio_p2p._identity.peer_id import PeerId
 
 ALICE, BOB = (PeerId(bytes([number]) * 23) for number in (1, 2))
@@ -18,7 +25,7 @@ def quota(**limits: Any) -> RelayQuota:
     return RelayQuota(RelayLimits(**limits))
 
 
-def reserve(of: RelayQuota, host: str = "192.0.2.1", receiver: PeerId = ALICE) -> Grant:
+def reserve(of: RelayQuota, host: str = "192.0.2.1", receiver: PeerId = ALICE) -> CircuitGrant:
     return of.reserve(bytes(16), ip_address(host), receiver)
 
 
@@ -116,7 +123,7 @@ def test_refused_circuit_counts_for_nobody() -> None:
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())))
 def test_nothing_is_left_of_circuits_that_have_ended(steps: list[tuple[int, int, bool]]) -> None:
     few = quota(circuits_per_ip=3, circuits_per_identity=3)
-    grants: list[Grant] = []
+    grants: list[CircuitGrant] = []
     for sender, receiver, ends in steps:
         try:
             grants.append(reserve(few, f"192.0.2.{sender}", (ALICE, BOB, ALICE)[receiver]))

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._broker.connection import Connection, Outgoing, State
+from trio_p2p._broker.connection import Connection, Messages, State
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
 from trio_p2p._broker.watches import MAX_IN_ALL, MAX_OF_SOURCE
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
@@ -48,7 +48,7 @@ class Broker:
         self.say(connection, Hello())
         return connection
 
-    def say(self, connection: Connection, message: Message, now: float = NOW) -> Outgoing:
+    def say(self, connection: Connection, message: Message, now: float = NOW) -> Messages:
         return self.registry.received(connection, message, now)
 
     def watcher(self, *uids: str) -> Connection:

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_p2p._addresses import Endpoint, IPAddress
-from trio_p2p._net.routes import Route, RouteNews
+from trio_p2p._net.routes import KernelRoute, RouteNews
 from trio_p2p._net.system import AnySocket, System
 
 from .passed_on import AskingSocket, AskingTrioSocket
@@ -142,7 +142,7 @@ class FaultySystem(System):
         self.called("resolve")
         return await super().resolve(host, port, family)
 
-    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> Route:
+    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> KernelRoute:
         self.called("find_route")
         if self._looks_into_routes:
             return super().find_route(remote, source)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import trio
 
-from trio_p2p._broker.connection import Outgoing
+from trio_p2p._broker.connection import Messages
 from trio_p2p._broker.server import Broker
 from trio_p2p._wire.messages import Message
 
@@ -23,7 +23,7 @@ class LyingBroker(Broker):
         super().__init__()
         self._lie = lie
 
-    def _post(self, outgoing: Outgoing) -> None:
+    def _post(self, outgoing: Messages) -> None:
         super()._post([(to, lie) for to, message in outgoing for lie in self._lie(message)])
 
 

@@ -9,7 +9,7 @@ from trio_p2p._errors import StreamAbortedError
 from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import sink_of
-from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.states import SessionRole, SessionState
 
 from .sinks import feed
 
@@ -31,10 +31,10 @@ def stream_bytes(offset: int, count: int) -> bytes:
 class Wire:
     """A connection: what is on its way to each side, and what became of it."""
 
-    in_flight: dict[Role, bytearray] = attrs.field(
-        factory=lambda: {role: bytearray() for role in Role}
+    in_flight: dict[SessionRole, bytearray] = attrs.field(
+        factory=lambda: {role: bytearray() for role in SessionRole}
     )
-    closed_by: set[Role] = attrs.field(factory=set)
+    closed_by: set[SessionRole] = attrs.field(factory=set)
     is_broken: bool = False
     is_black_hole: bool = False
     reader: HelloReader = attrs.field(factory=HelloReader)  # until the acceptor knows what it is
@@ -43,7 +43,7 @@ class Wire:
 class End:
     """One side: a session, the connection that carries it, and the application."""
 
-    def __init__(self, role: Role, window: int) -> None:
+    def __init__(self, role: SessionRole, window: int) -> None:
         self.role = role
         self.session = Session(role, IDENTIFIER, window, 0.0)
         self.wire: Wire | None = None
@@ -51,8 +51,8 @@ class End:
         self.has_ended = self.is_closed = self.has_read_end = False
 
     @property
-    def other(self) -> Role:
-        return Role.ACCEPTOR if self.role is Role.OPENER else Role.OPENER
+    def other(self) -> SessionRole:
+        return SessionRole.ACCEPTOR if self.role is SessionRole.OPENER else SessionRole.OPENER
 
     @property
     def wire_to_other(self) -> bytearray:
@@ -83,8 +83,8 @@ class Pair:
     ) -> None:
         self.now = 1000.0
         self.socket_bytes = socket_bytes
-        windows = {Role.OPENER: window, Role.ACCEPTOR: acceptors_window or window}
-        self.ends = {role: End(role, windows[role]) for role in Role}
+        windows = {SessionRole.OPENER: window, SessionRole.ACCEPTOR: acceptors_window or window}
+        self.ends = {role: End(role, windows[role]) for role in SessionRole}
         self.opener, self.acceptor = self.ends.values()
         self.wires: list[Wire] = []
         self.is_begun = False  # whether the acceptor has heard of the session
@@ -149,7 +149,7 @@ class Pair:
         self._end_if_over(end)
         return is_changed
 
-    def deliver(self, wire: Wire, to: Role, count: int = MOST) -> bool:
+    def deliver(self, wire: Wire, to: SessionRole, count: int = MOST) -> bool:
         """Let so many bytes arrive, or the end of the connection; whether anything did."""
         end = self.ends[to]
         if wire.is_black_hole:
@@ -162,7 +162,7 @@ class Pair:
             if end.wire is wire:
                 feed(sink_of(end.session, self.now), data)
                 self._end_if_over(end)
-            elif to is Role.ACCEPTOR and to not in wire.closed_by:
+            elif to is SessionRole.ACCEPTOR and to not in wire.closed_by:
                 self._greet(wire, data)
             return True
         return end.other in wire.closed_by and self._end_wire(wire, end)
@@ -191,7 +191,7 @@ class Pair:
             for end in self.ends.values():
                 is_changed |= self.pump(end)
             for wire in self.wires:
-                for role in Role:
+                for role in SessionRole:
                     is_changed |= self.deliver(wire, role)
             for end in self.ends.values():
                 if not end.is_closed:
@@ -209,7 +209,7 @@ class Pair:
         if hello is None:
             return
         if acceptor.session.is_over:
-            wire.in_flight[Role.OPENER] += acceptor.session.answer_late(hello)
+            wire.in_flight[SessionRole.OPENER] += acceptor.session.answer_late(hello)
         elif acceptor.session.accept_path(hello, self.now):
             self.is_begun = True
             acceptor.leave()
@@ -217,7 +217,7 @@ class Pair:
             feed(sink_of(acceptor.session, self.now), rest)
             self._end_if_over(acceptor)
             return
-        wire.closed_by.add(Role.ACCEPTOR)
+        wire.closed_by.add(SessionRole.ACCEPTOR)
 
     def _end_wire(self, wire: Wire, end: End) -> bool:
         if end.wire is not wire:
@@ -247,7 +247,7 @@ class Pair:
             assert outgoing.sent <= outgoing._limit <= other.session.incoming._given
             assert incoming.received <= other.written
             assert session.error is None
-            if session.state is State.FINISHED and not session.peer_is_closed:
+            if session.state is SessionState.FINISHED and not session.peer_is_closed:
                 assert other.session.incoming.received == end.written
 
 
@@ -264,7 +264,7 @@ class LiveLink:
         self._pair = pair
         self._latency = latency
         self._bandwidth = bandwidth
-        self._arrivals: dict[tuple[Wire, Role], deque[tuple[float, int]]] = {}
+        self._arrivals: dict[tuple[Wire, SessionRole], deque[tuple[float, int]]] = {}
 
     def run(self, seconds: float) -> None:
         """Let time pass; fails if a side gives a path up."""
@@ -287,7 +287,7 @@ class LiveLink:
 
     def _depart(self) -> None:
         for wire in self._pair.wires:
-            for role in Role:
+            for role in SessionRole:
                 arrivals = self._arrivals.setdefault((wire, role), deque())
                 new = len(wire.in_flight[role]) - sum(count for _, count in arrivals)
                 time = max(arrivals[-1][0] if arrivals else 0.0, self._pair.now + self._latency)

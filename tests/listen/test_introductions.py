@@ -12,7 +12,7 @@ from trio_p2p import Identity, open_p2p_listener
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker_client.relay import ask_for_relay
 from trio_p2p._broker_client.resolve import BrokerFinder
-from trio_p2p._stream.frames import Hello, Kind
+from trio_p2p._stream.frames import Kind, PathHello
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
@@ -156,7 +156,7 @@ async def test_live_session_may_have_one_path_in_reserve(monkeypatch: pytest.Mon
             path.close()
         # The first one is as good as it was when the other two have been left.
         sink, session = FrameSink(), opened._session.identifier
-        reserve.send_at_once(Hello(0, session, 9, is_new=False).encode())
+        reserve.send_at_once(PathHello(0, session, 9, is_new=False).encode())
         with trio.fail_after(PATIENCE):
             await reserve.receive(sink)
         assert sink.said[0].kind is Kind.HELLO

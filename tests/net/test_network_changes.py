@@ -20,7 +20,7 @@ from trio_p2p._net.network_changes import (
     wait_network_changed,
     wait_stranded,
 )
-from trio_p2p._net.routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from trio_p2p._net.routes import SOMEWHERE, SOMEWHERE_IPV6, KernelRoute, RouteNews
 from trio_p2p._net.sleeps import Sleeps
 from trio_p2p._net.system import System, system_in_use
 
@@ -226,7 +226,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Endpoint]:
     """Where routes were asked for, each time."""
     asked: list[Endpoint] = []
 
-    def note(remote: Endpoint, source: IPAddress | None = None) -> Route:
+    def note(remote: Endpoint, source: IPAddress | None = None) -> KernelRoute:
         asked.append(remote)
         return find_route(remote, source)
 

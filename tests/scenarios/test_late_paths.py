@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_peer
-from trio_p2p._stream.frames import AbortCode, Hello, Kind
+from trio_p2p._stream.frames import AbortCode, Kind, PathHello
 from trio_p2p._wire.messages import (
     Message,
     ReceiverEndpoint,
@@ -25,7 +25,7 @@ TIMES = 2  # that a later path is refused
 OVER = b"this stream is not known here any more: the program was started again, or ended it"
 
 
-async def answer_to(peers: Peers, identity: Identity, hello: Hello) -> list[Said]:
+async def answer_to(peers: Peers, identity: Identity, hello: PathHello) -> list[Said]:
     """What the receiver says on a new path that begins with a hello."""
     sink = FrameSink()
     async with open_path(peers, identity) as path:
@@ -61,7 +61,7 @@ async def test_peer_is_told_the_last_words_again(end: str) -> None:
                 with pytest.raises(trio.BrokenResourceError):
                     await accepted.receive_some()
         session = opened._session.identifier
-        said = await answer_to(peers, identity, Hello(0, session, 9, is_new=False))
+        said = await answer_to(peers, identity, PathHello(0, session, 9, is_new=False))
     if end == "closed":
         greeting, farewell = said
         assert (greeting.kind, greeting.number) == (Kind.HELLO, len(b"hello"))
@@ -78,7 +78,7 @@ async def test_others_are_not(is_known: bool) -> None:
         opened, accepted = await peers.open_pair("direct")
         await say_all(opened, accepted)
         session = opened._session.identifier if is_known else bytes(16)
-        said = await answer_to(peers, Identity.generate(), Hello(0, session, 9, is_new=False))
+        said = await answer_to(peers, Identity.generate(), PathHello(0, session, 9, is_new=False))
     assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
 
 

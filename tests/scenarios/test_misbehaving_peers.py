@@ -9,7 +9,7 @@ import trio.testing
 from trio_p2p import Identity, P2PListener, P2PStream, RemoteProtocolError, StreamPath
 from trio_p2p._errors import PathLostError
 from trio_p2p._peer_connection import PeerConnection
-from trio_p2p._stream.frames import SESSION_ID_BYTES, Hello, Kind, header
+from trio_p2p._stream.frames import SESSION_ID_BYTES, Kind, PathHello, header
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
@@ -122,7 +122,7 @@ async def test_violation_breaks_its_stream_only(
 ) -> None:
     async with open_peers() as peers:
         async with open_path(peers, IDENTITY) as path:
-            say(path, Hello(0, SESSION, 1, is_new=True).encode(), frame)
+            say(path, PathHello(0, SESSION, 1, is_new=True).encode(), frame)
             error = await broken(peers.listener)
         assert isinstance(error.__cause__, RemoteProtocolError)
         [line] = [record for record in caplog.records if "stream broken" in record.message]
@@ -132,10 +132,10 @@ async def test_violation_breaks_its_stream_only(
 
 async def test_older_path_is_not_taken() -> None:
     async with open_peers() as peers, open_path(peers, IDENTITY) as path:
-        say(path, Hello(0, SESSION, 5, is_new=True).encode())
+        say(path, PathHello(0, SESSION, 5, is_new=True).encode())
         accepted = await peers.listener.accept()
         async with open_path(peers, IDENTITY) as older:
-            say(older, Hello(0, SESSION, 3, is_new=False).encode())
+            say(older, PathHello(0, SESSION, 3, is_new=False).encode())
             sink = ByteSink()
             while await older.receive(sink):
                 pass
@@ -147,7 +147,7 @@ async def test_older_path_is_not_taken() -> None:
 async def test_peer_that_never_acknowledges_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trio_p2p._stream.carrier.CLOSING_TIME", 0.1)
     async with open_peers() as peers, open_path(peers, IDENTITY) as path:
-        say(path, Hello(0, SESSION, 1, is_new=True).encode())
+        say(path, PathHello(0, SESSION, 1, is_new=True).encode())
         accepted = await peers.listener.accept()
         await accepted.send_all(b"hello")
         with pytest.raises(trio.BrokenResourceError, match="got everything") as failure:

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 
 from hypothesis import strategies as st
 
-from trio_p2p._stream.frames import Hello, Kind, header
+from trio_p2p._stream.frames import Kind, PathHello, header
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import sink_of
-from trio_p2p._stream.states import Role
+from trio_p2p._stream.states import SessionRole
 
 from ..kit.session_pair import IDENTIFIER, Pair
 from ..kit.sinks import Said, feed, frames_of
 
 NOW = 1000.0
 WINDOW = 1 << 19
-ROLES = st.sampled_from(Role)
+ROLES = st.sampled_from(SessionRole)
 
 
 def connected(window: int = WINDOW) -> Pair:
@@ -27,8 +27,8 @@ def connected(window: int = WINDOW) -> Pair:
 
 def greeted(path: int = 1, received: int = 0) -> Session:
     """An acceptor that an opener has greeted, which has said nothing yet."""
-    session = Session(Role.ACCEPTOR, IDENTIFIER, WINDOW, NOW)
-    assert session.accept_path(Hello(received, IDENTIFIER, path, is_new=True), NOW)
+    session = Session(SessionRole.ACCEPTOR, IDENTIFIER, WINDOW, NOW)
+    assert session.accept_path(PathHello(received, IDENTIFIER, path, is_new=True), NOW)
     session.pieces_to_send(NOW)
     return session
 

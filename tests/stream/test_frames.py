@@ -16,9 +16,9 @@ from trio_p2p._stream.frames import (
     MAX_PAYLOAD_BYTES,
     SESSION_ID_BYTES,
     AbortCode,
-    Hello,
     HelloReader,
     Kind,
+    PathHello,
     abort,
     header,
 )
@@ -34,7 +34,7 @@ FRAMES = st.one_of(
     st.tuples(st.just(Kind.DATA), NUMBERS, st.binary(min_size=1, max_size=100)),
 )
 HELLOS = st.builds(
-    Hello,
+    PathHello,
     NUMBERS,
     st.binary(min_size=SESSION_ID_BYTES, max_size=SESSION_ID_BYTES),
     st.integers(0, 2**32 - 1),
@@ -54,7 +54,7 @@ def parse(chunks: Iterable[bytes]) -> list[Said]:
     return sink.said
 
 
-def greeting(data: bytes) -> tuple[Hello | None, bytes]:
+def greeting(data: bytes) -> tuple[PathHello | None, bytes]:
     """The hello that these bytes begin with, and what is left of them."""
     reader = HelloReader()
     rest = feed(reader, data)
@@ -79,7 +79,7 @@ def test_frames_are_msgpack(frames: list[tuple[Kind, int, bytes]]) -> None:
 
 
 @given(HELLOS, st.binary(max_size=50))
-def test_a_hello_survives_and_what_follows_it_stays(hello: Hello, rest: bytes) -> None:
+def test_a_hello_survives_and_what_follows_it_stays(hello: PathHello, rest: bytes) -> None:
     data = hello.encode()
     assert len(data) == HELLO_BYTES
     assert greeting(data + rest) == (hello, rest)
@@ -113,13 +113,13 @@ def test_a_path_that_does_not_begin_with_a_hello_is_refused(data: bytes) -> None
 
 
 def test_a_hello_whose_flag_is_no_flag_is_refused() -> None:
-    data = Hello(0, bytes(SESSION_ID_BYTES), 1, is_new=True).encode()
+    data = PathHello(0, bytes(SESSION_ID_BYTES), 1, is_new=True).encode()
     with pytest.raises(RemoteProtocolError, match="malformed hello"):
         greeting(data[:-1] + b"\x02")
 
 
 def test_the_session_does_not_show_in_logs() -> None:
-    assert "secret" not in repr(Hello(0, b"secret".ljust(SESSION_ID_BYTES), 1, is_new=True))
+    assert "secret" not in repr(PathHello(0, b"secret".ljust(SESSION_ID_BYTES), 1, is_new=True))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from trio_p2p import P2PStream
 from trio_p2p._stream.carrier import Carrier
 from trio_p2p._stream.open_streams import OpenStreams
 from trio_p2p._stream.session import Session
-from trio_p2p._stream.states import Role
+from trio_p2p._stream.states import SessionRole
 from trio_p2p._stream.tracer import Tracer
 from trio_p2p._stream.window import DEFAULT_WINDOW
 
@@ -19,7 +19,7 @@ GRACE = 60.0
 
 def add_stream(streams: OpenStreams) -> P2PStream:
     """A stream that has no path, and waits for one."""
-    session = Session(Role.ACCEPTOR, bytes(16), DEFAULT_WINDOW, trio.current_time())
+    session = Session(SessionRole.ACCEPTOR, bytes(16), DEFAULT_WINDOW, trio.current_time())
     carrier = Carrier(session, GRACE, streams.nursery)
     streams.nursery.start_soon(carrier.run)
     return streams.add(carrier, identity_of("receiver").peer_id)

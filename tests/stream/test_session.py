@@ -9,14 +9,14 @@ from trio_p2p._stream.frames import (
     MAX_PAYLOAD_BYTES,
     MIN_PIECE_BYTES,
     SESSION_ID_BYTES,
-    Hello,
     Kind,
+    PathHello,
     header,
 )
 from trio_p2p._stream.incoming import TOLD_SHARE
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import HANDLERS, sink_of
-from trio_p2p._stream.states import TRANSITIONS, Event, Role, State
+from trio_p2p._stream.states import TRANSITIONS, SessionEvent, SessionRole, SessionState
 from trio_p2p._stream.window import DEFAULT_WINDOW, FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, LiveLink, Pair
@@ -31,63 +31,63 @@ ROUND_TRIP = 0.1  # seconds
 
 
 def test_the_first_path_carries_data_before_the_hello_came() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     session.write(b"early", NOW)
     session.open_path(NOW)
     hello, data = said_by(session)
     assert hello.kind is Kind.HELLO
-    assert Hello.decode_untrusted(hello.number, bytes(hello.payload)) == Hello(
+    assert PathHello.decode_untrusted(hello.number, bytes(hello.payload)) == PathHello(
         0, IDENTIFIER, 1, True
     )
     assert data == Said(Kind.DATA, 0, b"early")
 
 
 def test_a_later_path_waits_for_the_hello_and_carries_what_has_not_arrived() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     session.write(b"some bytes", NOW)
     session.open_path(NOW)
     said_by(session)
     session.open_path(NOW)
     assert kinds(said_by(session)) == [Kind.HELLO]
-    take(session, Hello(5, IDENTIFIER, 2, is_new=False).encode())
+    take(session, PathHello(5, IDENTIFIER, 2, is_new=False).encode())
     assert said_by(session)[-1] == Said(Kind.DATA, 5, b"bytes")
 
 
 def test_a_hello_says_whether_the_other_side_has_been_heard_of() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     for path, is_new in enumerate((True, True, False), start=1):
         session.open_path(NOW)
         (hello,) = said_by(session)
-        assert Hello.decode_untrusted(hello.number, bytes(hello.payload)).is_new is is_new
+        assert PathHello.decode_untrusted(hello.number, bytes(hello.payload)).is_new is is_new
         if path == 2:
-            take(session, Hello(0, IDENTIFIER, path, is_new=False).encode())
+            take(session, PathHello(0, IDENTIFIER, path, is_new=False).encode())
 
 
 def test_a_path_that_comes_after_a_newer_one_is_not_taken() -> None:
     session = greeted(path=3)
     for path in (1, 2, 3):
-        assert not session.accept_path(Hello(0, IDENTIFIER, path, is_new=True), NOW)
-    assert session.accept_path(Hello(0, IDENTIFIER, 4, is_new=True), NOW)
+        assert not session.accept_path(PathHello(0, IDENTIFIER, path, is_new=True), NOW)
+    assert session.accept_path(PathHello(0, IDENTIFIER, 4, is_new=True), NOW)
 
 
 def test_no_path_is_taken_when_all_is_over() -> None:
     session = greeted()
     session.fail(PathLostError("no path"))
-    assert not session.accept_path(Hello(0, IDENTIFIER, 2, is_new=False), NOW)
+    assert not session.accept_path(PathHello(0, IDENTIFIER, 2, is_new=False), NOW)
 
 
 @pytest.mark.parametrize(
     "hello",
     [
-        Hello(1, IDENTIFIER, 2, is_new=False),
-        Hello(0, b"?" * SESSION_ID_BYTES, 2, is_new=False),
+        PathHello(1, IDENTIFIER, 2, is_new=False),
+        PathHello(0, b"?" * SESSION_ID_BYTES, 2, is_new=False),
     ],
     ids=["bytes that were never sent", "another session"],
 )
-def test_a_hello_that_cannot_be_is_a_violation(hello: Hello) -> None:
+def test_a_hello_that_cannot_be_is_a_violation(hello: PathHello) -> None:
     with pytest.raises(RemoteProtocolError, match="claims what cannot be"):
         greeted().accept_path(hello, NOW)
-    opener = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    opener = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     opener.open_path(NOW)
     opener.open_path(NOW)
     with pytest.raises(RemoteProtocolError, match="claims what cannot be"):
@@ -95,17 +95,17 @@ def test_a_hello_that_cannot_be_is_a_violation(hello: Hello) -> None:
 
 
 def test_the_hello_of_another_path_is_a_violation() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     session.open_path(NOW)
     with pytest.raises(RemoteProtocolError, match="another path"):
-        take(session, Hello(0, IDENTIFIER, 2, is_new=False).encode())
+        take(session, PathHello(0, IDENTIFIER, 2, is_new=False).encode())
 
 
 def test_a_frame_that_a_path_left_unfinished_is_forgotten() -> None:
     pair = connected()
     pair.write(pair.opener, 1000)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR, 500)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR, 500)
     pair.wires[-1].is_broken = True
     pair.run()
     assert pair.acceptor.read == 1000
@@ -144,13 +144,13 @@ def test_a_frame_that_cannot_be_is_a_violation(frames: list[bytes], complaint: s
         take(session, frames[-1])
 
 
-@pytest.mark.parametrize("state", [State.GREETING, State.ATTACHED])
+@pytest.mark.parametrize("state", [SessionState.GREETING, SessionState.ATTACHED])
 @pytest.mark.parametrize("kind", Kind)
-def test_a_frame_that_is_out_of_place_is_a_violation(state: State, kind: Kind) -> None:
-    if state is State.ATTACHED:
+def test_a_frame_that_is_out_of_place_is_a_violation(state: SessionState, kind: Kind) -> None:
+    if state is SessionState.ATTACHED:
         session = greeted()
     else:
-        session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+        session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
         session.open_path(NOW)
     if (state, kind) in HANDLERS:
         return
@@ -161,27 +161,30 @@ def test_a_frame_that_is_out_of_place_is_a_violation(state: State, kind: Kind) -
 
 def test_every_transition_leads_on_and_none_leads_out_of_the_end() -> None:
     table = TRANSITIONS
-    assert {state for state, _ in table} == set(State) - {State.FINISHED, State.BROKEN}
-    assert {event for _, event in table} == set(Event)
-    assert set(table.values()) == set(State)
+    assert {state for state, _ in table} == set(SessionState) - {
+        SessionState.FINISHED,
+        SessionState.BROKEN,
+    }
+    assert {event for _, event in table} == set(SessionEvent)
+    assert set(table.values()) == set(SessionState)
     for state, _ in table:
-        assert table[state, Event.FAILED] is State.BROKEN
-        assert table[state, Event.COMPLETED] is State.FINISHED
+        assert table[state, SessionEvent.FAILED] is SessionState.BROKEN
+        assert table[state, SessionEvent.COMPLETED] is SessionState.FINISHED
 
 
 def test_bytes_may_be_sent_up_to_the_limit_and_it_grows_as_they_are_read() -> None:
     pair = connected()
     assert pair.write(pair.opener, FIRST_WINDOW) == FIRST_WINDOW
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.pump(pair.acceptor)
-    pair.deliver(pair.wires[-1], Role.OPENER)
+    pair.deliver(pair.wires[-1], SessionRole.OPENER)
     assert pair.opener.session.room == 0
     pair.read(pair.acceptor, ENOUGH - 1)
     assert kinds(said_by(pair.acceptor.session, pair.now)) == []
     pair.read(pair.acceptor, 1)
     pair.pump(pair.acceptor)
-    pair.deliver(pair.wires[-1], Role.OPENER)
+    pair.deliver(pair.wires[-1], SessionRole.OPENER)
     assert pair.opener.session.room == ENOUGH
 
 
@@ -189,15 +192,15 @@ def test_a_sender_that_waits_is_answered_as_soon_as_there_is_room_for_a_piece() 
     pair = connected()
     pair.write(pair.opener, MOST)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.pump(pair.acceptor)
-    pair.deliver(pair.wires[-1], Role.OPENER)
+    pair.deliver(pair.wires[-1], SessionRole.OPENER)
     assert pair.opener.session.room == 0
     pair.read(pair.acceptor, MIN_PIECE_BYTES - 1)
     assert not pair.pump(pair.acceptor)
     pair.read(pair.acceptor, 1)
     pair.pump(pair.acceptor)
-    pair.deliver(pair.wires[-1], Role.OPENER)
+    pair.deliver(pair.wires[-1], SessionRole.OPENER)
     assert pair.opener.session.room == MIN_PIECE_BYTES
 
 
@@ -219,9 +222,9 @@ def test_the_window_grows_no_more_than_once_while_nothing_is_read() -> None:
     for _ in range(5):
         pair.write(pair.opener, MOST)
         pair.pump(pair.opener)
-        pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+        pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
         pair.pump(pair.acceptor)
-        pair.deliver(pair.wires[-1], Role.OPENER)
+        pair.deliver(pair.wires[-1], SessionRole.OPENER)
     assert pair.opener.session.room == 0
     assert pair.acceptor.session.incoming.window <= 2 * FIRST_WINDOW
 
@@ -267,7 +270,7 @@ FRAMES = st.one_of(
     st.builds(header, st.sampled_from(Kind), NUMBERS, st.integers(0, 600)),
     st.builds(data_frame, st.integers(0, 9), st.integers(1, 9).map(bytes)),
     st.builds(
-        lambda received, path, is_new: Hello(received, IDENTIFIER, path, is_new).encode(),
+        lambda received, path, is_new: PathHello(received, IDENTIFIER, path, is_new).encode(),
         NUMBERS,
         st.integers(0, 3),
         st.booleans(),
@@ -284,7 +287,7 @@ INPUTS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(ROLES, st.lists(INPUTS, max_size=20))
 def test_hostile_frames_raise_one_exception_and_cost_no_memory(
-    role: Role, inputs: list[bytes | str]
+    role: SessionRole, inputs: list[bytes | str]
 ) -> None:
     session = Session(role, IDENTIFIER, WINDOW, NOW)
     paths = 0
@@ -301,7 +304,7 @@ def test_hostile_frames_raise_one_exception_and_cost_no_memory(
 
 
 def treat(session: Session, what: bytes | str, paths: int) -> None:
-    is_attached = session.state in (State.GREETING, State.ATTACHED)
+    is_attached = session.state in (SessionState.GREETING, SessionState.ATTACHED)
     may_end = not session.is_over and session.outgoing.ending is not Kind.CLOSE
     match what:
         case bytes() if is_attached:
@@ -314,8 +317,8 @@ def treat(session: Session, what: bytes | str, paths: int) -> None:
             session.write_eof(NOW) if what == "eof" else session.close(NOW)
         case "send":
             said_by(session)
-        case "open" if session.role is Role.ACCEPTOR:
-            session.accept_path(Hello(0, IDENTIFIER, paths, is_new=True), NOW)
+        case "open" if session.role is SessionRole.ACCEPTOR:
+            session.accept_path(PathHello(0, IDENTIFIER, paths, is_new=True), NOW)
         case "open" if not session.is_over:
             session.open_path(NOW)
         case "lose" if is_attached:

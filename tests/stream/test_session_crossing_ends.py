@@ -5,7 +5,7 @@ import pytest
 from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import former_sink_of, sink_of
-from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.states import SessionRole, SessionState
 from trio_p2p._stream.window import DEFAULT_WINDOW
 
 from ..kit.sinks import feed
@@ -19,7 +19,7 @@ def open_pair() -> tuple[Session, Session]:
     """An opener and an acceptor that have greeted on their first path."""
     opener, acceptor = (
         Session(role, bytes(SESSION_ID_BYTES), DEFAULT_WINDOW, 0.0)
-        for role in (Role.OPENER, Role.ACCEPTOR)
+        for role in (SessionRole.OPENER, SessionRole.ACCEPTOR)
     )
     opener.open_path(0.0)
     reader = HelloReader()
@@ -50,7 +50,7 @@ def test_both_close_while_the_next_path_is_lost(*, is_lost_first: bool) -> None:
     feed(former_sink_of(opener, 0.6), last_words)
     if not is_lost_first:
         opener.lose_path(0.7)
-    assert opener.state is State.FINISHED
+    assert opener.state is SessionState.FINISHED
 
 
 def test_the_side_that_is_left_learns_that_all_is_said() -> None:
@@ -60,7 +60,7 @@ def test_the_side_that_is_left_learns_that_all_is_said() -> None:
     opener.lose_path(0.3)
     acceptor.close(0.3)
     feed(former_sink_of(opener, 0.4), say(acceptor, 0.4))
-    assert opener.state is State.FINISHED
+    assert opener.state is SessionState.FINISHED
     assert not acceptor.is_over
     feed(sink_of(acceptor, 0.5), opener.former_farewell())
-    assert acceptor.state is State.FINISHED
+    assert acceptor.state is SessionState.FINISHED

@@ -5,7 +5,7 @@ from trio_p2p._stream.frames import AbortCode, Kind, abort, header
 from trio_p2p._stream.leg import IDLE_SILENCE_TIME
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import sink_of
-from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.states import SessionRole, SessionState
 from trio_p2p._stream.window import FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, SOCKET_BYTES, stream_bytes
@@ -20,7 +20,7 @@ def test_the_end_of_a_direction_is_acknowledged_like_a_byte() -> None:
     pair.write(pair.opener, 3)
     pair.write_eof(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     assert said_by(pair.acceptor.session, pair.now) == [Said(Kind.ACK, 4, b"")]
     session = pair.acceptor.session
     assert (session.read(9), session.read(9), session.read(9)) == (stream_bytes(0, 3), b"", b"")
@@ -32,19 +32,19 @@ def test_a_close_is_acknowledged_like_two_bytes_and_ends_the_session() -> None:
     pair.write(pair.opener, 3)
     pair.close(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     session = pair.acceptor.session
     assert session.peer_is_closed
     assert said_by(session, pair.now) == [Said(Kind.ACK, 5, b"")]
     take(pair.opener.session, header(Kind.ACK, 4))
     assert not pair.opener.session.is_over
     take(pair.opener.session, header(Kind.ACK, 5))
-    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.state is SessionState.FINISHED
     session.lose_path(NOW)
     assert session.read(9) == stream_bytes(0, 3)
     assert session.read(9) == b""
     session.close(NOW)
-    assert session.state is State.FINISHED
+    assert session.state is SessionState.FINISHED
 
 
 def test_whoever_closes_when_both_directions_have_ended_need_not_wait() -> None:
@@ -54,7 +54,7 @@ def test_whoever_closes_when_both_directions_have_ended_need_not_wait() -> None:
         pair.write_eof(end)
     pair.run()
     pair.opener.session.close(pair.now)
-    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.state is SessionState.FINISHED
     assert pair.opener.session.farewell() == header(Kind.CLOSE, 10)
 
 
@@ -64,7 +64,7 @@ def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> Non
     for _ in range(3):
         pair.write(pair.opener, FIRST_WINDOW)
         pair.pump(pair.opener)
-        pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+        pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
         said = said_by(pair.acceptor.session, pair.now)
         assert len(pair.acceptor.session.incoming._inbox) == 0
         for frame in said:
@@ -88,13 +88,13 @@ def test_an_end_whose_acknowledgement_was_lost_is_said_again() -> None:
     pair.write(pair.opener, 10)
     pair.write_eof(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.wires[-1].is_broken = True
     pair.run()
     assert pair.opener.session.dead_at() == pair.now + IDLE_SILENCE_TIME
     pair.close(pair.opener)
     pair.run()
-    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.state is SessionState.FINISHED
 
 
 def test_nothing_is_said_again_to_whoever_has_closed() -> None:
@@ -104,10 +104,10 @@ def test_nothing_is_said_again_to_whoever_has_closed() -> None:
     pair.pump(pair.acceptor)  # and it is lost
     pair.close(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.open()
     pair.run()
-    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.state is SessionState.FINISHED
 
 
 def test_bytes_for_whoever_has_closed_are_dropped() -> None:
@@ -122,10 +122,10 @@ def test_bytes_for_whoever_has_closed_are_dropped() -> None:
 
 
 def test_a_peer_that_is_not_admitted_is_told_why() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     session.open_path(NOW)
     take(session, abort(AbortCode.NOT_ADMITTED, "not\nyou") + b"and what follows is ignored")
-    assert session.state is State.BROKEN
+    assert session.state is SessionState.BROKEN
     assert type(session.error) is NotAdmittedError
     assert str(session.error) == "not?you"
 
@@ -155,12 +155,12 @@ def test_a_farewell_to_whoever_has_closed_is_what_it_waits_for() -> None:
     pair.pump(pair.acceptor)  # and it is lost
     pair.close(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     wire = pair.open()
     pair.pump(pair.opener)
-    pair.deliver(wire, Role.ACCEPTOR)
+    pair.deliver(wire, SessionRole.ACCEPTOR)
     take(pair.opener.session, pair.acceptor.session.farewell())  # with the hello for the new path
-    assert pair.opener.session.state is State.FINISHED
+    assert pair.opener.session.state is SessionState.FINISHED
 
 
 def test_whoever_closes_in_the_midst_of_sending_still_says_that_it_knows_of_the_close() -> None:
@@ -172,27 +172,27 @@ def test_whoever_closes_in_the_midst_of_sending_still_says_that_it_knows_of_the_
     pair.pump(pair.acceptor)  # the connection takes no more
     pair.close(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.close(pair.acceptor)
     assert not pair.acceptor.session.is_over
     pair.run()
     for end in pair.ends.values():
-        assert end.session.state is State.FINISHED
+        assert end.session.state is SessionState.FINISHED
 
 
 def test_whoever_closes_after_the_other_side_need_not_wait_for_another_path() -> None:
     pair = connected()
     pair.close(pair.opener)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.close(pair.acceptor)
     assert not pair.acceptor.session.is_over
     pair.acceptor.lose(pair.now)
-    assert pair.acceptor.session.state is State.FINISHED
+    assert pair.acceptor.session.state is SessionState.FINISHED
 
 
 def test_whoever_does_not_wait_for_the_hello_does_not_claim_that_all_has_arrived() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     session.write(b"lost", NOW)
     session.open_path(NOW)
     said_by(session)
@@ -208,5 +208,5 @@ def test_bytes_after_the_end_are_ignored() -> None:
     session.fail(PathLostError("no way"))
     take(session, data_frame(0, b"a"), now=NOW)
     session.lose_path(NOW)
-    assert session.state is State.BROKEN
+    assert session.state is SessionState.BROKEN
     assert session.read(9) is None

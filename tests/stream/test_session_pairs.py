@@ -6,7 +6,7 @@ from typing import TypeAlias
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trio_p2p._stream.frames import Hello, Kind
+from trio_p2p._stream.frames import Kind, PathHello
 from trio_p2p._stream.leg import (
     BUSY_HEARTBEAT_TIME,
     BUSY_SILENCE_TIME,
@@ -14,7 +14,7 @@ from trio_p2p._stream.leg import (
     IDLE_SILENCE_TIME,
 )
 from trio_p2p._stream.session import Session
-from trio_p2p._stream.states import Role, State
+from trio_p2p._stream.states import SessionRole, SessionState
 from trio_p2p._stream.window import FIRST_WINDOW
 
 from ..kit.session_pair import IDENTIFIER, MOST, End, LiveLink, Pair, Wire
@@ -34,29 +34,29 @@ class BadLinks(RuleBasedStateMachine):
         self.pair = Pair(window)
         self.pair.open()
 
-    def end_that_may(self, role: Role) -> End | None:
+    def end_that_may(self, role: SessionRole) -> End | None:
         end = self.pair.ends[role]
-        has_stream = role is Role.OPENER or self.pair.is_begun
+        has_stream = role is SessionRole.OPENER or self.pair.is_begun
         return end if has_stream and not end.session.is_over and not end.is_closed else None
 
     @rule(role=ROLES, count=COUNTS)
-    def write(self, role: Role, count: int) -> None:
+    def write(self, role: SessionRole, count: int) -> None:
         end = self.end_that_may(role)
         if end and not end.has_ended and not end.session.peer_is_closed:
             self.pair.write(end, count)
 
     @rule(role=ROLES, count=COUNTS)
-    def read(self, role: Role, count: int) -> None:
+    def read(self, role: SessionRole, count: int) -> None:
         if end := self.end_that_may(role):
             self.pair.read(end, count)
 
     @rule(role=ROLES)
-    def write_eof(self, role: Role) -> None:
+    def write_eof(self, role: SessionRole) -> None:
         if end := self.end_that_may(role):
             self.pair.write_eof(end)
 
     @rule(role=ROLES)
-    def close(self, role: Role) -> None:
+    def close(self, role: SessionRole) -> None:
         if end := self.end_that_may(role):
             self.pair.close(end)
 
@@ -68,18 +68,18 @@ class BadLinks(RuleBasedStateMachine):
             self.pair.open()
 
     @rule(role=ROLES)
-    def pump(self, role: Role) -> None:
+    def pump(self, role: SessionRole) -> None:
         self.pair.pump(self.pair.ends[role])
 
     @rule(data=st.data(), role=ROLES, count=COUNTS)
-    def deliver(self, data: st.DataObject, role: Role, count: int) -> None:
+    def deliver(self, data: st.DataObject, role: SessionRole, count: int) -> None:
         self.pair.deliver(self._wire(data), role, count)
 
     @rule()
     def deliver_all(self) -> None:
         for end in self.pair.ends.values():
             self.pair.pump(end)
-        for role in Role:
+        for role in SessionRole:
             self.pair.deliver(self.pair.wires[-1], role)
 
     @rule(data=st.data())
@@ -130,8 +130,8 @@ def settle(pair: Pair) -> None:
     pair.check()
     for end in ends:
         assert end.wire is None
-    assert pair.opener.session.state is State.FINISHED
-    assert pair.acceptor.session.state is State.FINISHED or not is_calm
+    assert pair.opener.session.state is SessionState.FINISHED
+    assert pair.acceptor.session.state is SessionState.FINISHED or not is_calm
 
 
 TestBadLinks = BadLinks.TestCase
@@ -140,7 +140,7 @@ TestBadLinks.settings = settings(max_examples=150, stateful_step_count=60, deadl
 
 # Pairs over good links, and time.
 
-Step: TypeAlias = tuple[float, Role, str, int]
+Step: TypeAlias = tuple[float, SessionRole, str, int]
 
 STEPS = st.lists(
     st.tuples(
@@ -153,11 +153,11 @@ STEPS = st.lists(
 )
 
 
-def do(pair: Pair, role: Role, action: str, count: int) -> None:
+def do(pair: Pair, role: SessionRole, action: str, count: int) -> None:
     end = pair.ends[role]
     if action == "open":
         pair.open()
-    elif role is Role.OPENER or pair.is_begun:
+    elif role is SessionRole.OPENER or pair.is_begun:
         if action == "read":
             pair.read(end, count)
         elif not end.has_ended:
@@ -183,7 +183,7 @@ def test_a_path_that_works_is_never_declared_dead(
 @settings(max_examples=60, deadline=None)
 @given(STEPS, ROLES, st.floats(0, 40), st.booleans())
 def test_a_dead_path_is_noticed_in_time_if_something_is_unacknowledged(
-    steps: list[Step], role: Role, pause: float, is_eof: bool
+    steps: list[Step], role: SessionRole, pause: float, is_eof: bool
 ) -> None:
     pair = Pair()
     link = LiveLink(pair, 0.1, 1e9)
@@ -226,7 +226,7 @@ def test_few_bytes_are_acknowledged_after_a_while_and_many_at_once() -> None:
     session = pair.acceptor.session
     pair.write(pair.opener, 10)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     assert not session.pieces_to_send(pair.now)
     assert session.heartbeat_at() == pair.now + BUSY_HEARTBEAT_TIME
     said = said_by(session, pair.now + BUSY_HEARTBEAT_TIME)
@@ -234,7 +234,7 @@ def test_few_bytes_are_acknowledged_after_a_while_and_many_at_once() -> None:
     pair = connected()
     pair.write(pair.opener, FIRST_WINDOW)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     assert said_by(pair.acceptor.session, pair.now) == [Said(Kind.ACK, FIRST_WINDOW, b"")]
 
 
@@ -242,14 +242,14 @@ def test_a_hello_that_acknowledges_everything_leaves_nothing_to_wait_for() -> No
     pair = connected()
     pair.write(pair.opener, 10)
     pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], Role.ACCEPTOR)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     pair.open()
     pair.run()
     assert pair.opener.session.dead_at() == pair.now + IDLE_SILENCE_TIME
 
 
 def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
-    session = Session(Role.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
     assert not session.pieces_to_send(NOW)
     assert session.heartbeat_at() == math.inf
     session.open_path(NOW + 5)
@@ -259,7 +259,7 @@ def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
     assert session.waiting_since == NOW + 6
     assert session.heartbeat_at() == math.inf
     assert session.dead_at() == NOW + 7 + BUSY_SILENCE_TIME
-    take(session, Hello(0, IDENTIFIER, 2, is_new=False).encode(), now=NOW + 7)
+    take(session, PathHello(0, IDENTIFIER, 2, is_new=False).encode(), now=NOW + 7)
     assert session.waiting_since == math.inf
     session.lose_path(NOW + 8)
     assert session.waiting_since == NOW + 8

@@ -11,7 +11,7 @@ from trio_p2p._traversal.check import (
     STEPS,
     Came,
     Check,
-    State,
+    CheckState,
     Step,
     Verdict,
     first_words,
@@ -55,21 +55,21 @@ def declined() -> Check:
     return check
 
 
-IN_STATE: dict[State, Callable[[], Check]] = {
-    State.UNTOLD: Check,
-    State.NOMINATING: lambda: opened(Role.SENDER, Came.DIALLED, is_told=True),
-    State.NOMINATED: lambda: opened(Role.SENDER, Came.ACCEPTED, is_told=True),
-    State.CHECKING: lambda: opened(Role.SENDER, Came.DIALLED, is_told=False),
-    State.ASKING: lambda: opened(Role.SENDER, Came.ACCEPTED, is_told=False),
-    State.LISTENING: lambda: opened(Role.RECEIVER, Came.ACCEPTED, is_told=False),
-    State.ANSWERED: answered,
-    State.DECLINED: declined,
+IN_STATE: dict[CheckState, Callable[[], Check]] = {
+    CheckState.UNTOLD: Check,
+    CheckState.NOMINATING: lambda: opened(Role.SENDER, Came.DIALLED, is_told=True),
+    CheckState.NOMINATED: lambda: opened(Role.SENDER, Came.ACCEPTED, is_told=True),
+    CheckState.CHECKING: lambda: opened(Role.SENDER, Came.DIALLED, is_told=False),
+    CheckState.ASKING: lambda: opened(Role.SENDER, Came.ACCEPTED, is_told=False),
+    CheckState.LISTENING: lambda: opened(Role.RECEIVER, Came.ACCEPTED, is_told=False),
+    CheckState.ANSWERED: answered,
+    CheckState.DECLINED: declined,
 }
-KNOWN = [state for state in State if state is not State.UNTOLD]
+KNOWN = [state for state in CheckState if state is not CheckState.UNTOLD]
 
 
 def name_of(row: object) -> str:
-    return row.name if isinstance(row, (Role, Came, State, Word)) else repr(row)
+    return row.name if isinstance(row, (Role, Came, CheckState, Word)) else repr(row)
 
 
 @pytest.mark.parametrize(("role", "came", "is_told"), [*OPENINGS], ids=name_of)
@@ -90,7 +90,7 @@ def test_there_is_an_opening_for_every_connection() -> None:
 
 @pytest.mark.parametrize(("state", "word"), [*itertools.product(KNOWN, Word)], ids=name_of)
 @pytest.mark.parametrize("piece", [1, 31, 32])
-def test_step(state: State, word: Word, piece: int) -> None:
+def test_step(state: CheckState, word: Word, piece: int) -> None:
     check = IN_STATE[state]()
     check.take_outgoing()
     left = WORDS[word]
@@ -107,7 +107,7 @@ def test_step(state: State, word: Word, piece: int) -> None:
 
 
 @pytest.mark.parametrize("state", KNOWN, ids=name_of)
-def test_other_words_are_a_wrong_peers(state: State) -> None:
+def test_other_words_are_a_wrong_peers(state: CheckState) -> None:
     check = IN_STATE[state]()
     check.receive(WRONG)
     assert check.verdict is Verdict.WRONG_PEER
@@ -116,7 +116,7 @@ def test_other_words_are_a_wrong_peers(state: State) -> None:
 @pytest.mark.parametrize(("state", "word"), [*STEPS], ids=name_of)
 @pytest.mark.parametrize("count", [0, 1, PROOF_BYTES - 1])
 def test_connection_that_ends_before_anything_wrong_was_said_is_lost(
-    state: State, word: Word, count: int
+    state: CheckState, word: Word, count: int
 ) -> None:
     check = IN_STATE[state]()
     if count:
@@ -128,7 +128,7 @@ def test_connection_that_ends_before_anything_wrong_was_said_is_lost(
 
 
 @pytest.mark.parametrize("state", KNOWN, ids=name_of)
-def test_connection_that_ends_with_something_wrong_is_a_wrong_peers(state: State) -> None:
+def test_connection_that_ends_with_something_wrong_is_a_wrong_peers(state: CheckState) -> None:
     check = IN_STATE[state]()
     check.receive(b"GET /")
     check.end()
@@ -154,8 +154,8 @@ def test_side_asks_once() -> None:
     assert said(check) == []
 
 
-@pytest.mark.parametrize("state", [State.NOMINATING, State.CHECKING], ids=name_of)
-def test_second_question_is_not_skipped(state: State) -> None:
+@pytest.mark.parametrize("state", [CheckState.NOMINATING, CheckState.CHECKING], ids=name_of)
+def test_second_question_is_not_skipped(state: CheckState) -> None:
     check = IN_STATE[state]()
     check.receive(WORDS[Word.QUESTION])
     assert check.missing
@@ -301,12 +301,12 @@ def feed(check: Check, data: bytes, sizes: list[int]) -> int:
 
 
 @given(
-    st.sampled_from(State),
+    st.sampled_from(CheckState),
     pieces.map(b"".join),
     st.lists(st.integers(1, 2 * PROOF_BYTES), max_size=20),
 )
 def test_any_bytes_in_any_pieces_end_in_a_verdict(
-    state: State, data: bytes, sizes: list[int]
+    state: CheckState, data: bytes, sizes: list[int]
 ) -> None:
     check = IN_STATE[state]()
     check.take_outgoing()
@@ -322,7 +322,7 @@ def test_any_bytes_in_any_pieces_end_in_a_verdict(
 
 
 @given(st.sampled_from(KNOWN), st.binary(max_size=4 * PROOF_BYTES))
-def test_bytes_of_others_prove_nothing(state: State, data: bytes) -> None:
+def test_bytes_of_others_prove_nothing(state: CheckState, data: bytes) -> None:
     check = IN_STATE[state]()
     feed(check, data, [])
     assert check.verdict in (Verdict.LOST, Verdict.WRONG_PEER)

@@ -12,7 +12,7 @@ from .._addresses import Endpoint
 from .._attempt import Technique
 from .._wire.messages import Message, Register, StreamKind
 from .._wire.offer import NO_OFFER, Offer
-from .quota import Grant
+from .quota import CircuitGrant
 
 
 class State(enum.Enum):
@@ -179,10 +179,10 @@ class Introduction:
     search: bytes | None = attrs.field(default=None, repr=False)
     proof: bytes | None = attrs.field(default=None, repr=False)
     receiver_offer: Offer = NO_OFFER
-    grant: Grant | None = None
+    grant: CircuitGrant | None = None
 
 
-Outgoing: TypeAlias = list[tuple[Connection, Message]]
+Messages: TypeAlias = list[tuple[Connection, Message]]
 
 
 @attrs.frozen

@@ -26,10 +26,10 @@ from .._wire.messages import (
     SenderEndpoint,
 )
 from .._wire.offer import NO_OFFER, Offer
-from .connection import Connection, Introduction, Outgoing, Registration
+from .connection import Connection, Introduction, Messages, Registration
 from .guessing import without_guessing, would_guess
 from .pending import Pending
-from .quota import Grant, OverQuotaError, RelayLimits, RelayQuota, network_of
+from .quota import CircuitGrant, OverQuotaError, RelayLimits, RelayQuota, network_of
 from .refusals import refuse
 from .source_limits import SourceQuota
 from .told import ToldReceivers
@@ -73,7 +73,7 @@ class Introductions:
 
     def introduce(
         self, sender: Connection, receiver: Registration, request: IntroductionRequest, now: float
-    ) -> Outgoing:
+    ) -> Messages:
         """Tell both peers at once: the fast technique."""
         connection = receiver.connection
         sender_offer, receiver_offer = self._vetted(sender, request.offer, connection.offer, now)
@@ -110,7 +110,7 @@ class Introductions:
 
     def begin(
         self, sender: Connection, receiver: Registration, request: IntroductionRequest
-    ) -> Outgoing:
+    ) -> Messages:
         """Ask the receiver, for whose answer the sender waits: the other techniques.
 
         Raises:
@@ -170,7 +170,7 @@ class Introductions:
         """A registration has ended, and what its receiver has yet to answer, too."""
         self._told.end(receiver)
 
-    def acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
+    def acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Messages:
         """The receiver is going to punch, in the classic technique, from where this came from.
 
         Raises:
@@ -222,7 +222,7 @@ class Introductions:
             introduction.receiver_offer,
         )
 
-    def join(self, introduction: Introduction, connection: Connection) -> Outgoing:
+    def join(self, introduction: Introduction, connection: Connection) -> Messages:
         """The receiver is there to be relayed, so the introduction is done.
 
         Raises:
@@ -245,7 +245,7 @@ class Introductions:
         if introduction.grant is not None:
             self.release(introduction.grant)
 
-    def release(self, grant: Grant) -> None:
+    def release(self, grant: CircuitGrant) -> None:
         """A circuit has ended, or will not be."""
         assert self._quota is not None
         self._quota.release(grant)
@@ -265,7 +265,7 @@ class Introductions:
         source = network_of(sender.endpoint.address)
         return hmac.digest(self._secret, source, hashlib.sha256)[:ORIGIN_BYTES]
 
-    def _reserve_circuit(self, introduction: Introduction) -> Grant:
+    def _reserve_circuit(self, introduction: Introduction) -> CircuitGrant:
         if self._quota is None:
             refuse(RefusalCode.RELAY_REFUSED, "this broker does not relay", introduction.number)
         try:

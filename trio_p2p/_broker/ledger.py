@@ -8,11 +8,11 @@ from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
 from .._wire.messages import CAPABILITIES, CalledBack, Message, RefusalCode, Refused
-from .connection import Connection, Outgoing, Probes, Registration, State
+from .connection import Connection, Messages, Probes, Registration, State
 from .introductions import Introductions
 from .own_endpoints import OwnEndpoints
 from .prober import Prober
-from .quota import Grant, RelayLimits
+from .quota import CircuitGrant, RelayLimits
 from .registrations import Registrations
 from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits, SourceQuota
 from .watches import Watches
@@ -96,11 +96,11 @@ class Ledger:
             local = self._local_endpoints.setdefault(local, local)
         return Connection(endpoint, local, now + OPENING_TIME)
 
-    def violated(self, connection: Connection, error: RemoteProtocolError, now: float) -> Outgoing:
+    def violated(self, connection: Connection, error: RemoteProtocolError, now: float) -> Messages:
         """Something came that was no message, or not a valid one."""
         return self._lose(connection, now, Refused(RefusalCode.PROTOCOL_VIOLATION, str(error)))
 
-    def expired(self, connection: Connection, now: float) -> Outgoing:
+    def expired(self, connection: Connection, now: float) -> Messages:
         """The connection's deadline has passed."""
         if connection.state is State.WAITING:
             assert connection.introduction is not None
@@ -114,27 +114,27 @@ class Ledger:
             )
         return self._lose(connection, now)
 
-    def disconnected(self, connection: Connection, now: float) -> Outgoing:
+    def disconnected(self, connection: Connection, now: float) -> Messages:
         """The connection is gone, or relayed from now on."""
         return self._lose(connection, now)
 
-    def called_back(self, connection: Connection, result: CalledBack) -> Outgoing:
+    def called_back(self, connection: Connection, result: CalledBack) -> Messages:
         """A client has been called back, at its own endpoint and nowhere else."""
         return self._close(connection, result)
 
-    def circuit_ended(self, grant: Grant) -> None:
+    def circuit_ended(self, grant: CircuitGrant) -> None:
         """A circuit is not relayed any more."""
         self._introductions.release(grant)
 
-    def _lose(self, connection: Connection, now: float, last: Message | None = None) -> Outgoing:
+    def _lose(self, connection: Connection, now: float, last: Message | None = None) -> Messages:
         """End a connection whose client has not asked for that: it may come back."""
         self._registrations.reserve(connection, now)
         return self._close(connection, last)
 
-    def _close(self, connection: Connection, last: Message | None = None) -> Outgoing:
+    def _close(self, connection: Connection, last: Message | None = None) -> Messages:
         if connection.state is State.CLOSED:
             return []
-        outgoing: Outgoing = [] if last is None else [(connection, last)]
+        outgoing: Messages = [] if last is None else [(connection, last)]
         if connection.state is State.CONTROL:
             while connection.registration is not None:
                 outgoing += self._release(connection.registration)
@@ -147,12 +147,12 @@ class Ledger:
         connection.state = State.CLOSED
         return outgoing
 
-    def _release(self, registration: Registration, last: Refused | None = None) -> Outgoing:
+    def _release(self, registration: Registration, last: Refused | None = None) -> Messages:
         """End one registration; the connection goes on."""
         connection = registration.connection
         connection.remove(registration)
         self._registrations.end(registration)
-        outgoing: Outgoing = [] if last is None else [(connection, last)]
+        outgoing: Messages = [] if last is None else [(connection, last)]
         for introduction in self._introductions.pending_of(registration):
             outgoing += self._close(
                 introduction.sender,

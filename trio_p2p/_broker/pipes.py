@@ -91,7 +91,7 @@ class Buffer:
 Carrier: TypeAlias = Pipe | Buffer
 
 
-class CarrierPool:
+class PipePool:
     """Lends carriers to circuits that have bytes to carry just now.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._addresses import Endpoint, IPAddress
 from .._wire.messages import VERSION, Hello, Observed
-from .connection import Connection, Outgoing, Probes, State
+from .connection import Connection, Messages, Probes, State
 from .quota import network_of
 from .shares import Windows
 
@@ -68,7 +68,7 @@ class Prober:
             VERSION, capabilities, connection.challenge, connection.endpoint, port, endpoints
         )
 
-    def probe(self, connection: Connection, now: float) -> Outgoing:
+    def probe(self, connection: Connection, now: float) -> Messages:
         """Tell a client where it is seen."""
         connection.state = State.PROBED
         connection.deadline = now + PROBE_TIME

@@ -93,7 +93,7 @@ class OverQuotaError(Exception):
 
 
 @attrs.define(eq=False, weakref_slot=False)
-class Grant:
+class CircuitGrant:
     """The right to one circuit, from the request for it until its end.
 
     Attributes:
@@ -120,8 +120,8 @@ class RelayQuota:
         """How many circuits are granted now."""
         return self._of_identity.total()
 
-    def reserve(self, circuit: bytes, sender: IPAddress, receiver: PeerId) -> Grant:
-        """Grant a circuit that the sender asks for; the receiver has yet to join.
+    def reserve(self, circuit: bytes, sender: IPAddress, receiver: PeerId) -> CircuitGrant:
+        """CircuitGrant a circuit that the sender asks for; the receiver has yet to join.
 
         Raises:
             OverQuotaError: the sender's address or the receiver has all it may have.
@@ -140,9 +140,9 @@ class RelayQuota:
             )
         self._of_source[source] += 1
         self._of_identity[receiver] += 1
-        return Grant(circuit, receiver, source)
+        return CircuitGrant(circuit, receiver, source)
 
-    def release(self, grant: Grant) -> None:
+    def release(self, grant: CircuitGrant) -> None:
         """The circuit has ended, or will not be."""
         _decrement(self._of_identity, grant.receiver)
         _decrement(self._of_source, grant.source)

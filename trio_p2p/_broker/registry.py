@@ -36,7 +36,7 @@ from .._wire.messages import (
     Update,
     Watch,
 )
-from .connection import Connection, Outgoing, State, known_techniques
+from .connection import Connection, Messages, State, known_techniques
 from .ledger import Ledger
 from .refusals import RefusalError, check_identity_untrusted, check_introduction, refuse
 
@@ -51,7 +51,7 @@ _ON_ITS_OWN = frozenset[str]({Technique.CLASSIC, Technique.RELAY})
 class Registry(Ledger):
     """What clients may say to one broker, and what comes of it; see :class:`Ledger`."""
 
-    def received(self, connection: Connection, message: Message, now: float) -> Outgoing:
+    def received(self, connection: Connection, message: Message, now: float) -> Messages:
         """A message came; what to send because of it.
 
         Afterwards every connection in :attr:`State.CLOSED` has said its last, and so has every
@@ -75,7 +75,7 @@ class Registry(Ledger):
 
     # Transitions: one method for each kind of message.
 
-    def _hello(self, connection: Connection, message: Hello, _now: float) -> Outgoing:
+    def _hello(self, connection: Connection, message: Hello, _now: float) -> Messages:
         if message.version != VERSION:
             refuse(
                 RefusalCode.UNSUPPORTED_VERSION,
@@ -86,12 +86,12 @@ class Registry(Ledger):
         connection.challenge = self._token_bytes(CHALLENGE_BYTES)
         return [(connection, self._prober.hello(connection, self._capabilities))]
 
-    def _register(self, connection: Connection, message: Register, now: float) -> Outgoing:
+    def _register(self, connection: Connection, message: Register, now: float) -> Messages:
         self._take_control(connection, now)
         self._registrations.check_number(connection, message)
         check_identity_untrusted(message, connection, self._own_endpoints)
         holder = self._registrations.check_holder(message, now)
-        outgoing: Outgoing = []
+        outgoing: Messages = []
         if holder is not None:
             for old in holder.registrations:
                 is_kept = old.connection.ip_version != connection.ip_version
@@ -112,22 +112,22 @@ class Registry(Ledger):
             outgoing += self._watches.registered(name)
         return outgoing
 
-    def _unregister(self, connection: Connection, message: Unregister, now: float) -> Outgoing:
+    def _unregister(self, connection: Connection, message: Unregister, now: float) -> Messages:
         self._take_control(connection, now)
         registration = connection.find(message.number)
         # If there is none, the client was refused just now.
         return [] if registration is None else self._release(registration)
 
-    def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Outgoing:
+    def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Messages:
         self._take_control(connection, now)
         self._introductions.heard_from(connection, now)
         return []
 
-    def _update(self, connection: Connection, message: Update, now: float) -> Outgoing:
+    def _update(self, connection: Connection, message: Update, now: float) -> Messages:
         connection.offer = message.offer
         return self._keep_alive(connection, KeepAlive(), now)
 
-    def _decline(self, receiver: Connection, message: Decline, now: float) -> Outgoing:
+    def _decline(self, receiver: Connection, message: Decline, now: float) -> Messages:
         self._take_control(receiver, now)
         declined = self._introductions.declined(receiver, message)
         if declined is None:
@@ -143,10 +143,10 @@ class Registry(Ledger):
             return self._close(sender, refused)  # it has waited for that, and for nothing else
         return [(sender, refused)] if sender.state is State.CONTROL else []
 
-    def _kill(self, connection: Connection, _message: Kill, _now: float) -> Outgoing:
+    def _kill(self, connection: Connection, _message: Kill, _now: float) -> Messages:
         return self._close(connection)
 
-    def _request(self, sender: Connection, message: IntroductionRequest, now: float) -> Outgoing:
+    def _request(self, sender: Connection, message: IntroductionRequest, now: float) -> Messages:
         is_on_its_own = message.technique in _ON_ITS_OWN
         if is_on_its_own and sender.state is not State.READY:
             refuse(
@@ -181,17 +181,17 @@ class Registry(Ledger):
         sender.deadline = now + INTRODUCTION_TIME
         return outgoing
 
-    def _watch(self, sender: Connection, message: Watch, now: float) -> Outgoing:
+    def _watch(self, sender: Connection, message: Watch, now: float) -> Messages:
         self._take_control(sender, now)
         self._watches.begin(sender, message, self._registrations.holder(message.uid))
         return []
 
-    def _unwatch(self, sender: Connection, message: Unwatch, now: float) -> Outgoing:
+    def _unwatch(self, sender: Connection, message: Unwatch, now: float) -> Messages:
         self._take_control(sender, now)
         self._watches.forget(sender, message.uid)
         return []
 
-    def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Outgoing:
+    def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Messages:
         introduction = self._introductions.pending(message.introduction)
         sender = introduction.sender
         outgoing = self._introductions.join(introduction, connection)
@@ -200,20 +200,20 @@ class Registry(Ledger):
         connection.state = sender.state = State.RELAYED
         return outgoing
 
-    def _acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Outgoing:
+    def _acknowledge(self, connection: Connection, message: Acknowledge, now: float) -> Messages:
         outgoing = self._introductions.acknowledge(connection, message, now)
         connection.state = State.ACKNOWLEDGED
         return outgoing
 
-    def _hole_punched(self, connection: Connection, message: HolePunched, _now: float) -> Outgoing:
+    def _hole_punched(self, connection: Connection, message: HolePunched, _now: float) -> Messages:
         sender, last = self._introductions.punched(message)
         self._close(connection)
         return self._close(sender, last)
 
-    def _probe(self, connection: Connection, _message: Probe, now: float) -> Outgoing:
+    def _probe(self, connection: Connection, _message: Probe, now: float) -> Messages:
         return self._prober.probe(connection, now)
 
-    def _call_back(self, connection: Connection, _message: CallBack, now: float) -> Outgoing:
+    def _call_back(self, connection: Connection, _message: CallBack, now: float) -> Messages:
         is_called = self._prober.call_back(connection, now)
         return [] if is_called else self._close(connection, CalledBack())
 
@@ -222,7 +222,7 @@ class Registry(Ledger):
         connection.state = State.CONTROL
         connection.deadline = now + SILENCE_TIME
 
-    TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Outgoing]]] = {
+    TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Messages]]] = {
         (State.GREETING, Hello): _hello,
         (State.READY, Register): _register,
         (State.READY, IntroductionRequest): _request,

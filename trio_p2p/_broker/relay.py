@@ -18,8 +18,8 @@ from .._net.barrier import Barrier
 from .._net.system import AnySocket, current_system
 from .._wire.codec import encode
 from .._wire.messages import RefusalCode, Refused
-from .pipes import PIPE_BYTES, Carrier, CarrierPool
-from .quota import Grant, Pace, RelayLimits
+from .pipes import PIPE_BYTES, Carrier, PipePool
+from .quota import CircuitGrant, Pace, RelayLimits
 
 FAREWELL_TIME = 2.0  # seconds that a peer has to read the rest, when the other one is gone
 WATCH_TIME = 1.0  # seconds that a circuit may be idle beyond the limit: to look costs, too
@@ -44,14 +44,16 @@ class Relay:
         carriers: what all circuits share.
     """
 
-    def __init__(self, limits: RelayLimits, ended: Callable[[Grant], object]) -> None:
+    def __init__(self, limits: RelayLimits, ended: Callable[[CircuitGrant], object]) -> None:
         self.limits = limits
         self.system = current_system()
-        self.carriers = CarrierPool(self.system)
+        self.carriers = PipePool(self.system)
         self._circuits: set[Circuit] = set()
         self._ended = ended
 
-    def open(self, grant: Grant, sender: trio.SocketStream, receiver: trio.SocketStream) -> Circuit:
+    def open(
+        self, grant: CircuitGrant, sender: trio.SocketStream, receiver: trio.SocketStream
+    ) -> Circuit:
         """Join two connections; each one's task has to call :meth:`Circuit.carry` then.
 
         Nothing passes until :meth:`Circuit.begin`.
@@ -112,7 +114,11 @@ class Circuit:
     )
 
     def __init__(
-        self, relay: Relay, grant: Grant, sender: trio.SocketStream, receiver: trio.SocketStream
+        self,
+        relay: Relay,
+        grant: CircuitGrant,
+        sender: trio.SocketStream,
+        receiver: trio.SocketStream,
     ) -> None:
         self.grant = grant
         self.active_at = trio.current_time()

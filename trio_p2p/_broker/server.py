@@ -28,7 +28,7 @@ from .._wire.messages import (
 )
 from .accepting import accept_clients
 from .callback_probes import call_back
-from .connection import Connection, Outgoing, Probes, State
+from .connection import Connection, Messages, Probes, State
 from .link import FAREWELL_TIME, Link
 from .own_endpoints import OwnEndpoints
 from .quota import DEFAULT_LIMITS, RelayLimits, network_of
@@ -151,7 +151,7 @@ class Broker:
 
     async def _converse(self, connection: Connection, link: Link) -> None:
         while not connection.is_closed:
-            outgoing: Outgoing = []
+            outgoing: Messages = []
             try:
                 message: Message | None = await link.channel.receive()
                 while message is not None and not connection.is_closed:
@@ -181,7 +181,7 @@ class Broker:
                 self._post(self.registry.called_back(connection, result))
                 await link.wait_written()
 
-    async def _open_circuit(self, connection: Connection, link: Link, outgoing: Outgoing) -> None:
+    async def _open_circuit(self, connection: Connection, link: Link, outgoing: Messages) -> None:
         """The receiver has joined: the two connections have no more to do with messages."""
         introduction = connection.introduction
         assert introduction is not None
@@ -229,7 +229,7 @@ class Broker:
             local,
         )
 
-    def _post(self, outgoing: Outgoing) -> None:
+    def _post(self, outgoing: Messages) -> None:
         """Tell each connection all of its own at once; end the closed ones. Waits for none."""
         messages_of: dict[Connection, list[Message]] = {}
         for connection, message in outgoing:

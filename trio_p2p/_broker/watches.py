@@ -10,7 +10,7 @@ from collections import Counter
 
 from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain, Watch
-from .connection import Connection, Name, Outgoing
+from .connection import Connection, Messages, Name
 from .quota import network_of
 from .refusals import refuse
 
@@ -66,7 +66,7 @@ class Watches:
             if not self._watched[watcher]:
                 del self._watched[watcher]
 
-    def registered(self, name: Name) -> Outgoing:
+    def registered(self, name: Name) -> Messages:
         """A receiver has registered; what to send to those who waited for that."""
         uid = name.uid
         watchers = self._watchers.get(uid)

@@ -16,7 +16,7 @@ from .._stream.carrier import Carrier
 from .._stream.frames import SESSION_ID_BYTES
 from .._stream.p2p_stream import P2PStream
 from .._stream.session import Session
-from .._stream.states import Role
+from .._stream.states import SessionRole
 from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
@@ -72,7 +72,7 @@ class Connector:
         if Technique.RELAY in options.techniques:
             dialers[PathKind.RELAY] = RelayDialer(self._controls, uid)
         identifier = secrets.token_bytes(SESSION_ID_BYTES)
-        session = Session(Role.OPENER, identifier, options.window, trio.current_time())
+        session = Session(SessionRole.OPENER, identifier, options.window, trio.current_time())
         carrier = Carrier(session, options.grace, self._streams.nursery)
         path_finder = PathFinder(
             carrier, self._context, expected, dialers, uid=uid, controls=self._controls

@@ -22,13 +22,13 @@ from .._identity.peer_id import PeerId
 from .._options import PeerOptions
 from .._peer_connection import PeerConnection
 from .._stream.carrier import Carrier
-from .._stream.frames import AbortCode, Hello, HelloReader, abort
+from .._stream.frames import AbortCode, HelloReader, PathHello, abort
 from .._stream.handshake import secure
 from .._stream.open_streams import OpenStreams
 from .._stream.p2p_stream import P2PStream
 from .._stream.path import Path
 from .._stream.session import Session
-from .._stream.states import Role, State
+from .._stream.states import SessionRole, SessionState
 from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import make_context
 from .probation import Probation
@@ -193,7 +193,7 @@ class Acceptor(Accepting[P2PStream]):
             if not self._reserves[peer_id]:
                 del self._reserves[peer_id]
 
-    def _carrier_of(self, hello: Hello, peer_id: PeerId) -> Carrier | None:
+    def _carrier_of(self, hello: PathHello, peer_id: PeerId) -> Carrier | None:
         """What carries the session that a path belongs to; None if that is to begin."""
         if hello.session in self._carriers:
             owner, carrier = self._carriers[hello.session]
@@ -215,14 +215,14 @@ class Acceptor(Accepting[P2PStream]):
             logger.exception("admit= failed for %s, which is refused therefore", peer_id)
             return False
 
-    def _answer_late(self, path: Path, hello: Hello, peer_id: PeerId) -> None:
+    def _answer_late(self, path: Path, hello: PathHello, peer_id: PeerId) -> None:
         owner, ended = self._ended[hello.session]
         if owner != peer_id:
             raise SessionLostError(_NOT_KNOWN)
         path.send_at_once(ended.answer_late(hello) if isinstance(ended, Session) else ended)
 
     def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
-        session = Session(Role.ACCEPTOR, identifier, self._window, trio.current_time())
+        session = Session(SessionRole.ACCEPTOR, identifier, self._window, trio.current_time())
         carrier = Carrier(session, self._grace, self._streams.nursery)
         self._carriers[identifier] = peer_id, carrier
         self._streams.nursery.start_soon(self._carry, carrier)
@@ -238,7 +238,7 @@ class Acceptor(Accepting[P2PStream]):
             session = carrier.session
             # One that is broken may hold bytes that the application has yet to read: only its
             # last words are kept.
-            is_finished = session.state is State.FINISHED
+            is_finished = session.state is SessionState.FINISHED
             self._ended[identifier] = (
                 peer_id,
                 session if is_finished else session.former_farewell(),
@@ -267,7 +267,7 @@ class RawAcceptor(Accepting[trio.SocketStream]):
         await trio.lowlevel.checkpoint()
 
 
-async def _receive_hello(path: Path) -> Hello:
+async def _receive_hello(path: Path) -> PathHello:
     """The hello that a path begins with.
 
     Raises:

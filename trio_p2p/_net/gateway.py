@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 import trio
 
 from .._addresses import Endpoint, IPAddress
-from .routes import SOMEWHERE, Route
+from .routes import SOMEWHERE, KernelRoute
 from .system import current_system
 
 
-def find_route(remote: Endpoint, source: IPAddress | None = None) -> Route:
+def find_route(remote: Endpoint, source: IPAddress | None = None) -> KernelRoute:
     """The route to an endpoint that the system would take now.
 
     Args:

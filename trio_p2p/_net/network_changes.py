@@ -20,7 +20,7 @@ import trio
 from .._addresses import Endpoint, IPAddress
 from .gateway import find_route
 from .os_errors import is_out_of_resources
-from .routes import SOMEWHERE, SOMEWHERE_IPV6, Route, RouteNews
+from .routes import SOMEWHERE, SOMEWHERE_IPV6, KernelRoute, RouteNews
 from .sleeps import Sleeps
 from .system import current_system
 
@@ -44,7 +44,7 @@ class Network:
     """
 
     ip_versions: tuple[int, ...]
-    routes: tuple[Route | None, ...]
+    routes: tuple[KernelRoute | None, ...]
     sleeps: int
 
 
@@ -87,7 +87,7 @@ async def wait_stranded(local: IPAddress, remote: Endpoint) -> None:
         remote: where they go.
     """
     news = _news_of_this_run()
-    first: Route | None = None
+    first: KernelRoute | None = None
     sleeps = news.sleeps()
 
     def is_stranded() -> bool:
@@ -121,7 +121,7 @@ class _News:
     def __init__(self) -> None:
         self._told: RouteNews | None = None
         self._subscribers = 0
-        self._routes: dict[int, Route | None] = {}  # the last ones that were found
+        self._routes: dict[int, KernelRoute | None] = {}  # the last ones that were found
         self._unchanged: set[int] = set()  # the versions of IP of which there is no news since
         self._sleeps = Sleeps(current_system().time_since_boot(), trio.current_time())
         self._waiting = trio.lowlevel.ParkingLot()
@@ -198,7 +198,7 @@ class _News:
         self._unchanged.clear()
 
 
-def _look(remote: Endpoint, known: Route | None) -> Route | None:
+def _look(remote: Endpoint, known: KernelRoute | None) -> KernelRoute | None:
     """The route to an endpoint: the known one if that still holds; None if there is none."""
     try:
         if known is not None and find_route(remote, known.source) == known:

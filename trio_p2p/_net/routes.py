@@ -15,7 +15,7 @@ SOMEWHERE_IPV6: Final = Endpoint(IPv6Address("2606:4700:4700::1111"), 443)
 
 
 @attrs.frozen
-class Route:
+class KernelRoute:
     """How packets get from this host to an endpoint.
 
     Attributes:

@@ -27,7 +27,7 @@ import trio
 from .._addresses import Endpoint, IPAddress, endpoint_of
 from . import netlink
 from .os_errors import error_from, is_under_way
-from .routes import Route, RouteNews
+from .routes import KernelRoute, RouteNews
 
 AnySocket: TypeAlias = socket.socket | trio.socket.SocketType
 
@@ -101,7 +101,7 @@ class System:
         found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         return [sockaddr for *_, sockaddr in found]
 
-    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> Route:
+    def find_route(self, remote: Endpoint, source: IPAddress | None = None) -> KernelRoute:
         """The route to an endpoint that would be taken now, if need be from a given address.
 
         Nothing is sent. An address that is not assigned any more is an error.
@@ -112,7 +112,7 @@ class System:
             sock.connect(remote.sockaddr)
             found = endpoint_of(sock.getsockname()).address
         gateway = netlink.find_gateway(self.open_socket, remote.address, source)
-        return Route(found, gateway)
+        return KernelRoute(found, gateway)
 
     def open_route_news(self) -> RouteNews | None:
         """Hear of changes of links, addresses and routes; None where nothing tells of them."""

@@ -8,12 +8,12 @@ import math
 import trio
 
 from .._errors import NotAdmittedError, P2PError, PathLostError, StreamAbortedError
-from .frames import Hello
+from .frames import PathHello
 from .last_words import last_words_untrusted
 from .path import Path
 from .path_worker import PathWorker
 from .session import Session
-from .states import State
+from .states import SessionState
 from .stream_path import StreamPath
 
 # Seconds.
@@ -73,7 +73,7 @@ class Carrier:
         path: StreamPath,
         *,
         circuit: bytes = b"",
-        hello: Hello | None = None,
+        hello: PathHello | None = None,
     ) -> bool:
         """Carry the session over a path from now on; whatever carried it before is closed.
 
@@ -192,7 +192,7 @@ class Carrier:
     def attend(self, worker: PathWorker) -> None:
         """Something has come: wake all whom it concerns, and send what the session says to it."""
         session = self.session
-        if session.state is State.ATTACHED or session.is_over:
+        if session.state is SessionState.ATTACHED or session.is_over:
             self._drop_former()
         if self.is_doubted and worker is self._worker:
             self.is_doubted = False

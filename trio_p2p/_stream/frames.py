@@ -57,7 +57,7 @@ class AbortCode(enum.IntEnum):
 
 
 @attrs.frozen
-class Hello:
+class PathHello:
     """How a path begins.
 
     Attributes:
@@ -78,7 +78,7 @@ class Hello:
         return header(Kind.HELLO, self.received, len(payload)) + payload
 
     @classmethod
-    def decode_untrusted(cls, received: int, payload: bytes) -> Hello:
+    def decode_untrusted(cls, received: int, payload: bytes) -> PathHello:
         """What a frame of this kind says.
 
         Raises:
@@ -186,7 +186,7 @@ class HelloReader:
     """
 
     def __init__(self) -> None:
-        self.hello: Hello | None = None
+        self.hello: PathHello | None = None
         self._frames = FrameParser()
 
     def get_buffer(self, _size: int) -> memoryview:
@@ -203,7 +203,7 @@ class HelloReader:
         if frame is not None:
             if frame.kind is not Kind.HELLO:
                 raise RemoteProtocolError("got a path that does not begin with a hello")
-            self.hello = Hello.decode_untrusted(frame.number, frame.payload)
+            self.hello = PathHello.decode_untrusted(frame.number, frame.payload)
 
 
 _KINDS = {kind.value: kind for kind in Kind}

@@ -75,7 +75,7 @@ class Outgoing:
         assert self.ending is None
         assert piece
         self._unsent.append(piece)
-        self.unacked_since: float = min(self.unacked_since, now)
+        self.unacked_since = min(self.unacked_since, now)
 
     def end(self, ending: Kind, now: float) -> None:
         """There is nothing more to send."""
@@ -133,7 +133,7 @@ class Outgoing:
             offset = self.sent
             piece = bytes(self._unsent.take(MAX_PAYLOAD_BYTES))  # which nobody extends
             self._unacked.append(piece)
-            self.furthest: int = max(self.furthest, self.sent)
+            self.furthest = max(self.furthest, self.sent)
             pieces += (header(Kind.DATA, offset, len(piece)), piece)
         if self.ending is not None and not self._ending_is_sent and not self._unsent:
             self._ending_is_sent = True
@@ -164,7 +164,7 @@ class Outgoing:
     def unwanted(self) -> None:
         """The other side has closed: nobody is going to read it."""
         self._is_wanted = False
-        self.acked: int = self.sent
+        self.acked = self.sent
         self.forget()
         self._ending_is_sent = self.ending_is_acked = True
         self.unacked_since = math.inf

@@ -11,7 +11,7 @@ from .._identity.peer_id import PeerId
 from .byte_queue import Piece, piece_of
 from .carrier import Carrier
 from .frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
-from .states import State
+from .states import SessionState
 from .stream_path import StreamPath
 from .turn import CancelledFirst, Turn
 
@@ -70,7 +70,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
     @property
     def has_lost_peer(self) -> bool:
         """Whether the stream is broken, or the peer has closed it."""
-        return self._session.state is State.BROKEN or self._session.peer_is_closed
+        return self._session.state is SessionState.BROKEN or self._session.peer_is_closed
 
     async def wait_path_changed(self, path: StreamPath | None) -> StreamPath | None:
         """Wait until :attr:`path` is another one.
@@ -218,7 +218,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
         while not self._session.is_over:
             await self._carrier.path_changed.park()
         self._carrier.end()
-        if not was_over and self._session.state is State.BROKEN:
+        if not was_over and self._session.state is SessionState.BROKEN:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._raise_broken()
 
@@ -266,7 +266,7 @@ class P2PStream(trio.abc.HalfCloseableStream):
 
     def _check(self) -> None:
         self._check_open()
-        if self._session.state is State.BROKEN:
+        if self._session.state is SessionState.BROKEN:
             self._raise_broken()
 
     def _check_sending(self) -> None:

@@ -16,11 +16,11 @@ import math
 from .._errors import P2PError, RemoteProtocolError
 from .byte_queue import Piece
 from .farewells import farewell_of
-from .frames import Hello, Kind
+from .frames import Kind, PathHello
 from .incoming import Incoming
 from .leg import Leg
 from .outgoing import Outgoing
-from .states import TRANSITIONS, Event, Role, State
+from .states import TRANSITIONS, SessionEvent, SessionRole, SessionState
 from .window import FIRST_WINDOW, Window
 
 
@@ -44,10 +44,10 @@ class Session:
         former: the same for a path that is being left, while the next one is not greeted on.
     """
 
-    def __init__(self, role: Role, identifier: bytes, window: int, now: float) -> None:
+    def __init__(self, role: SessionRole, identifier: bytes, window: int, now: float) -> None:
         self.role = role
         self.identifier = identifier
-        self.state: State = State.DETACHED
+        self.state: SessionState = SessionState.DETACHED
         self.is_over: bool = False
         self.error: P2PError | None = None
         self.is_blocked = False
@@ -59,7 +59,7 @@ class Session:
         self.outgoing: Outgoing = Outgoing(self._window.beside(FIRST_WINDOW), FIRST_WINDOW)
         self.leg: Leg = Leg(0, b"", now)
         self.former: Leg | None = None
-        self._is_confirmed = role is Role.ACCEPTOR
+        self._is_confirmed = role is SessionRole.ACCEPTOR
 
     # What the application does.
 
@@ -99,7 +99,7 @@ class Session:
     def close(self, now: float) -> None:
         """There is nothing more to send, and nothing more will be read."""
         if self.peer_is_closed:
-            is_all_said = self.leg.has_told or self.state is State.DETACHED
+            is_all_said = self.leg.has_told or self.state is SessionState.DETACHED
         else:
             is_all_said = self.incoming.has_ended and self.outgoing.ending_is_acked
         if not self._is_closed:
@@ -108,7 +108,7 @@ class Session:
         self.outgoing.end(Kind.CLOSE, now)
         self.incoming.close()
         if is_all_said:
-            self._happen(Event.COMPLETED)
+            self._happen(SessionEvent.COMPLETED)
 
     def read(self, max_bytes: int) -> Piece | None:
         """Some of the bytes that came; empty at their end, None if there are none yet."""
@@ -118,12 +118,12 @@ class Session:
 
     def open_path(self, now: float) -> None:
         """A path leads to the acceptor; what carried the session before is being left for it."""
-        if self.state is not State.DETACHED and self.former is None:
+        if self.state is not SessionState.DETACHED and self.former is None:
             self.former = self.leg
         self._begin_path(self.leg.number + 1, now)
-        self._happen(Event.PATH_OPENED)
+        self._happen(SessionEvent.PATH_OPENED)
 
-    def accept_path(self, hello: Hello, now: float) -> bool:
+    def accept_path(self, hello: PathHello, now: float) -> bool:
         """A path came with the opener's hello; False if there is a newer one already.
 
         Raises:
@@ -134,7 +134,7 @@ class Session:
         self._check(hello)
         self._begin_path(hello.path, now)
         self.leg.is_greeted = True
-        self._happen(Event.PATH_ACCEPTED)
+        self._happen(SessionEvent.PATH_ACCEPTED)
         self._attached(now)
         self.outgoing.send_again_from(hello.received)
         return True
@@ -142,7 +142,7 @@ class Session:
     def lose_path(self, now: float) -> None:
         """The path is gone."""
         if not self.is_over:
-            self._happen(Event.PATH_LOST)
+            self._happen(SessionEvent.PATH_LOST)
             self.waiting_since = min(self.waiting_since, now)
             self._complete_without_path()
 
@@ -151,7 +151,7 @@ class Session:
         if not self.is_over:
             self.error = error
             self.outgoing.forget()
-            self._happen(Event.FAILED)
+            self._happen(SessionEvent.FAILED)
 
     def forget_former(self) -> None:
         """Nothing more comes over the path that was being left."""
@@ -168,14 +168,14 @@ class Session:
         if incoming.is_closed and incoming.is_acknowledged:
             leg.has_told = True
             if outgoing.ending is Kind.CLOSE:
-                self._happen(Event.COMPLETED)
+                self._happen(SessionEvent.COMPLETED)
                 return []
         pieces: list[Piece] = [leg.take_greeting()] if leg.greeting else []
-        if self.state is State.ATTACHED:
+        if self.state is SessionState.ATTACHED:
             incoming.add_news(pieces, now)
         if self._is_flowing:
             outgoing.add_data(pieces)
-        if self.state is State.ATTACHED and self.is_blocked:
+        if self.state is SessionState.ATTACHED and self.is_blocked:
             outgoing.add_blocked(pieces)
         if not pieces and now >= self.heartbeat_at():
             incoming.add_acknowledgement(pieces)
@@ -198,7 +198,7 @@ class Session:
             self.incoming, self.outgoing, is_flowing=self._is_flowing, error=self.error
         )
 
-    def answer_late(self, hello: Hello) -> bytes:
+    def answer_late(self, hello: PathHello) -> bytes:
         """What to say over a path that came when it is finished, and then to close that path.
 
         The other side may have missed the last words, and learns that all was said.
@@ -209,25 +209,25 @@ class Session:
     @property
     def stalled_since(self) -> float:
         """Since when a close makes no progress over the path; infinite if nothing is closed."""
-        is_stalled = self._is_closed and self.state is State.ATTACHED
+        is_stalled = self._is_closed and self.state is SessionState.ATTACHED
         return self._progress_at if is_stalled else math.inf
 
     def heartbeat_at(self) -> float:
         """When to call :meth:`pieces_to_send` even if nothing happens."""
-        if self.state is not State.ATTACHED:
+        if self.state is not SessionState.ATTACHED:
             return math.inf
         is_busy = self.outgoing.unacked_since != math.inf or not self.incoming.is_acknowledged
         return self.leg.heartbeat_at(is_busy=is_busy)
 
     def dead_at(self) -> float:
         """When to give up the path if nothing is heard until then."""
-        if self.state is State.GREETING:  # it owes its hello
+        if self.state is SessionState.GREETING:  # it owes its hello
             return self.leg.dead_at(self.leg.last_heard_at)
         return self.leg.dead_at(self.outgoing.unacked_since)
 
     # What the other side says; all of these raise RemoteProtocolError if it may not say that now.
 
-    def greeted(self, hello: Hello, leg: Leg, now: float) -> None:
+    def greeted(self, hello: PathHello, leg: Leg, now: float) -> None:
         """The acceptor's hello came over a path."""
         if hello.path != leg.number:
             raise RemoteProtocolError("got the hello of another path")
@@ -235,7 +235,7 @@ class Session:
         self._is_confirmed = True
         leg.is_greeted = True
         if leg is self.leg:
-            self._happen(Event.GREETED)
+            self._happen(SessionEvent.GREETED)
             self._attached(now)
             if hello.path > 1:
                 self.outgoing.send_again_from(hello.received)
@@ -253,7 +253,7 @@ class Session:
         if is_end or self.outgoing.acked > before:
             self._progress_at = now
         if is_end and self.outgoing.ending is Kind.CLOSE:
-            self._happen(Event.COMPLETED)
+            self._happen(SessionEvent.COMPLETED)
 
     def blocked(self, limit: int) -> None:
         """The other side waits for a higher limit than this one, unless it is 0."""
@@ -266,12 +266,12 @@ class Session:
     def _is_flowing(self) -> bool:
         """Whether bytes of the stream may be sent over the path."""
         # On the first path nothing can have been received yet, so nobody has to wait.
-        is_first = self.state is State.GREETING and self.leg.number == 1
-        return is_first or self.state is State.ATTACHED
+        is_first = self.state is SessionState.GREETING and self.leg.number == 1
+        return is_first or self.state is SessionState.ATTACHED
 
-    def _happen(self, event: Event) -> None:
+    def _happen(self, event: SessionEvent) -> None:
         self.state = TRANSITIONS[self.state, event]
-        self.is_over = self.state in (State.FINISHED, State.BROKEN)
+        self.is_over = self.state in (SessionState.FINISHED, SessionState.BROKEN)
 
     def _attached(self, now: float) -> None:
         self.waiting_since = math.inf
@@ -280,18 +280,18 @@ class Session:
     def _complete_without_path(self) -> None:
         """If both sides have closed, there is not going to be another path."""
         is_done = self.peer_is_closed and self.outgoing.ending is Kind.CLOSE
-        if is_done and self.state is State.DETACHED:
-            self._happen(Event.COMPLETED)
+        if is_done and self.state is SessionState.DETACHED:
+            self._happen(SessionEvent.COMPLETED)
 
     def _hello(self, path: int) -> bytes:
         is_new = not self._is_confirmed
-        return Hello(self.incoming.received, self.identifier, path, is_new).encode()
+        return PathHello(self.incoming.received, self.identifier, path, is_new).encode()
 
     def _begin_path(self, number: int, now: float) -> None:
         self.leg = Leg(number, self._hello(number), now)
         self.incoming.begin_path()
         self.outgoing.begin_path(now)
 
-    def _check(self, hello: Hello) -> None:
+    def _check(self, hello: PathHello) -> None:
         if hello.session != self.identifier or hello.received > self.outgoing.furthest:
             raise RemoteProtocolError("got a hello that claims what cannot be")

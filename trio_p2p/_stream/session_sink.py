@@ -7,10 +7,10 @@ from typing import Final, TypeAlias
 
 from .._errors import RemoteProtocolError
 from .farewells import error_of_untrusted
-from .frames import Frame, Hello, Kind
+from .frames import Frame, Kind, PathHello
 from .leg import Leg
 from .session import Session
-from .states import State
+from .states import SessionState
 
 _Handler: TypeAlias = Callable[[Session, Frame, Leg, float], None]
 
@@ -81,7 +81,7 @@ def former_sink_of(session: Session, now: float) -> SessionSink:
 
 
 def _handle_untrusted(session: Session, frame: Frame, leg: Leg, now: float) -> None:
-    state = State.ATTACHED if leg.is_greeted else State.GREETING
+    state = SessionState.ATTACHED if leg.is_greeted else SessionState.GREETING
     handle = HANDLERS.get((state, frame.kind))
     if handle is None:
         raise RemoteProtocolError(f"got a {frame.kind.name} frame out of place ({state.value})")
@@ -92,7 +92,7 @@ def _handle_untrusted(session: Session, frame: Frame, leg: Leg, now: float) -> N
 
 
 def _on_hello(session: Session, frame: Frame, leg: Leg, now: float) -> None:
-    session.greeted(Hello.decode_untrusted(frame.number, frame.payload), leg, now)
+    session.greeted(PathHello.decode_untrusted(frame.number, frame.payload), leg, now)
 
 
 def _on_data(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
@@ -123,14 +123,14 @@ def _on_abort(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
     session.fail(error_of_untrusted(frame))
 
 
-HANDLERS: Final[dict[tuple[State, Kind], _Handler]] = {
-    (State.GREETING, Kind.HELLO): _on_hello,
-    (State.GREETING, Kind.ABORT): _on_abort,
-    (State.ATTACHED, Kind.DATA): _on_data,
-    (State.ATTACHED, Kind.EOF): _on_eof,
-    (State.ATTACHED, Kind.ACK): _on_ack,
-    (State.ATTACHED, Kind.LIMIT): _on_limit,
-    (State.ATTACHED, Kind.BLOCKED): _on_blocked,
-    (State.ATTACHED, Kind.CLOSE): _on_close,
-    (State.ATTACHED, Kind.ABORT): _on_abort,
+HANDLERS: Final[dict[tuple[SessionState, Kind], _Handler]] = {
+    (SessionState.GREETING, Kind.HELLO): _on_hello,
+    (SessionState.GREETING, Kind.ABORT): _on_abort,
+    (SessionState.ATTACHED, Kind.DATA): _on_data,
+    (SessionState.ATTACHED, Kind.EOF): _on_eof,
+    (SessionState.ATTACHED, Kind.ACK): _on_ack,
+    (SessionState.ATTACHED, Kind.LIMIT): _on_limit,
+    (SessionState.ATTACHED, Kind.BLOCKED): _on_blocked,
+    (SessionState.ATTACHED, Kind.CLOSE): _on_close,
+    (SessionState.ATTACHED, Kind.ABORT): _on_abort,
 }

@@ -6,14 +6,14 @@ import enum
 from typing import Final
 
 
-class Role(enum.Enum):
+class SessionRole(enum.Enum):
     """Which side of a session this is."""
 
     OPENER = "brings the paths, and says hello first"
     ACCEPTOR = "takes the paths"
 
 
-class State(enum.Enum):
+class SessionState(enum.Enum):
     """What carries a session."""
 
     DETACHED = "no path"
@@ -23,7 +23,7 @@ class State(enum.Enum):
     BROKEN = "given up"
 
 
-class Event(enum.Enum):
+class SessionEvent(enum.Enum):
     """What changes that."""
 
     PATH_OPENED = "a path leads to the acceptor"
@@ -34,19 +34,19 @@ class Event(enum.Enum):
     FAILED = "it cannot go on"
 
 
-TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
-    (State.DETACHED, Event.PATH_OPENED): State.GREETING,
-    (State.DETACHED, Event.PATH_ACCEPTED): State.ATTACHED,
-    (State.DETACHED, Event.COMPLETED): State.FINISHED,
-    (State.DETACHED, Event.FAILED): State.BROKEN,
-    (State.GREETING, Event.GREETED): State.ATTACHED,
-    (State.GREETING, Event.PATH_OPENED): State.GREETING,
-    (State.GREETING, Event.PATH_LOST): State.DETACHED,
-    (State.GREETING, Event.COMPLETED): State.FINISHED,
-    (State.GREETING, Event.FAILED): State.BROKEN,
-    (State.ATTACHED, Event.PATH_OPENED): State.GREETING,
-    (State.ATTACHED, Event.PATH_ACCEPTED): State.ATTACHED,
-    (State.ATTACHED, Event.PATH_LOST): State.DETACHED,
-    (State.ATTACHED, Event.COMPLETED): State.FINISHED,
-    (State.ATTACHED, Event.FAILED): State.BROKEN,
+TRANSITIONS: Final[dict[tuple[SessionState, SessionEvent], SessionState]] = {
+    (SessionState.DETACHED, SessionEvent.PATH_OPENED): SessionState.GREETING,
+    (SessionState.DETACHED, SessionEvent.PATH_ACCEPTED): SessionState.ATTACHED,
+    (SessionState.DETACHED, SessionEvent.COMPLETED): SessionState.FINISHED,
+    (SessionState.DETACHED, SessionEvent.FAILED): SessionState.BROKEN,
+    (SessionState.GREETING, SessionEvent.GREETED): SessionState.ATTACHED,
+    (SessionState.GREETING, SessionEvent.PATH_OPENED): SessionState.GREETING,
+    (SessionState.GREETING, SessionEvent.PATH_LOST): SessionState.DETACHED,
+    (SessionState.GREETING, SessionEvent.COMPLETED): SessionState.FINISHED,
+    (SessionState.GREETING, SessionEvent.FAILED): SessionState.BROKEN,
+    (SessionState.ATTACHED, SessionEvent.PATH_OPENED): SessionState.GREETING,
+    (SessionState.ATTACHED, SessionEvent.PATH_ACCEPTED): SessionState.ATTACHED,
+    (SessionState.ATTACHED, SessionEvent.PATH_LOST): SessionState.DETACHED,
+    (SessionState.ATTACHED, SessionEvent.COMPLETED): SessionState.FINISHED,
+    (SessionState.ATTACHED, SessionEvent.FAILED): SessionState.BROKEN,
 }

@@ -24,7 +24,7 @@ import attrs
 from .proofs import PROOF_BYTES, Proofs, Role, Word
 
 
-class State(enum.Enum):
+class CheckState(enum.Enum):
     """What a side of a connection waits for."""
 
     UNTOLD = "accepted, for an introduction that is not known yet"
@@ -65,38 +65,38 @@ class Step:
     """
 
     says: Word | None
-    then: State | Verdict
+    then: CheckState | Verdict
 
 
 # By the role, how the connection came about, and whether this side was told of the other endpoint.
 OPENINGS: Final[Mapping[tuple[Role, Came, bool], Step]] = {
-    (Role.SENDER, Came.DIALLED, True): Step(Word.SENDERS_PROOF, State.NOMINATING),
-    (Role.SENDER, Came.DIALLED, False): Step(Word.CHECK, State.CHECKING),
-    (Role.SENDER, Came.ACCEPTED, True): Step(Word.SENDERS_PROOF, State.NOMINATED),
-    (Role.SENDER, Came.ACCEPTED, False): Step(Word.QUESTION, State.ASKING),
-    (Role.RECEIVER, Came.DIALLED, True): Step(None, State.LISTENING),
-    (Role.RECEIVER, Came.DIALLED, False): Step(None, State.LISTENING),
-    (Role.RECEIVER, Came.ACCEPTED, True): Step(None, State.LISTENING),
-    (Role.RECEIVER, Came.ACCEPTED, False): Step(None, State.LISTENING),
+    (Role.SENDER, Came.DIALLED, True): Step(Word.SENDERS_PROOF, CheckState.NOMINATING),
+    (Role.SENDER, Came.DIALLED, False): Step(Word.CHECK, CheckState.CHECKING),
+    (Role.SENDER, Came.ACCEPTED, True): Step(Word.SENDERS_PROOF, CheckState.NOMINATED),
+    (Role.SENDER, Came.ACCEPTED, False): Step(Word.QUESTION, CheckState.ASKING),
+    (Role.RECEIVER, Came.DIALLED, True): Step(None, CheckState.LISTENING),
+    (Role.RECEIVER, Came.DIALLED, False): Step(None, CheckState.LISTENING),
+    (Role.RECEIVER, Came.ACCEPTED, True): Step(None, CheckState.LISTENING),
+    (Role.RECEIVER, Came.ACCEPTED, False): Step(None, CheckState.LISTENING),
 }
 # By what a side waits for, and what it hears. Any other word is a wrong peer's.
-STEPS: Final[Mapping[tuple[State, Word], Step]] = {
-    (State.NOMINATING, Word.QUESTION): Step(None, State.NOMINATED),
-    (State.NOMINATING, Word.RECEIVERS_PROOF): Step(None, Verdict.PEER),
-    (State.NOMINATING, Word.BUSY): Step(None, Verdict.BUSY),
-    (State.NOMINATED, Word.RECEIVERS_PROOF): Step(None, Verdict.PEER),
-    (State.NOMINATED, Word.BUSY): Step(None, Verdict.BUSY),
-    (State.CHECKING, Word.QUESTION): Step(None, State.ASKING),
-    (State.CHECKING, Word.RECEIVERS_PROOF): Step(Word.SENDERS_PROOF, Verdict.PEER),
-    (State.CHECKING, Word.BUSY): Step(None, Verdict.BUSY),
-    (State.ASKING, Word.RECEIVERS_PROOF): Step(Word.SENDERS_PROOF, Verdict.PEER),
-    (State.ASKING, Word.BUSY): Step(None, Verdict.BUSY),
-    (State.LISTENING, Word.QUESTION): Step(Word.RECEIVERS_PROOF, State.ANSWERED),
-    (State.LISTENING, Word.CHECK): Step(Word.RECEIVERS_PROOF, State.ANSWERED),
-    (State.LISTENING, Word.SENDERS_PROOF): Step(Word.RECEIVERS_PROOF, Verdict.PEER),
-    (State.ANSWERED, Word.SENDERS_PROOF): Step(None, Verdict.PEER),
-    (State.DECLINED, Word.CHECK): Step(Word.BUSY, Verdict.BUSY),
-    (State.DECLINED, Word.SENDERS_PROOF): Step(Word.BUSY, Verdict.BUSY),
+STEPS: Final[Mapping[tuple[CheckState, Word], Step]] = {
+    (CheckState.NOMINATING, Word.QUESTION): Step(None, CheckState.NOMINATED),
+    (CheckState.NOMINATING, Word.RECEIVERS_PROOF): Step(None, Verdict.PEER),
+    (CheckState.NOMINATING, Word.BUSY): Step(None, Verdict.BUSY),
+    (CheckState.NOMINATED, Word.RECEIVERS_PROOF): Step(None, Verdict.PEER),
+    (CheckState.NOMINATED, Word.BUSY): Step(None, Verdict.BUSY),
+    (CheckState.CHECKING, Word.QUESTION): Step(None, CheckState.ASKING),
+    (CheckState.CHECKING, Word.RECEIVERS_PROOF): Step(Word.SENDERS_PROOF, Verdict.PEER),
+    (CheckState.CHECKING, Word.BUSY): Step(None, Verdict.BUSY),
+    (CheckState.ASKING, Word.RECEIVERS_PROOF): Step(Word.SENDERS_PROOF, Verdict.PEER),
+    (CheckState.ASKING, Word.BUSY): Step(None, Verdict.BUSY),
+    (CheckState.LISTENING, Word.QUESTION): Step(Word.RECEIVERS_PROOF, CheckState.ANSWERED),
+    (CheckState.LISTENING, Word.CHECK): Step(Word.RECEIVERS_PROOF, CheckState.ANSWERED),
+    (CheckState.LISTENING, Word.SENDERS_PROOF): Step(Word.RECEIVERS_PROOF, Verdict.PEER),
+    (CheckState.ANSWERED, Word.SENDERS_PROOF): Step(None, Verdict.PEER),
+    (CheckState.DECLINED, Word.CHECK): Step(Word.BUSY, Verdict.BUSY),
+    (CheckState.DECLINED, Word.SENDERS_PROOF): Step(Word.BUSY, Verdict.BUSY),
 }
 
 
@@ -118,7 +118,7 @@ class Check:
 
     def __init__(self) -> None:
         self._proofs: Proofs | None = None
-        self._state: State | Verdict = State.UNTOLD
+        self._state: CheckState | Verdict = CheckState.UNTOLD
         self._heard = b""
         self._outgoing = b""
         self._has_asked = False
@@ -140,7 +140,7 @@ class Check:
         """What is known so far; None if nothing is."""
         if isinstance(self._state, Verdict):
             return self._state
-        is_nominated = self._state in (State.NOMINATING, State.NOMINATED)
+        is_nominated = self._state in (CheckState.NOMINATING, CheckState.NOMINATED)
         return Verdict.NOMINATED if is_nominated else None
 
     @property
@@ -156,7 +156,7 @@ class Check:
     @property
     def unknown_word(self) -> bytes:
         """What came first, as a whole, if it is not known for which introduction."""
-        is_whole = self._state is State.UNTOLD and not self.missing
+        is_whole = self._state is CheckState.UNTOLD and not self.missing
         return self._heard if is_whole else b""
 
     def ask(self) -> None:
@@ -180,7 +180,7 @@ class Check:
         Args:
             proofs: of the introduction, as known by :attr:`unknown_word`.
         """
-        self._proofs, self._state = proofs, State.DECLINED
+        self._proofs, self._state = proofs, CheckState.DECLINED
         self._go_on()
 
     def receive(self, data: bytes) -> None:
@@ -198,9 +198,9 @@ class Check:
 
     def end(self) -> None:
         """Judge by what has come: nothing more does, or not in time."""
-        if self._state is State.UNTOLD:
+        if self._state is CheckState.UNTOLD:
             self._state = Verdict.STRANGER
-        elif isinstance(self._state, State):
+        elif isinstance(self._state, CheckState):
             assert self._proofs is not None
             words = (self._proofs.words[word] for state, word in STEPS if state is self._state)
             is_right = any(word.startswith(self._heard) for word in words)
