@@ -34,8 +34,8 @@ INNER_FLOORS = {
         ["listener"],
         ["registration"],
         ["introductions"],
-        ["acceptor", "puncher"],
-        ["probation"],
+        ["acceptor", "incoming_introduction"],
+        ["probation", "puncher"],
         ["guessing", "slots"],
     ],
     "_nat": [

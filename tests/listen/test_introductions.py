@@ -175,7 +175,7 @@ async def test_introduction_with_a_mistake_of_ours_ends_alone(
 
     async with open_peers() as peers:
         with monkeypatch.context() as broken:
-            broken.setattr("trio_p2p._listen.introductions.join_relay", fail)
+            broken.setattr("trio_p2p._listen.incoming_introduction.join_relay", fail)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(peers.senders["relay"].open_stream, "receiver")
                 await has_failed.wait()

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-import attrs
 import trio
 
-from .._addresses import site_of
 from .._attempt import Attempt, Outcome, Technique
-from .._broker_client.relay import join_relay
 from .._control.broker_link import BrokerLink
 from .._control.registered_name import Introducing
-from .._errors import BrokerLostError, NotAdmittedError, P2PError, PathLostError, WrongPeerError
+from .._errors import NotAdmittedError, P2PError, PathLostError, WrongPeerError
 from .._identity.peer_id import PeerId
 from .._net.barrier import Barrier
 from .._net.log_limit import RepeatedLine
-from .._peer_connection import PeerConnection
-from .._wire.messages import ConnectionRequest, Decline, RelayRequest, SenderEndpoint
 from .acceptor import Accepting
 from .guessing import GuessingPermits
+from .incoming_introduction import IncomingIntroduction
 from .probation import Probation
 from .puncher import Puncher
 from .slots import Holder, Slot, Slots
@@ -33,19 +27,8 @@ logger = logging.getLogger("trio_p2p.receiver")
 MAX_INTRODUCTIONS = 256  # under way at a time
 INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
 MAX_DECLINING = 64  # answers at a time that wait for a broker that does not read
-RETRY_TIME = 1.0  # seconds after which a sender that was declined may try again
 
 S = TypeVar("S", bound=trio.abc.AsyncResource)
-
-_Connect: TypeAlias = Callable[[], Awaitable[PeerConnection | None]]
-
-
-@attrs.frozen
-class _UnderWay:
-    """What ends an introduction before its time, and what tells the sender so."""
-
-    scope: trio.CancelScope
-    decline: Callable[[], None]
 
 
 class Introductions(Generic[S]):
@@ -86,7 +69,7 @@ class Introductions(Generic[S]):
             on_stranger=self.note_stranger,
         )
         self._slots = Slots(MAX_INTRODUCTIONS)
-        self._under_way: dict[Slot, _UnderWay] = {}
+        self._under_way: dict[Slot, IncomingIntroduction] = {}
         self._declining = 0
         self._declined_line = RepeatedLine(logger, logging.WARNING)
         self._failed_lines = {
@@ -106,32 +89,23 @@ class Introductions(Generic[S]):
             link: what the message came over.
             nursery: where to connect.
         """
-        connect: _Connect
-        match message:
-            case SenderEndpoint():
-                connect = partial(self._puncher.connect_fast, message, link)
-            case ConnectionRequest():
-                connect = partial(self._puncher.connect_classic, message, link.local_side)
-            case RelayRequest():
-                connect = partial(join_relay, link.remote, message, link.send)
+        introduction = IncomingIntroduction(message, link)
         self.introduced += 1
-        slot = self._find_slot(_holder_of(message))
+        slot = self._find_slot(introduction.holder, nursery)
         if slot is None:
             self.failed += 1
             text = "an introduction to %r was declined: too many are under way"
             self._declined_line.say(trio.current_time(), text, self._uid)
-            self._decline(message, link, nursery)
+            self._decline(introduction, nursery)
             return
-        self._under_way[slot] = _UnderWay(
-            trio.CancelScope(), partial(self._decline, message, link, nursery)
-        )
-        nursery.start_soon(self._run, connect, slot, isinstance(message, RelayRequest))
+        self._under_way[slot] = introduction
+        nursery.start_soon(self._run, introduction, slot)
 
     def note_stranger(self) -> None:
         """A connection was closed whose other side has not proven itself."""
         self.wrong_peers += 1
 
-    def _find_slot(self, holder: Holder) -> Slot | None:
+    def _find_slot(self, holder: Holder, nursery: trio.Nursery) -> Slot | None:
         """Take a slot, perhaps from another introduction; None if the newcomer has to wait."""
         if self._slots.is_full:
             loser = self._slots.giving_way_to(holder)
@@ -139,42 +113,36 @@ class Introductions(Generic[S]):
                 return None
             self._slots.release(loser)
             self._under_way[loser].scope.cancel(reason="it gives way to another sender")
-            self._under_way[loser].decline()
+            self._decline(self._under_way[loser], nursery)
         return self._slots.take(holder)
 
-    def _decline(
-        self,
-        message: Introducing,
-        link: BrokerLink,
-        nursery: trio.Nursery,
-    ) -> None:
+    def _decline(self, introduction: IncomingIntroduction, nursery: trio.Nursery) -> None:
         """Let a sender know that there is no room for it, whichever way it hears first."""
-        if isinstance(message, SenderEndpoint):
-            link.shared_port.decline(message.nonce)
+        introduction.decline_at_port()
         if self._declining < MAX_DECLINING:
             self._declining += 1
-            nursery.start_soon(self._tell_declined, message, link)
+            nursery.start_soon(self._tell_declined, introduction)
 
-    async def _tell_declined(self, message: Introducing, link: BrokerLink) -> None:
+    async def _tell_declined(self, introduction: IncomingIntroduction) -> None:
         try:
-            with suppress(BrokerLostError):  # then the sender is told otherwise
-                await link.send(_decline_of(message))
+            await introduction.tell_declined()
         finally:
             self._declining -= 1
 
-    async def _run(self, connect: _Connect, slot: Slot, is_relay: bool) -> None:
+    async def _run(self, introduction: IncomingIntroduction, slot: Slot) -> None:
         try:
             with Barrier(logger, f"an introduction to {self._uid!r}"):
-                await self._connect(connect, slot, is_relay)
+                await self._connect(introduction, slot)
         finally:
             self._slots.release(slot)
             del self._under_way[slot]
 
-    async def _connect(self, connect: _Connect, slot: Slot, is_relay: bool) -> None:
+    async def _connect(self, introduction: IncomingIntroduction, slot: Slot) -> None:
+        is_relayed = introduction.is_relayed
         try:
-            with self._under_way[slot].scope as scope:
+            with introduction.scope as scope:
                 scope.deadline = trio.current_time() + INTRODUCTION_TIME
-                connection = await connect()
+                connection = await introduction.connect(self._puncher)
                 if connection is not None:  # else the sender has another one already
                     await self.acceptor.take(connection, Probation(scope, slot))
                 return
@@ -183,32 +151,14 @@ class Introductions(Generic[S]):
         except (P2PError, OSError) as error:
             # A sender that has found one path leaves the others as they are: no news.
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
-            is_left = is_relay or isinstance(error, PathLostError)
+            is_left = is_relayed or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
             self.wrong_peers += isinstance(error, WrongPeerError)
             text = "introduction to %r failed: %s"
             self._failed_lines[level].say(trio.current_time(), text, self._uid, error)
-        self.failed += not is_relay
+        self.failed += not is_relayed
 
     def _note_attempt(self, attempt: Attempt) -> None:
         logger.debug("attempt: %s", attempt)
         self.forbidden += attempt.outcome is Outcome.FORBIDDEN
         self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER
-
-
-def _holder_of(message: Introducing) -> Holder:
-    """On whose behalf the broker introduces, as far as the message says."""
-    match message:
-        case SenderEndpoint():
-            return Holder(site_of(message.endpoint.address), message.certificate)
-        case ConnectionRequest():
-            return Holder(message.origin, None)
-        case RelayRequest():
-            return Holder(message.origin, message.certificate)
-
-
-def _decline_of(message: Introducing) -> Decline:
-    milliseconds = int(RETRY_TIME * 1000)
-    if isinstance(message, SenderEndpoint):
-        return Decline(nonce=message.nonce, retry_after=milliseconds)
-    return Decline(introduction=message.introduction, retry_after=milliseconds)
