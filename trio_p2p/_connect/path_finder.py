@@ -40,7 +40,7 @@ WATCHING_DELAY = 0.1
 UNDER_WAY_TIME = 0.75
 
 logger = logging.getLogger("trio_p2p.sender")
-_JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
+_JITTER = random.SystemRandom()  # without a state, so that forked processes do not keep in step
 
 
 class PathFinder:

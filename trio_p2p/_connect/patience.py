@@ -14,7 +14,7 @@ from .._errors import BusyError
 MIN_PAUSE = 0.1  # seconds, should the other side say less
 
 logger = logging.getLogger("trio_p2p.sender")
-_JITTER = random.Random()  # noqa: S311 - it keeps senders apart, not secrets
+_JITTER = random.SystemRandom()  # without a state, so that forked processes do not keep in step
 
 T = TypeVar("T")
 
