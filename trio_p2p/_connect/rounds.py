@@ -13,7 +13,7 @@ from .._attempt import Attempt, Outcome, Technique
 from .._control.broker_link import BrokerLink
 from .._control.claims import ClaimedError
 from .._control.control import Control
-from .._errors import BrokerLostError, IntroductionError
+from .._errors import BrokerLostError, IntroductionError, UnknownUIDError
 from .._net.winner import Winner
 from .._peer_connection import OnAttempt, PeerConnection
 from .._stream.attempt_log import Attempts
@@ -127,8 +127,12 @@ async def _open(control: Control, round_: Round) -> PeerConnection | None:
     if round_.technique is Technique.FAST:  # else the broker closes the connection (step 11)
         link = await control.use()
         if round_.search.uid not in link.asked:
+            link.asked.add(round_.search.uid)  # before others ask that are to come at once
             try:
                 return await _open_over(link, round_)
+            except UnknownUIDError:
+                link.asked.discard(round_.search.uid)  # nothing was introduced to the port
+                raise
             except ClaimedError:
                 logger.debug("the port %d is in use towards the receiver", link.shared_port.port)
             except BrokerLostError as error:

@@ -142,7 +142,6 @@ class BrokerLink:
             number, uid, technique, kind, certificate, offer, search, proof
         )
         answer = await self._dialogue.answer_to(request, seconds, ReceiverEndpoint)
-        self.asked.add(uid)
         own = Side(self._connection.observed or self._connection.local, offer)
         return Introduction.of(
             technique,

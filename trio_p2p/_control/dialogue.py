@@ -185,8 +185,10 @@ class Dialogue:
                 await self._connection.wait_greeted()
                 self.has_greeted = True
                 self._greeted.set()
-                while True:
-                    self._take(await self._connection.receive())
+                while self.lost is None:  # an answer may come when it is not waited for any more
+                    message = await self._connection.receive()
+                    if self.lost is None:
+                        self._take(message)
             except P2PError as error:
                 self.lose(error)
         self.lose(BrokerLostError(CLOSED))
