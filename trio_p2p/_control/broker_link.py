@@ -254,7 +254,7 @@ class BrokerLink:
     async def learn(self) -> None:
         """Find out what our NATs do, unless it is known.
 
-        Not whom they let in: had it been anybody, we would be connected already.
+        Not whom they let in: if they let everything in, we would be connected already.
         """
         await self.local_network.learn(self._connection, asks_filtering=False)
 

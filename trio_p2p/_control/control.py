@@ -213,7 +213,7 @@ class Control:
 
     async def _note_working(self, link: BrokerLink) -> None:
         await trio.sleep(GREETING_DELAY)
-        with suppress(BrokerLostError):  # whoever receives is told
+        with suppress(BrokerLostError):  # the task that receives is told
             await link.greet()
         await link.wait_greeted()
         if link.has_greeted:
@@ -254,7 +254,7 @@ async def _ask(link: BrokerLink, watches: Watches, asked: set[str]) -> None:
     gone, new = watches.to_forget(asked), watches.to_ask(asked)
     asked.difference_update(gone)
     asked.update(new)
-    with suppress(BrokerLostError):  # whoever receives is told
+    with suppress(BrokerLostError):  # the task that receives is told
         if gone:
             await link.unwatch(*gone)
         if new:

@@ -132,6 +132,6 @@ class Watches:
         return [uid for uid in asked if uid not in self._watched]
 
     async def note_registration(self, uid: str) -> None:
-        """A UID was registered: tell whoever watches it, perhaps after a pause."""
+        """A UID was registered: tell all that watch it, perhaps after a pause."""
         if uid in self._watched:
             await self._watched[uid].note_registration()

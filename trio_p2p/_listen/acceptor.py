@@ -82,7 +82,7 @@ class Accepting(ABC, Generic[S]):
         """End a stream that the application has not accepted."""
 
     def end(self) -> None:
-        """No stream is going to come any more: whoever accepts has nothing to wait for."""
+        """No stream is going to come any more: accepting has nothing to wait for."""
         self._accepted.close()
 
     @abstractmethod
