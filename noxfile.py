@@ -143,7 +143,7 @@ def lint(session: nox.Session) -> None:
 @timed
 def types(session: nox.Session) -> None:
     """Run mypy and pyright, and check that the public types are complete."""
-    install_groups(session, "types", "test", "bench")
+    install_groups(session, "types", "test", "bench", "requests")
     session.run("mypy")
     env = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     session.run("pyright", "--project", "pyproject.toml", env=env)
@@ -169,7 +169,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 @timed
 def package(session: nox.Session) -> None:
-    """Build the wheel, install it as a user would, and start both commands."""
+    """Build the wheel, install it as a user would, start both commands, and run the image's."""
     with tempfile.TemporaryDirectory() as folder:
         session.run("pip", "wheel", "-q", "--no-deps", "-w", folder, ".")
         session.install(*map(str, Path(folder).glob("*.whl")))
@@ -177,20 +177,22 @@ def package(session: nox.Session) -> None:
             session.run("python", "-c", FIND_MARKER)
             session.run("trio-p2p", "--help", silent=True)
             session.run("trio-p2p-broker", "--help", silent=True)
+    session.install(*nox.project.dependency_groups(PYPROJECT, "test"))
+    session.run("pytest", "tests/deploy/check_image.py")
 
 
 @nox.session
 @timed
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after ``--`` go to them."""
-    install_groups(session, "bench", "peers")
+    install_groups(session, "bench", "peers", "requests")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session
 @timed
 def soak(session: nox.Session) -> None:
-    """Much of what every run does a little of, but for :func:`nats`: takes half an hour."""
+    """Much of what every run does a little of, but for :func:`nats`: takes an hour."""
     install_groups(session, "test")
     ignored = "--ignore=tests/scenarios/test_every_nat.py"
     session.run("pytest", "-m", "soak", ignored, "-o", "faulthandler_timeout=3600")
@@ -207,8 +209,8 @@ def nats(session: nox.Session) -> None:
 @nox.session
 @timed
 def fuzz(session: nox.Session) -> None:
-    """Feed hostile bytes to the decoder for a minute; arguments after ``--`` go to libFuzzer."""
+    """Feed hostile bytes to each parser for a minute; arguments after ``--`` go to libFuzzer."""
     install_groups(session, "fuzz")
     limit = session.posargs or [f"-max_total_time={FUZZ_SECONDS}"]
-    session.run("python", "fuzz/fuzz_frames.py", *limit)
-    session.run("python", "fuzz/fuzz_paths.py", *limit)
+    for target in sorted(Path("fuzz").glob("fuzz_*.py")):
+        session.run("python", str(target), *limit)

@@ -8,32 +8,48 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import (
+    attacks,
     call_path,
     charts,
     delay,
     floods,
+    hostile_streams,
     idle_circuits,
     idle_receivers,
+    idle_streams,
     introductions,
     libp2p_pairs,
     long_path,
     lossy_nats,
+    many_receivers,
     relay,
+    requests,
+    slow_link,
+    small_pieces,
     streams,
+    tls_receivers,
 )
 
 BENCHMARKS = {
     "call_path": call_path.measure,
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
+    "many_receivers": many_receivers.measure,
+    "tls_receivers": tls_receivers.measure,
     "delay": delay.measure,
     "lossy_nats": lossy_nats.measure,
     "libp2p_pairs": libp2p_pairs.measure,
     "streams": streams.measure,
+    "small_pieces": small_pieces.measure,
+    "requests": requests.measure,
+    "idle_streams": idle_streams.measure,
     "long_path": long_path.measure,
+    "slow_link": slow_link.measure,
     "relay": relay.measure,
     "idle_circuits": idle_circuits.measure,
     "floods": floods.measure,
+    "hostile_streams": hostile_streams.measure,
+    "attacks": attacks.measure,
 }
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
 

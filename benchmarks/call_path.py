@@ -1,14 +1,15 @@
 """What a call passes through: the folders of the package that open_stream enters, in their order.
 
-Counted is the second stream to a receiver, when everything that is made once has been made. A call
-from a function of one folder into a function of another one enters that; a module in the package
-itself counts as a folder. Calls into a higher floor are callbacks: to follow them one has to know
-what stands above.
+Counted is the second connection to a receiver, when everything that is made once has been made. A
+call from a function of one folder into a function of another one enters that; a module in the
+package itself counts as a folder. Calls into a higher floor are callbacks: to follow them one has
+to know what stands above.
 """
 
 import contextvars
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FrameType
@@ -156,8 +157,12 @@ def _source_of(frame: FrameType) -> str | None:
     return None
 
 
-async def follow_second_stream() -> CallPath:
-    """What the call enters that opens the second stream to a receiver."""
+async def follow_second_stream(*, is_connected: bool) -> CallPath:
+    """What the call enters that opens the second stream to a receiver.
+
+    Args:
+        is_connected: whether the connection of the first one is still there.
+    """
     async with (
         open_broker() as broker,
         open_peer(broker.address) as receiver,
@@ -167,6 +172,8 @@ async def follow_second_stream() -> CallPath:
         await nursery.start(receiver.serve, _UID, echo)
         async with await sender.open_stream(_UID) as first:
             await exchange(first, b"some bytes")
+            if not is_connected:
+                await first.connection.aclose()
             recorder = _Recorder()
             with recorder:
                 second = await sender.open_stream(_UID)
@@ -177,7 +184,7 @@ async def follow_second_stream() -> CallPath:
 
 
 def measure() -> Table:
-    path = trio.run(follow_second_stream)
+    path = trio.run(partial(follow_second_stream, is_connected=False))
     upward = [call for call in path.own if call.is_upward]
     upward_by_tasks = {str(call) for call in path.by_tasks if call.is_upward}
     steps = zip_longest(map(str, path.own), EARLIER, fillvalue="–")
@@ -188,7 +195,7 @@ def measure() -> Table:
         ("folders, with these tasks", len(path.folders), EARLIER_FOLDERS_OF_TASKS),
     )
     return Table(
-        "What the call enters that opens the second stream to a receiver",
+        "What the call enters that opens a stream, and the second connection to a receiver",
         ("", "Peer.open_stream", "P2PSender.open_stream"),
         (
             *((str(number), *step) for number, step in enumerate(steps, start=1)),

@@ -2,15 +2,36 @@
 
 import resource
 import socket
+import ssl
 
 from . import frames
 
 _RECEIVE_BYTES = 65_536
 
 
-def connect(address: tuple[str, int], request: bytes) -> socket.socket:
-    """A client that has sent its first request."""
-    client = socket.create_connection(address)
+def connect(
+    address: tuple[str, int],
+    request: bytes,
+    *,
+    source: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+) -> socket.socket:
+    """A client that has sent its first request.
+
+    Args:
+        address: the server's.
+        request: what to send.
+        source: the client's own IP address.
+        tls: to speak TLS with the server.
+        session: a former connection's, to resume.
+    """
+    client = socket.create_connection(
+        address, source_address=None if source is None else (source, 0)
+    )
+    if tls is not None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = tls.wrap_socket(client, session=session)
     client.sendall(request)
     return client
 
@@ -23,9 +44,16 @@ def receive(client: socket.socket) -> bytes:
     return data
 
 
-def connect_receiver(address: tuple[str, int], number: int = 0) -> socket.socket:
-    """A client that has registered."""
-    client = connect(address, frames.GREETING)
+def connect_receiver(
+    address: tuple[str, int],
+    number: int = 0,
+    *,
+    source: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    session: ssl.SSLSession | None = None,
+) -> socket.socket:
+    """A client that has registered; the arguments are those of :func:`connect`."""
+    client = connect(address, frames.GREETING, source=source, tls=tls, session=session)
     challenge = frames.challenge_in(receive(client))
     client.sendall(frames.registration(challenge, number))
     receive(client)

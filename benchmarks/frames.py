@@ -20,7 +20,7 @@ from trio_p2p._wire.messages import (
     StreamKind,
 )
 
-_ENDPOINT = Endpoint(IPv4Address("127.0.0.1"), 40000)
+BROKER = Endpoint(IPv4Address("127.0.0.1"), 40000)
 _NONCE = bytes(NONCE_BYTES)
 _ROUND_TRIP = 200  # microseconds, as over loopback
 _IDENTITY = Identity.generate()
@@ -37,21 +37,19 @@ RELAY_REQUEST = GREETING + encode(
 
 # What a server without a protocol says instead: as many bytes.
 GREETED = bytes(len(encode(Hello(challenge=bytes(CHALLENGE_BYTES)))))
-ANSWER = bytes(len(encode(ReceiverEndpoint(0, _ENDPOINT, _NONCE, _CERTIFICATE, _ROUND_TRIP))))
+ANSWER = bytes(len(encode(ReceiverEndpoint(0, BROKER, _NONCE, _CERTIFICATE, _ROUND_TRIP))))
 FIRST_ANSWER = GREETED + ANSWER
 FORWARDED = bytes(
-    len(encode(SenderEndpoint(_ENDPOINT, _NONCE, _CERTIFICATE, _ROUND_TRIP, registration=0)))
+    len(encode(SenderEndpoint(BROKER, _NONCE, _CERTIFICATE, _ROUND_TRIP, registration=0)))
 )
-REGISTERED = bytes(len(encode(Registered(0, _ENDPOINT))))
+REGISTERED = bytes(len(encode(Registered(0, BROKER))))
 
 
 def registration(challenge: bytes, number: int = 0) -> bytes:
     """What a greeted receiver sends to register; the UIDs of all numbers are equally long."""
     uid = f"receiver {number:05}"
-    signature = _IDENTITY.sign_registration(challenge, _ENDPOINT, uid)
-    return encode(
-        Register(0, uid, StreamKind.SESSION, _INSTANCE, _ENDPOINT, _CERTIFICATE, signature)
-    )
+    signature = _IDENTITY.sign_registration(challenge, BROKER, uid)
+    return encode(Register(0, uid, StreamKind.SESSION, _INSTANCE, BROKER, _CERTIFICATE, signature))
 
 
 def challenge_in(data: bytes) -> bytes:

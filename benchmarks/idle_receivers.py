@@ -6,6 +6,7 @@ much, and each has a task that waits in ``receive_some``.
 Limit: one and a half times as much as the bare server.
 """
 
+import ssl
 from contextlib import ExitStack
 
 from . import clients
@@ -24,8 +25,8 @@ def measure() -> Table:
     if not clients.allow_descriptors(DESCRIPTORS):
         note = f"Not measured: needs {DESCRIPTORS:,} open files (ulimit -Hn)."
         return Table(title, columns, (), (note,))
-    bare = _bytes_each("bare registrar")
-    broker = _bytes_each("broker")
+    bare = bytes_each("bare registrar", COUNT)
+    broker = bytes_each("broker", COUNT)
     ratio = broker / bare
     return Table(
         title,
@@ -39,11 +40,12 @@ def measure() -> Table:
     )
 
 
-def _bytes_each(server_name: str) -> float:
+def bytes_each(server_name: str, count: int, tls: ssl.SSLContext | None = None) -> float:
+    """A server's memory for each of so many clients that have registered, perhaps in TLS."""
     with ExitStack() as stack, running_server(server_name) as server:
         for number in range(WARM_UP):
-            stack.enter_context(clients.connect_receiver(server.address, number))
+            stack.enter_context(clients.connect_receiver(server.address, number, tls=tls))
         before = server.resident_bytes
-        for number in range(WARM_UP, WARM_UP + COUNT):
-            stack.enter_context(clients.connect_receiver(server.address, number))
-        return (server.resident_bytes - before) / COUNT
+        for number in range(WARM_UP, WARM_UP + count):
+            stack.enter_context(clients.connect_receiver(server.address, number, tls=tls))
+        return (server.resident_bytes - before) / count

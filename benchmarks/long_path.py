@@ -9,8 +9,9 @@ Limit: see ``LIMIT``.
 from tests.kit.lab import NamespacesUnavailableError, UserspaceNetwork
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
+from .costs import SECONDS, Cost, compare, typical
 from .places import stop_pacing
-from .stream_pairs import GIB, SECONDS, Cost, Places, compare, measure_interleaved, typical
+from .stream_pairs import GIB, Places, measure_interleaved
 from .stream_ways import SESSION, SSL, TCP
 from .tables import Table
 

@@ -25,15 +25,16 @@ def play(broker: Serve, receiver: Serve, sender: Call) -> None:
     """Play the part that the command line names."""
     match sys.argv[1:]:
         case ["broker", *arguments]:
-            trio.run(_serve_until_end_of_input, broker, *arguments)
+            trio.run(serve_until_end_of_input, broker, *arguments)
         case ["receiver", *arguments]:
-            trio.run(_serve_until_end_of_input, receiver, *arguments)
+            trio.run(serve_until_end_of_input, receiver, *arguments)
         case ["sender", host, address]:
             for line in sys.stdin:
                 print(json.dumps(trio.run(sender, host, address, line.strip())), flush=True)
 
 
-async def _serve_until_end_of_input(serve: Serve, *arguments: str) -> None:
+async def serve_until_end_of_input(serve: Serve, *arguments: str) -> None:
+    """Print what it starts with, and serve for as long as there is an input."""
     async with trio.open_nursery() as nursery:
         print(await nursery.start(serve, *arguments), flush=True)
         while await trio.to_thread.run_sync(sys.stdin.readline):

@@ -8,37 +8,47 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 import attrs
 import trio
 
+from trio_p2p._broker.arrivals import Arrivals
+from trio_p2p._broker.limits import BrokerLimits
 from trio_p2p._broker.pipes import PIPE_BYTES
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.server import Broker
-from trio_p2p._broker.source_limits import SourceLimits
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._wire.codec import MAX_FRAME_BYTES
 
 from . import frames
+from .programs import RunningProcess
+from .tls_certificates import make_broker_tls, make_server_context
 
 _HOST = "127.0.0.1"
-_CPUCLOCK_SCHED = 2  # linux/posix-timers.h
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class BareRegistrar:
     """Answers with as many bytes as a broker answers a greeting, and then registrations."""
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         answer = frames.GREETED
         while await stream.receive_some(MAX_FRAME_BYTES):
             await stream.send_all(answer)
             answer = frames.REGISTERED
+
+
+class BareTLSRegistrar:
+    """The same in TLS."""
+
+    def __init__(self) -> None:
+        self._context = make_server_context()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        encrypted = trio.SSLStream(stream, self._context, server_side=True)
+        await BareRegistrar().serve(encrypted)
 
 
 class BareIntroducer:
@@ -95,11 +105,22 @@ class BareRelay:
         os.close(writing)
 
 
+class Sink:
+    """Reads, and does nothing."""
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            while await stream.receive_some(MAX_FRAME_BYTES):
+                pass
+
+
 async def _serve_bare(
-    server: BareRegistrar | BareIntroducer | BareRelay,
+    make: Callable[[], BareRegistrar | BareTLSRegistrar | BareIntroducer | BareRelay | Sink],
     *,
     task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
+    server = make()
+
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             await server.serve(stream)
@@ -112,51 +133,58 @@ _MANY = 100_000  # circuits: all of a benchmark are the same two peers'
 
 
 async def _serve_broker(
-    broker: Broker, *, task_status: trio.TaskStatus[list[trio.SocketListener]]
+    make: Callable[[], Broker], *, task_status: trio.TaskStatus[list[trio.SocketListener]]
 ) -> None:
     listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
-    await broker.serve_listeners(listeners, task_status=task_status)
+    await make().serve_listeners(listeners, task_status=task_status)
 
 
-def _generous_broker() -> Broker:
+def _generous_broker(arrivals: Arrivals | None = None) -> Broker:
     """A broker that does not mind that all its clients come from one address."""
     return Broker(
         RelayLimits(circuits_per_ip=_MANY, circuits_per_identity=_MANY),
-        source_limits=SourceLimits(introductions=_MANY),
+        limits=BrokerLimits(
+            connections=_MANY,
+            connections_per_second=_MANY,
+            registrations=_MANY,
+            introductions=_MANY,
+            messages_per_second=_MANY,
+            source_messages_per_second=_MANY,
+            memory=1 << 40,
+        ),
+        arrivals=arrivals,
     )
 
 
 SERVERS: dict[str, Callable[..., Awaitable[None]]] = {
-    "broker": partial(_serve_broker, _generous_broker()),
-    "public broker": partial(_serve_broker, Broker(RelayLimits())),
-    "bare registrar": partial(_serve_bare, BareRegistrar()),
-    "bare introducer": partial(_serve_bare, BareIntroducer()),
-    "bare relay": partial(_serve_bare, BareRelay()),
+    "broker": partial(_serve_broker, _generous_broker),
+    "broker in TLS": partial(_serve_broker, lambda: _generous_broker(Arrivals(make_broker_tls()))),
+    "broker in TLS with RSA": partial(
+        _serve_broker, lambda: _generous_broker(Arrivals(make_broker_tls(is_rsa=True)))
+    ),
+    "public broker": partial(_serve_broker, lambda: Broker(RelayLimits())),
+    "bare registrar": partial(_serve_bare, BareRegistrar),
+    "bare registrar in TLS": partial(_serve_bare, BareTLSRegistrar),
+    "bare introducer": partial(_serve_bare, BareIntroducer),
+    "sink": partial(_serve_bare, Sink),
+    "bare relay": partial(_serve_bare, BareRelay),
 }
 
 
 @attrs.frozen
-class ServerProcess:
-    """A server that runs, and what it has used of the machine."""
+class ServerProcess(RunningProcess):
+    """A server that runs.
 
-    pid: int
+    Attributes:
+        port: where it listens.
+    """
+
     port: int
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
         return _HOST, self.port
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU time so far, user and system, of all its threads."""
-        # clock_getcpuclockid(3), which Python lacks: finer than the ticks of /proc/PID/stat.
-        return time.clock_gettime(~self.pid << 3 | _CPUCLOCK_SCHED)
-
-    @property
-    def resident_bytes(self) -> int:
-        """The resident set size now."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
 @contextmanager

@@ -1,19 +1,15 @@
 """Pairs of processes, of which one sends and the other one receives."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from operator import attrgetter
-from statistics import median
-from typing import TypeAlias
 
 import attrs
 
 from trio_p2p._lab.namespaces import Namespace
 
 from . import stream_ways
+from .costs import Cost, Meter
 from .programs import read_line, send_line, start
-from .servers import ServerProcess
 
 GIB = 2**30
 # Have glibc keep all memory that was freed (mallopt(3); more than 32 MiB it does not accept). By
@@ -21,24 +17,6 @@ GIB = 2**30
 STEADY_MEMORY: Mapping[str, str] = dict.fromkeys(
     ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 * 2**20)
 )
-
-
-@attrs.frozen
-class Cost:
-    """What one round took, per GiB: seconds, and the CPU seconds of the two processes."""
-
-    seconds: float
-    sender: float
-    receiver: float
-
-    @property
-    def cpu(self) -> float:
-        return self.sender + self.receiver
-
-
-Figure: TypeAlias = Callable[[Cost], float]
-SECONDS, CPU = attrgetter("seconds"), attrgetter("cpu")
-SENDER, RECEIVER = attrgetter("sender"), attrgetter("receiver")
 
 
 @attrs.frozen
@@ -83,17 +61,15 @@ class Pair:
             str(port),
             variables=STEADY_MEMORY,
         )
-        self._receiver = ServerProcess(self._receiving.pid, port)
-        self._sender = ServerProcess(self._sending.pid, port)
+        self._meter = Meter(self._sending, self._receiving)
 
     def run(self) -> Cost:
-        """One round."""
-        before = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
+        """One round; its cost is per GiB."""
+        return self._meter.measure(self._run, self._round_bytes / GIB)
+
+    def _run(self) -> None:
         send_line(self._sending)
         read_line(self._receiving)
-        after = time.perf_counter(), self._sender.cpu_seconds, self._receiver.cpu_seconds
-        share = self._round_bytes / GIB
-        return Cost(*((end - start) / share for start, end in zip(before, after, strict=True)))
 
 
 def measure_interleaved(
@@ -125,12 +101,3 @@ def _measure_started(
             pair.run()  # until windows and buffers have grown
         costs = [{name: pair.run() for name, pair in pairs.items()} for _ in range(rounds)]
     return {name: [each[name] for each in costs] for name in names}
-
-
-def typical(costs: Sequence[Cost], of: Figure) -> float:
-    return median(map(of, costs))
-
-
-def compare(costs: Sequence[Cost], others: Sequence[Cost], of: Figure) -> float:
-    """How many times the others' it is, rounds being compared with themselves."""
-    return median(of(one) / of(other) for one, other in zip(costs, others, strict=True))

@@ -1,24 +1,24 @@
 """The ways of sending bytes that are measured, each in two processes of its own."""
 
-import ssl
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeAlias
 
 import attrs
 import trio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from trio_p2p import Peer, open_peer, serve_broker
 from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 
-from .ssl_identities import load_identity
+from .ssl_identities import CLIENT, SERVER, make_server_context, open_ssl_stream
 
 KIB = 2**10
+DIRECT = ["fast", "classic"]
+"""The techniques that lead to direct paths, and never to the relay."""
 
 Send: TypeAlias = Callable[[bytes], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[bytes | bytearray | memoryview]]
@@ -31,13 +31,14 @@ class Way:
     """A way to send bytes.
 
     Attributes:
-        open_sender: connects to an address, and gives what sends.
-        open_receiver: announces a port of a host, waits for the sender, and gives what receives.
+        open_sender: connects to an address, and gives what sends on each stream.
+        open_receiver: announces a port of a host, waits for the sender, and gives what receives
+            on each stream.
         piece_bytes: how much is sent at once.
     """
 
-    open_sender: Callable[[Address], AbstractAsyncContextManager[Send]]
-    open_receiver: Callable[[str, Announce], AbstractAsyncContextManager[Receive]]
+    open_sender: Callable[[Address], AbstractAsyncContextManager[Sequence[Send]]]
+    open_receiver: Callable[[str, Announce], AbstractAsyncContextManager[Sequence[Receive]]]
     piece_bytes: int = 256 * KIB
 
 
@@ -62,50 +63,44 @@ class Chunk:
 
 
 @asynccontextmanager
-async def _open_tcp_sender(address: Address) -> AsyncGenerator[Send]:
+async def _open_tcp_sender(address: Address) -> AsyncGenerator[Sequence[Send]]:
     async with await trio.open_tcp_stream(*address) as stream:
-        yield stream.send_all
+        yield [stream.send_all]
 
 
 @asynccontextmanager
 async def _open_tcp_receiver(
     max_bytes: int, host: str, announce: Announce
-) -> AsyncGenerator[Receive]:
+) -> AsyncGenerator[Sequence[Receive]]:
     async with await _accept(host, announce) as stream:
-        yield partial(stream.receive_some, max_bytes)
+        yield [partial(stream.receive_some, max_bytes)]
 
 
 @asynccontextmanager
-async def _open_ssl_sender(address: Address) -> AsyncGenerator[Send]:
+async def _open_ssl_senders(count: int, address: Address) -> AsyncGenerator[Sequence[Send]]:
+    async with AsyncExitStack() as stack:
+        streams = [await open_ssl_stream(address) for _ in range(count)]
+        yield [(await stack.enter_async_context(stream)).send_all for stream in streams]
+
+
+@asynccontextmanager
+async def _open_ssl_receivers(
+    count: int, host: str, announce: Announce
+) -> AsyncGenerator[Sequence[Receive]]:
+    context = make_server_context()
+    async with _open_listener(host, announce) as listener, AsyncExitStack() as stack:
+        accepted = [await listener.accept() for _ in range(count)]
+        streams = [trio.SSLStream(each, context, server_side=True) for each in accepted]
+        for stream in streams:
+            await stack.enter_async_context(stream)
+            await stream.do_handshake()
+        yield [partial(stream.receive_some, None) for stream in streams]
+
+
+@asynccontextmanager
+async def _open_path_sender(address: Address) -> AsyncGenerator[Sequence[Send]]:
     stream = await trio.open_tcp_stream(*address)
-    context = _make_ssl_context(ssl.PROTOCOL_TLS_CLIENT, _SENDER, _RECEIVER)
-    async with trio.SSLStream(stream, context) as ssl_stream:
-        yield ssl_stream.send_all
-
-
-@asynccontextmanager
-async def _open_ssl_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
-    stream = await _accept(host, announce)
-    context = _make_ssl_context(ssl.PROTOCOL_TLS_SERVER, _RECEIVER, _SENDER)
-    async with trio.SSLStream(stream, context, server_side=True) as ssl_stream:
-        await ssl_stream.do_handshake()
-        yield partial(ssl_stream.receive_some, None)
-
-
-def _make_ssl_context(protocol: int, identity: Identity, peer: Identity) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=peer.certificate)
-    load_identity(context, identity)
-    return context
-
-
-@asynccontextmanager
-async def _open_path_sender(address: Address) -> AsyncGenerator[Send]:
-    stream = await trio.open_tcp_stream(*address)
-    path = _make_path(stream, _SENDER, _RECEIVER, server_side=False)
+    path = _make_path(stream, CLIENT, SERVER, server_side=False)
     await path.do_handshake()
 
     async def send(piece: bytes) -> None:
@@ -115,14 +110,14 @@ async def _open_path_sender(address: Address) -> AsyncGenerator[Send]:
         else:
             await trio.lowlevel.checkpoint()
 
-    yield send
+    yield [send]
     path.receive_at_once(Chunk())  # TLS's tickets: to close with something unread is a reset
     path.close()
 
 
 @asynccontextmanager
-async def _open_path_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
-    path = _make_path(await _accept(host, announce), _RECEIVER, _SENDER, server_side=True)
+async def _open_path_receiver(host: str, announce: Announce) -> AsyncGenerator[Sequence[Receive]]:
+    path = _make_path(await _accept(host, announce), SERVER, CLIENT, server_side=True)
     await path.do_handshake()
 
     async def receive() -> bytearray:
@@ -130,7 +125,7 @@ async def _open_path_receiver(host: str, announce: Announce) -> AsyncGenerator[R
         await path.receive(chunk)
         return chunk.take()
 
-    yield receive
+    yield [receive]
     path.close()
 
 
@@ -146,54 +141,73 @@ def _make_path(
 
 
 async def _accept(host: str, announce: Announce) -> trio.SocketStream:
-    [listener] = await trio.open_tcp_listeners(0, host=host)
-    async with listener:
-        announce(listener.socket.getsockname()[1])
+    async with _open_listener(host, announce) as listener:
         return await listener.accept()
 
 
 @asynccontextmanager
-async def _open_raw_sender(address: Address) -> AsyncGenerator[Send]:
-    async with open_peer(address) as peer, await peer.open_raw_stream(_UID) as stream:
-        yield stream.send_all
+async def _open_listener(host: str, announce: Announce) -> AsyncGenerator[trio.SocketListener]:
+    [listener] = await trio.open_tcp_listeners(0, host=host)
+    async with listener:
+        announce(listener.socket.getsockname()[1])
+        yield listener
 
 
 @asynccontextmanager
-async def _open_raw_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
+async def _open_raw_sender(address: Address) -> AsyncGenerator[Sequence[Send]]:
+    async with open_peer(address) as peer, await peer.open_raw_stream(_UID) as stream:
+        yield [stream.send_all]
+
+
+@asynccontextmanager
+async def _open_raw_receiver(host: str, announce: Announce) -> AsyncGenerator[Sequence[Receive]]:
     async with (
-        _open_receiving_peer(host) as (peer, port),
+        open_receiving_peer(host) as (peer, port),
         peer.listen_raw(_UID) as listener,
     ):
         announce(port)
         async with await listener.accept() as stream:
-            yield partial(stream.receive_some, 256 * KIB)
+            yield [partial(stream.receive_some, 256 * KIB)]
 
 
 @asynccontextmanager
-async def _open_session_sender(address: Address) -> AsyncGenerator[Send]:
+async def _open_session_senders(count: int, address: Address) -> AsyncGenerator[Sequence[Send]]:
     async with (
-        open_peer(address, techniques=["fast", "classic"]) as peer,
-        await peer.open_stream(_UID) as stream,
+        open_peer(address, techniques=DIRECT) as peer,
+        await peer.connect(_UID) as connection,
+        AsyncExitStack() as stack,
     ):
-        yield stream.send_all
+        streams = [await connection.open_stream() for _ in range(count)]
+        yield [(await stack.enter_async_context(stream)).send_all for stream in streams]
 
 
 @asynccontextmanager
-async def _open_session_receiver(host: str, announce: Announce) -> AsyncGenerator[Receive]:
-    async with _open_receiving_peer(host) as (peer, port), peer.listen(_UID) as listener:
+async def _open_session_receivers(
+    count: int, host: str, announce: Announce
+) -> AsyncGenerator[Sequence[Receive]]:
+    async with (
+        open_receiving_peer(host) as (peer, port),
+        peer.listen(_UID) as listener,
+        AsyncExitStack() as stack,
+    ):
         announce(port)
-        async with await listener.accept() as stream:
-            yield stream.receive_some
+        streams = [await listener.accept() for _ in range(count)]
+        yield [(await stack.enter_async_context(stream)).receive_some for stream in streams]
 
 
 @asynccontextmanager
-async def _open_receiving_peer(host: str) -> AsyncGenerator[tuple[Peer, int]]:
-    """A broker, a peer of it, and the broker's port."""
+async def open_receiving_peer(host: str) -> AsyncGenerator[tuple[Peer, int]]:
+    """Open a broker and a peer of it; give the peer and the broker's port."""
+    async with open_broker(host) as port, open_peer((host, port)) as peer:
+        yield peer, port
+
+
+@asynccontextmanager
+async def open_broker(host: str) -> AsyncGenerator[int]:
+    """Run a broker, and give its port."""
     async with trio.open_nursery() as nursery:
         [broker] = await nursery.start(partial(serve_broker, 0, host=host))
-        port = broker.socket.getsockname()[1]
-        async with open_peer((host, port)) as peer:
-            yield peer, port
+        yield broker.socket.getsockname()[1]
         nursery.cancel_scope.cancel(reason="the sender has ended")
 
 
@@ -201,51 +215,99 @@ def _tcp(piece_bytes: int) -> Way:
     return Way(_open_tcp_sender, partial(_open_tcp_receiver, piece_bytes), piece_bytes)
 
 
-# Both processes have to know both; nothing is protected by them.
-_SENDER, _RECEIVER = (
-    Identity(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)) for number in (1, 2)
-)
+def _ssl(streams: int = 1, piece_bytes: int = 256 * KIB) -> Way:
+    return Way(
+        partial(_open_ssl_senders, streams), partial(_open_ssl_receivers, streams), piece_bytes
+    )
+
+
+def _session(streams: int = 1, piece_bytes: int = 256 * KIB) -> Way:
+    return Way(
+        partial(_open_session_senders, streams),
+        partial(_open_session_receivers, streams),
+        piece_bytes,
+    )
+
 
 _UID = "throughput"
-TCP, TCP_SMALL, SSL, PATH, RAW, SESSION, SESSION_SMALL = (
+MANY = 50
+TINY_BYTES = 100
+TCP, TCP_SMALL, SSL, SSL_TINY, SSL_MANY, PATH, RAW, SESSION, SESSION_SMALL = (
     "SocketStream",
     "SocketStream, 64 KiB",
     "SSLStream",
+    f"SSLStream, {TINY_BYTES} bytes",
+    f"{MANY} SSLStreams",
     "path alone",
     "raw stream",
     "session",
     "session, 64 KiB",
 )
+SESSION_TINY, SESSION_MANY = f"session, {TINY_BYTES} bytes", f"session, {MANY} streams"
 WAYS = {
     TCP_SMALL: _tcp(64 * KIB),
     TCP: _tcp(256 * KIB),
-    SSL: Way(_open_ssl_sender, _open_ssl_receiver),
+    SSL: _ssl(),
+    SSL_TINY: _ssl(piece_bytes=TINY_BYTES),
+    SSL_MANY: _ssl(MANY),
     PATH: Way(_open_path_sender, _open_path_receiver),
     RAW: Way(_open_raw_sender, _open_raw_receiver),
-    SESSION: Way(_open_session_sender, _open_session_receiver),
-    SESSION_SMALL: Way(_open_session_sender, _open_session_receiver, 64 * KIB),
+    SESSION: _session(),
+    SESSION_SMALL: _session(piece_bytes=64 * KIB),
+    SESSION_TINY: _session(piece_bytes=TINY_BYTES),
+    SESSION_MANY: _session(MANY),
 }
+
+
+class Rounds:
+    """Counts what comes on all streams, and prints a line for each round that is complete.
+
+    Args:
+        round_bytes: how much a round is.
+    """
+
+    def __init__(self, round_bytes: int) -> None:
+        self._round_bytes = round_bytes
+        self._missing = round_bytes
+
+    def came(self, count: int) -> None:
+        self._missing -= count
+        if not self._missing:
+            print(flush=True)
+            self._missing = self._round_bytes
 
 
 async def _receive(name: str, round_bytes: int, host: str) -> None:
     """Print the port, and then a line for each round; until the sender has ended."""
-    async with WAYS[name].open_receiver(host, partial(print, flush=True)) as receive:
-        missing = round_bytes
-        while data := await receive():
-            missing -= len(data)
-            if not missing:
-                print(flush=True)
-                missing = round_bytes
+    rounds = Rounds(round_bytes)
+    async with (
+        WAYS[name].open_receiver(host, partial(print, flush=True)) as receives,
+        trio.open_nursery() as nursery,
+    ):
+        for receive in receives:
+            nursery.start_soon(_receive_all, receive, rounds)
+
+
+async def _receive_all(receive: Receive, rounds: Rounds) -> None:
+    while data := await receive():
+        rounds.came(len(data))
 
 
 async def _send(name: str, round_bytes: int, address: Address) -> None:
-    """Send a round for each line that comes; until no more come."""
+    """Send a round for each line that comes, a share of it on each stream; until no more come."""
     way = WAYS[name]
     piece = bytes(way.piece_bytes)
-    async with way.open_sender(address) as send:
+    async with way.open_sender(address) as sends:
+        pieces = round_bytes // way.piece_bytes // len(sends)
         while await trio.to_thread.run_sync(sys.stdin.readline):
-            for _ in range(round_bytes // way.piece_bytes):
-                await send(piece)
+            async with trio.open_nursery() as nursery:
+                for send in sends:
+                    nursery.start_soon(_send_pieces, send, piece, pieces)
+
+
+async def _send_pieces(send: Send, piece: bytes, count: int) -> None:
+    for _ in range(count):
+        await send(piece)
 
 
 def main(role: str, name: str, round_bytes: str, host: str, port: str = "") -> None:

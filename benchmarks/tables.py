@@ -8,21 +8,64 @@ import attrs
 
 @attrs.frozen
 class Bars:
-    """One bar in each group of a chart, and the floor that it cannot fall below."""
+    """One bar in each group of a chart, and the floor that it cannot fall below.
+
+    Attributes:
+        label: what the bars show.
+        values: how high each is; not a number where a group has none.
+        floors: the floor of each; empty if there are none.
+    """
 
     label: str
     values: tuple[float, ...]
-    floors: tuple[float, ...]
+    floors: tuple[float, ...] = ()
 
 
 @attrs.frozen
 class Chart:
-    """Groups of bars."""
+    """Groups of bars.
+
+    Attributes:
+        groups: what each group is of.
+        group_label: what the groups are.
+        value_label: what is shown of them, and its unit.
+        bars: the bars of all groups.
+        is_logarithmic: whether to show values that are orders of magnitude apart.
+    """
 
     groups: tuple[str, ...]
     group_label: str
     value_label: str
     bars: tuple[Bars, ...]
+    is_logarithmic: bool = False
+
+
+@attrs.frozen
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        label: what it shows, and its unit.
+        values: one for each place; not a number where there is none.
+    """
+
+    label: str
+    values: tuple[float, ...]
+
+
+@attrs.frozen
+class Curves:
+    """Lines over the same places.
+
+    Attributes:
+        places: where each value stands.
+        place_label: what the places are.
+        curves: the lines.
+    """
+
+    places: tuple[float, ...]
+    place_label: str
+    curves: tuple[Curve, ...]
 
 
 @attrs.frozen
@@ -43,7 +86,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     exceeded: tuple[str, ...] = ()
-    chart: Chart | None = None
+    chart: Chart | Curves | None = None
 
     def __str__(self) -> str:
         lines = [self.columns, *self.rows]

@@ -45,7 +45,7 @@ class Run:
         self._identity = Identity.generate()
         self.registry = Registry(
             token_bytes=secrets.token_bytes,
-            round_trip=lambda _connection: 0,
+            round_trip=lambda _connection, _now: 0,
             reads=lambda _connection: True,
             relay=RelayLimits(),
             probes=Probes({4: 4434}),
@@ -116,6 +116,12 @@ class Run:
         instance = bytes(wire.INSTANCE_BYTES)
         kind = wire.StreamKind.SESSION
         return wire.Register(number, uid, kind, instance, LOCAL, identity.certificate, signature)
+
+    def identification(self, connection: Connection) -> wire.Identify:
+        """What shows who the receiver is."""
+        identity = self._identity
+        signature = identity.sign_identification(connection.challenge, LOCAL)
+        return wire.Identify(LOCAL, identity.certificate, signature)
 
     def request(self, number: int, technique: str) -> wire.IntroductionRequest:
         """What asks for it."""
@@ -193,14 +199,21 @@ def everything() -> Run:
     for message in (
         wire.KeepAlive(),
         wire.Update(),
+        run.identification(receiver),
         run.registration(receiver, 1, "another-uid"),
         run.request(2, "fast"),
         wire.Watch("third-uid", 3),
         wire.Unwatch("third-uid"),
+        wire.Report(120),
         wire.Unregister(1),
     ):
         run.say(receiver, message)
-    for first in (run.request(0, "fast"), wire.Watch(UID, 0), wire.KeepAlive()):
+    for first in (
+        run.request(0, "fast"),
+        wire.Watch(UID, 0),
+        wire.Report(120),
+        wire.KeepAlive(),
+    ):
         run.say(run.connect(SENDER), first)
     _, introduction = run.ask("classic")
     run.say(receiver, wire.Decline(introduction))
@@ -212,6 +225,7 @@ def everything() -> Run:
     _, introduction = run.ask("relay")
     run.say(run.connect(RECEIVER), wire.JoinRelay(introduction))
     client = run.connect(SENDER)
+    run.say(client, run.identification(client))
     run.say(client, wire.Probe())
     run.say(client, wire.CallBack())
     run.called_back(client)

@@ -15,6 +15,7 @@ extensions = [
     "sphinxcontrib_trio",
     "stream_tables",
     "check_tables",
+    "setting_tables",
     "wire_tables",
     "broker_drawings",
     "house",

@@ -9,13 +9,12 @@ how long it is; with a length of zero the connection's deadline passes, or it br
 
 import itertools
 import json
-import os
 import sys
-import tempfile
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import atheris
+from fuzzing import run
 
 with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._addresses import Endpoint
@@ -61,7 +60,7 @@ class Clients:
         tokens = itertools.count()  # that can be guessed, here
         self.registry = Registry(
             token_bytes=lambda length: next(tokens).to_bytes(length, "big"),
-            round_trip=lambda _connection: 0,
+            round_trip=lambda _connection, _now: 0,
             reads=lambda _connection: True,
             relay=RelayLimits(),
             probes=Probes({4: 4434}, (ENDPOINT,)),
@@ -211,18 +210,5 @@ def _pieces(index: int, frame: bytes) -> bytes:
     return b"".join(bytes((len(piece) << 2 | index,)) + piece for piece in cut)
 
 
-def main() -> int:
-    """Let libFuzzer make up more, from the seeds and a corpus if one is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number, seed in enumerate(seeds()):
-            Path(folder, str(number)).write_bytes(seed)
-        child = os.fork()  # libFuzzer ends its process without cleaning up
-        if not child:
-            atheris.Setup([*sys.argv, folder], feed)
-            atheris.Fuzz()
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(feed, seeds()))

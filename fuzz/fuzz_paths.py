@@ -1,4 +1,4 @@
-"""Feeds hostile bytes to all that a peer does with what comes over the paths of a stream.
+"""Feeds hostile bytes to all that a peer does with what comes over the paths of a connection.
 
 Bytes to a hello, to frames, to transitions of a session, on either side. ``nox -s fuzz`` runs it;
 the arguments are libFuzzer's.
@@ -8,16 +8,16 @@ byte of a piece says how long it is; with a length of zero something happens on 
 next byte says what.
 """
 
-import os
 import sys
-import tempfile
-from pathlib import Path
 
 import atheris
+from fuzzing import run
 
 with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._errors import PathLostError, RemoteProtocolError
+    from trio_p2p._stream.byte_queue import Piece
     from trio_p2p._stream.frames import (
+        MIN_WINDOW,
         SESSION_ID_BYTES,
         AbortCode,
         FrameParser,
@@ -31,23 +31,50 @@ with atheris.instrument_imports(include=["trio_p2p"]):
     from trio_p2p._stream.session_sink import sink_of
     from trio_p2p._stream.sink import Sink
     from trio_p2p._stream.states import SessionRole, SessionState
-    from trio_p2p._stream.window import FIRST_WINDOW
+    from trio_p2p._wire.messages import INSTANCE_BYTES
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
-WINDOW = 2 * FIRST_WINDOW
+INSTANCE = bytes(INSTANCE_BYTES)
+WINDOW = MIN_WINDOW
 HEADER_BYTES = len(header(Kind.ACK, 0))
 MAX_PIECE_BYTES = 255
 
 
+class Content:
+    """Bytes to send, of which only the number matters, and what takes those that come."""
+
+    def __init__(self) -> None:
+        self.unsent = self.received = self.frames = 0
+        self.is_closed = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self.unsent > 0
+
+    def pull(self, room: int) -> list[Piece]:
+        assert not self.is_closed
+        count = min(room, self.unsent)
+        self.unsent -= count
+        return [bytes(count)] if count else []
+
+    def get_buffer(self, size: int, /) -> memoryview:
+        assert not self.is_closed
+        return memoryview(bytearray(size))
+
+    def buffer_updated(self, count: int, /) -> None:
+        self.received += count
+
+
 class Side:
-    """A session with an application, and with paths that an attacker has at the other end."""
+    """A session with its content, and with paths that an attacker has at the other end."""
 
     def __init__(self, role: SessionRole) -> None:
-        self.session = Session(role, IDENTIFIER, WINDOW, 0.0)
+        self.content = Content()
+        self.session = Session(
+            role, IDENTIFIER, INSTANCE, window=WINDOW, content=self.content, now=0.0
+        )
         self.now = 0.0
         self.reader: HelloReader | None = None  # of a path that has not been greeted on
-        self.is_ended = False
-        self.is_closed = False
         self.open()
 
     def open(self) -> None:
@@ -96,31 +123,20 @@ class Side:
             case 3:
                 while pieces := session.pieces_to_send(self.now):
                     read(b"".join(pieces))
-            case _ if not self.is_closed and not session.is_over:
-                self.use(what)
-
-    def use(self, what: int) -> None:
-        session = self.session
-        match what % 8:
-            case 4 if not self.is_ended and not session.peer_is_closed:
-                if session.room:
-                    session.write(bytes(min(session.room, 1 + what * what)), self.now)
-                session.is_blocked = not session.room
-            case 5:
-                session.read(1 + what * what)
+            case 4 | 5 if not self.content.is_closed:
+                self.content.unsent += 1 + what * what * (what % 8)
             case 6:
-                self.is_ended = True
-                session.write_eof(self.now)
-            case 7:
-                self.is_ended = self.is_closed = True
+                session.outgoing.want_acknowledgement()
+            case 7 if not session.is_over:
+                self.content.unsent = 0
+                self.content.is_closed = True
                 session.close(self.now)
 
     def check(self) -> None:
-        session = self.session
-        assert session.incoming._held <= session.incoming.window
-        assert session.outgoing.held + session.incoming.window <= WINDOW
-        assert 0 <= session.room <= WINDOW
-        assert session.outgoing.acked <= session.outgoing.sent
+        outgoing, incoming = self.session.outgoing, self.session.incoming
+        assert outgoing.acked <= outgoing.sent <= outgoing.taken <= outgoing.acked + WINDOW
+        assert 0 <= outgoing.room <= WINDOW
+        assert self.content.received <= incoming.received
 
 
 def give(sink: Sink, data: bytes) -> bytes:
@@ -171,15 +187,15 @@ def feed(data: bytes) -> None:
 
 def seeds() -> list[bytes]:
     """Inputs to begin with: every frame after a greeting, and both ways to an end."""
-    hello = _pieces(PathHello(0, IDENTIFIER, 1, is_new=True).encode())
-    second = _pieces(PathHello(0, IDENTIFIER, 2, is_new=False).encode())
+    hello, second = (
+        _pieces(PathHello(0, IDENTIFIER, path, WINDOW, INSTANCE, is_new=path == 1).encode())
+        for path in (1, 2)
+    )
     frames = [
         header(Kind.DATA, 0, 5) + b"bytes",
-        header(Kind.LIMIT, FIRST_WINDOW + 1),
-        header(Kind.BLOCKED, FIRST_WINDOW),
+        header(Kind.PING, 0),
         header(Kind.ACK, 0),
         header(Kind.ACK, 2),
-        header(Kind.EOF, 0),
         header(Kind.CLOSE, 0),
         abort(AbortCode.NOT_ADMITTED, "not you"),
     ]
@@ -198,18 +214,5 @@ def _pieces(data: bytes) -> bytes:
     return b"".join(bytes((len(piece),)) + piece for piece in cut)
 
 
-def main() -> int:
-    """Let libFuzzer make up more, from the seeds and a corpus if one is given."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number, seed in enumerate(seeds()):
-            Path(folder, str(number)).write_bytes(seed)
-        child = os.fork()  # libFuzzer ends its process without cleaning up
-        if not child:
-            atheris.Setup([*sys.argv, folder], feed)
-            atheris.Fuzz()
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(feed, seeds()))

@@ -9,6 +9,7 @@ import trio
 
 import trio_p2p
 from trio_p2p import (
+    AccessDeniedError,
     Attempt,
     AttemptFailedError,
     BrokerLostError,
@@ -30,6 +31,7 @@ from trio_p2p import (
     StreamAbortedError,
     Technique,
     UIDTakenError,
+    UnknownProtocolError,
     UnknownUIDError,
     UnsupportedVersionError,
     WrongPeerError,
@@ -57,8 +59,10 @@ def test_one_hierarchy() -> None:
         P2PError: (Exception,),
         BrokerUnreachableError: (P2PError,),
         BrokerLostError: (P2PError,),
+        AccessDeniedError: (P2PError,),
         BusyError: (P2PError,),
         UnknownUIDError: (P2PError,),
+        UnknownProtocolError: (P2PError,),
         UIDTakenError: (P2PError,),
         IdentityError: (P2PError,),
         WrongPeerError: (P2PError,),
@@ -93,6 +97,8 @@ BROKER = Endpoint(IPv4Address("198.51.100.4"), 4433)
         (RefusalCode.OTHER_IP_VERSION, IntroductionError, "THE {REASON}"),
         (RefusalCode.IDENTITY_NOT_PROVEN, IdentityError, "THE {REASON}"),
         (RefusalCode.RELAY_REFUSED, RelayError, "THE {REASON}"),
+        (RefusalCode.NOT_ADMITTED, AccessDeniedError, "THE {REASON}"),
+        (RefusalCode.PROOF_WANTED, BusyError, "try again in 2.5 seconds"),
         (RefusalCode.BUSY, BusyError, "try again in 2.5 seconds"),
     ],
 )

@@ -131,6 +131,7 @@ async def test_stream_tells_its_path_and_its_peer(technique: Technique) -> None:
             ):
                 check(opened, accepted)
                 assert accepted.peer_id == sender.peer_id == identity.peer_id
+            await opened.connection.aclose()
 
 
 async def test_stream_is_opened_by_whichever_way_is_allowed() -> None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trio_p2p import (
     Identity,
     LocalProtocolError,
+    PathKind,
     PeerId,
     Technique,
     Tracer,
@@ -24,73 +25,33 @@ from trio_p2p import (
     serve_broker,
     serve_p2p,
 )
+from trio_p2p._broker_client.place import (
+    BrokerPlace,
+    parse_broker,
+    parse_broker_place,
+    parse_brokers,
+)
 from trio_p2p._options import (
     ALL_TECHNIQUES,
-    parse_broker,
+    BrokerAddress,
     parse_expected,
     parse_grace,
+    parse_max_memory,
+    parse_max_streams,
+    parse_path_kind,
     parse_techniques,
-    parse_uid,
     parse_window,
 )
-from trio_p2p._stream.window import MIN_WINDOW
+from trio_p2p._stream.credit import (
+    DEFAULT_MEMORY,
+    DEFAULT_STREAMS,
+    EARLY_STREAMS,
+    MAX_STREAMS,
+    reserved_memory,
+)
+from trio_p2p._stream.frames import MAX_WINDOW, MIN_WINDOW
 
 ALICE, BOB = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
-
-
-@pytest.mark.parametrize("uid", ["a", "alice", "Zoë 🦊", "a b", "x" * 128, "ä" * 64, "../..", "'"])
-def test_uid(uid: str) -> None:
-    assert parse_uid(uid) == uid
-
-
-@pytest.mark.parametrize(
-    ("uid", "sentence"),
-    [
-        ("", "'' is no UID: a UID must not be empty"),
-        ("x" * 129, "a UID must not be longer than 128 bytes in UTF-8"),
-        ("ä" * 65, "a UID must not be longer than 128 bytes in UTF-8"),
-        ("a\nb", r"'a\nb' is no UID: a UID must not contain control characters"),
-        ("a\x00", "a UID must not contain control characters"),
-        ("a\x7f", "a UID must not contain control characters"),
-        ("\x1b[2J", "a UID must not contain control characters"),
-        ("a\u202eb", "a UID must not contain control characters"),  # right-to-left override
-        ("\ud800", "a UID must not contain control characters"),  # cannot be encoded
-        (b"alice", "b'alice' is no UID: a UID is text, not bytes"),
-        (5, "5 is no UID: a UID is text, not int"),
-        (None, "None is no UID: a UID is text, not NoneType"),
-    ],
-)
-def test_bad_uid(uid: str, sentence: str) -> None:
-    with pytest.raises(LocalProtocolError) as caught:
-        parse_uid(uid)
-    assert sentence in str(caught.value)
-
-
-def test_what_cannot_be_shown_is_not_repeated() -> None:
-    itself: list[object] = []
-    for _ in range(100_000):
-        itself = [itself]
-    hopeless: list[Any] = [10**5000, itself]
-    for uid in hopeless:
-        with pytest.raises(LocalProtocolError, match=f"^this {type(uid).__name__} is no UID"):
-            parse_uid(uid)
-
-
-def test_uid_may_be_a_peer_id() -> None:
-    assert parse_uid(ALICE) == parse_uid(str(ALICE)) == str(ALICE)
-
-
-def test_uid_that_looks_like_a_peer_id_has_to_be_one() -> None:
-    mistyped = str(ALICE)[:-1] + ("a" if str(ALICE)[-1] != "a" else "b")
-    with pytest.raises(LocalProtocolError) as caught:
-        parse_uid(mistyped)
-    assert mistyped in str(caught.value)
-
-
-def test_long_uid_is_not_repeated_at_length() -> None:
-    with pytest.raises(LocalProtocolError) as caught:
-        parse_uid("x" * 100_000)
-    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
@@ -145,6 +106,42 @@ def test_bad_broker(broker: str) -> None:
     with pytest.raises(LocalProtocolError) as caught:
         parse_broker(broker)
     assert "is no broker: give HOST:PORT, like 'broker.example.org:4433'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("broker", "place"),
+    [
+        ("broker.example.org:4433", BrokerPlace("broker.example.org", 4433)),
+        (("::1", 4433), BrokerPlace("::1", 4433)),
+        (BrokerPlace("::1", 1, is_encrypted=True), BrokerPlace("::1", 1, is_encrypted=True)),
+        ("tls://[2001:db8::1]:443", BrokerPlace("2001:db8::1", 443, is_encrypted=True)),
+        (
+            f"tls://broker.example.org:4433#sha256={'aB' * 32}",
+            BrokerPlace("broker.example.org", 4433, True, b"\xab" * 32),
+        ),
+    ],
+)
+def test_places_of_brokers(broker: BrokerAddress, place: BrokerPlace) -> None:
+    assert parse_broker_place(broker) == place
+
+
+@pytest.mark.parametrize(
+    ("broker", "sentence"),
+    [
+        ("tls://", "'' is no broker"),
+        ("tls://broker.example.org", "'broker.example.org' is no broker"),
+        ("tcp://broker.example.org:x", "is no broker"),
+        ("broker.example.org:4433#sha256=", "is no broker"),
+        ("tls://h:1#sha256=ab", "does not pin a broker's key: give sha256= and 64"),
+        (f"tls://h:1#md5={'ab' * 32}", "does not pin a broker's key"),
+        (f"tls://h:1#sha256={'ab' * 32} ", "does not pin a broker's key"),
+        (5, "5 is no broker"),
+    ],
+)
+def test_places_that_are_none(broker: Any, sentence: str) -> None:
+    with pytest.raises(LocalProtocolError) as caught:
+        parse_broker_place(broker)
+    assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -203,15 +200,50 @@ def test_bad_expected_peer(uid: str, expect: PeerId | str, sentence: str) -> Non
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("window", [MIN_WINDOW, 2**40])
+@pytest.mark.parametrize("window", [MIN_WINDOW, MAX_WINDOW])
 def test_window(window: int) -> None:
     assert parse_window(window) == window
 
 
-@pytest.mark.parametrize("window", [MIN_WINDOW - 1, 0, -1, 1e9, "1000000", None])
+@pytest.mark.parametrize("window", [MIN_WINDOW - 1, MAX_WINDOW + 1, 0, -1, 1e9, "1000000", None])
 def test_bad_window(window: int) -> None:
     with pytest.raises(LocalProtocolError, match=f"is no window: .* at least {MIN_WINDOW}"):
         parse_window(window)
+
+
+@pytest.mark.parametrize("streams", [EARLY_STREAMS, MAX_STREAMS])
+def test_max_streams(streams: int) -> None:
+    assert parse_max_streams(streams) == streams
+
+
+@pytest.mark.parametrize("streams", [EARLY_STREAMS - 1, MAX_STREAMS + 1, True, 1e3, "100", None])
+def test_bad_max_streams(streams: int) -> None:
+    with pytest.raises(LocalProtocolError, match=f"is no number of streams: .* {EARLY_STREAMS} to"):
+        parse_max_streams(streams)
+
+
+@pytest.mark.parametrize("streams", [EARLY_STREAMS, DEFAULT_STREAMS, MAX_STREAMS])
+def test_max_memory_is_enough_for_the_first_credit_of_all_streams(streams: int) -> None:
+    least = reserved_memory(streams)
+    assert parse_max_memory(least, streams) == least
+    for memory in (least - 1, float(least), None):
+        with pytest.raises(LocalProtocolError, match=f"at least {least}, or allow fewer streams"):
+            parse_max_memory(memory, streams)
+
+
+def test_default_memory_is_enough_for_the_default_streams() -> None:
+    assert parse_max_memory(DEFAULT_MEMORY, DEFAULT_STREAMS) == DEFAULT_MEMORY
+
+
+@pytest.mark.parametrize("path", [None, "direct", "relay", *PathKind])
+def test_path_kind(path: str | None) -> None:
+    assert parse_path_kind(path) == path
+
+
+@pytest.mark.parametrize("path", ["", "Direct", "any", 5, True, b"relay", ["relay"]])
+def test_bad_path_kind(path: str) -> None:
+    with pytest.raises(LocalProtocolError, match=r"is no kind of path: give .direct. or .relay."):
+        parse_path_kind(path)
 
 
 @pytest.mark.parametrize("grace", [0, 0.5, 60, math.inf])
@@ -265,7 +297,7 @@ def calling(name: str, *arguments: object) -> Any:
     return call
 
 
-STREAMS = [open_stream, calling("open_stream", "alice")]
+STREAMS = [open_stream, calling("open_stream", "alice"), calling("connect", "alice")]
 LISTENERS = [open_listener, calling("listen", "alice")]
 SERVERS = [serve, calling("serve", "alice", handler)]
 MISTAKES = [
@@ -280,12 +312,18 @@ MISTAKES = [
     ([be_peer], {"port_guessing": "no"}, "'no' is no value for port_guessing=: give True or False"),
     ([be_peer], {"techniques": 5}, "5 is no list of techniques: choose from 'fast'"),
     ([be_peer], {"window": True}, "True is no window: give a number of bytes, at least"),
+    ([be_peer], {"max_streams": 1}, "1 is no number of streams: give one from 16 to"),
+    ([be_peer], {"max_memory": 1}, "1 is not memory enough for 1024 streams: give a number of"),
     ([be_peer], {"grace": True}, "True is no time: give seconds, 0 or more"),
     ([be_peer], {"tracer": print}, "is no tracer: give an object of a subclass of trio_p2p.Tracer"),
     ([be_peer], {"tracer": Tracer}, "is no tracer: give an object of a subclass of"),
     (STREAMS, {"expect": b"bob"}, "b'bob' is no peer id: give one"),
     (
-        [calling("open_stream", "alice"), calling("open_raw_stream", "alice")],
+        [
+            calling("open_stream", "alice"),
+            calling("open_raw_stream", "alice"),
+            calling("connect", "alice"),
+        ],
         {"wait": 5.0},
         "5.0 is no value for wait=: give True or False",
     ),
@@ -293,6 +331,25 @@ MISTAKES = [
         [*LISTENERS, *SERVERS],
         {"admit": {ALICE}},
         f"{{PeerId('{ALICE}')}} is no value for admit=: give a function of a PeerId",
+    ),
+    (
+        [
+            calling("open_stream", "alice"),
+            calling("listen", "alice"),
+            calling("serve", "alice", handler),
+        ],
+        {"protocol": b"chat"},
+        "b'chat' is no name of a protocol: it is text, not bytes",
+    ),
+    (
+        [calling("connect", "alice")],
+        {"path": "sideways"},
+        "'sideways' is no kind of path: give 'direct' or 'relay'",
+    ),
+    (
+        [calling("connect", "alice")],
+        {"accept": 1},
+        "1 is no value for accept=: give True or False",
     ),
     (SERVERS, {"handler_nursery": 5}, "5 is no value for handler_nursery=: give a trio.Nursery"),
     (
@@ -331,6 +388,21 @@ MISTAKES = [
     ),
     (
         [partial(serve_broker_anywhere, 0)],
+        {"access": "allow.txt"},
+        "'allow.txt' is no value for access=: give AccessFiles, or None to admit all",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"tls": ("cert.pem", "key.pem")},
+        "('cert.pem', 'key.pem') is no value for tls=: give TLSFiles, or None to speak no TLS",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
+        {"proxies": ["192.0.2.0/24"]},
+        "['192.0.2.0/24'] is no value for proxies=: give a list of what ipaddress.ip_network()",
+    ),
+    (
+        [partial(serve_broker_anywhere, 0)],
         {"probe_at": "192.0.2.1:4433"},
         "'192.0.2.1:4433' is no value for probe_at=: give a list of Endpoint",
     ),
@@ -351,3 +423,26 @@ async def test_an_argument_of_a_wrong_type_gets_a_sentence(
 ) -> None:
     with trio.fail_after(5), pytest.raises(LocalProtocolError, match=re.escape(sentence)):
         await call(**options)
+
+
+@pytest.mark.parametrize(
+    ("brokers", "places"),
+    [
+        ("a:1", [BrokerPlace("a", 1)]),
+        (("a", 1), [BrokerPlace("a", 1)]),
+        (BrokerPlace("a", 1), [BrokerPlace("a", 1)]),
+        ("a:1,tls://b:2", [BrokerPlace("a", 1), BrokerPlace("b", 2, is_encrypted=True)]),
+        (["b:2", ("a", 1), "b:2"], [BrokerPlace("b", 2), BrokerPlace("a", 1)]),
+    ],
+)
+def test_several_brokers(brokers: Any, places: list[BrokerPlace]) -> None:
+    assert list(parse_brokers(brokers)) == places
+
+
+@pytest.mark.parametrize(
+    ("brokers", "text"),
+    [([], "has no broker"), ("a:1,", "'' is no broker"), (["a:1", 3], "3 is no broker")],
+)
+def test_several_brokers_of_which_one_is_wrong(brokers: Any, text: str) -> None:
+    with pytest.raises(LocalProtocolError, match=text):
+        parse_brokers(brokers)

@@ -92,7 +92,7 @@ async def test_options_are_checked_before_anything_is_opened() -> None:
 async def test_broker_is_not_asked_before_it_is_needed() -> None:
     with nobody_listening() as address:
         async with open_peer(address) as peer:
-            assert peer.statistics() == PeerStatistics(0, frozenset(), strangers=0)
+            assert peer.statistics() == PeerStatistics(0, 0, frozenset(), strangers=0)
 
 
 # Names
@@ -186,7 +186,7 @@ async def test_receiver_that_is_there_is_not_waited_for(way: Way) -> None:
 async def test_receiver_is_found_though_the_broker_does_not_tell_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("trio_p2p._peer.peer.MIN_RECHECK_TIME", 0.05)
+    monkeypatch.setattr("trio_p2p._peer.calls.MIN_RECHECK_TIME", 0.05)
 
     async def ignore(_: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -275,11 +275,25 @@ async def test_closed_streams_without_a_path_hold_a_peer_up_no_longer_than_its_g
         await trio.aclose_forcefully(opened)
 
 
+async def test_peer_without_a_path_is_left_at_once_if_nothing_is_owed() -> None:
+    async with open_broker() as broker, open_peer(broker.address) as receiver:
+        with trio.fail_after(PATIENCE):
+            async with open_sender(broker.address, grace=100 * PATIENCE) as sender:
+                opened, accepted = await open_pair(sender, receiver)
+                await broker.kill()
+                assert opened.path is not None
+                reset(opened.path)
+                await until(lambda: opened.path is None)
+                await opened.send_all(b"not delivered")
+        assert opened.is_over
+        accepted.abort()
+
+
 async def test_accepted_streams_live_on_without_their_listener_and_end_with_the_peer() -> None:
     async with open_broker() as broker, open_sender(broker.address) as sender:
         async with open_peer(broker.address) as receiver:
             opened, accepted = await open_pair(sender, receiver)
-            assert receiver.statistics() == PeerStatistics(1, frozenset(), strangers=0)
+            assert receiver.statistics() == PeerStatistics(1, 1, frozenset(), strangers=0)
             await accepted.send_all(b"still here")
             assert await opened.receive_some() == b"still here"
         with pytest.raises(trio.ClosedResourceError, match="was left"):
@@ -312,11 +326,12 @@ async def test_peer_that_was_left_does_nothing_more() -> None:
             partial(peer.open_stream, "receiver"),
             partial(peer.open_stream, "receiver", wait=True),
             partial(peer.open_raw_stream, "receiver"),
+            partial(peer.connect, "receiver"),
         ]
         for call in calls:
             with pytest.raises(trio.ClosedResourceError, match="this peer was left: open another"):
                 await call()
-        assert peer.statistics() == PeerStatistics(0, frozenset(), strangers=0)
+        assert peer.statistics() == PeerStatistics(0, 0, frozenset(), strangers=0)
 
 
 async def use_until_it_is_left(
@@ -348,13 +363,34 @@ async def open_later(peer: Peer) -> None:
     await peer.open_stream("receiver", wait=True)
 
 
+async def connect(peer: Peer) -> None:
+    await peer.connect("receiver")
+
+
+async def listen(peer: Peer) -> None:
+    async with peer.listen("receiver"):
+        pytest.fail("it listens")
+
+
+async def listen_raw(peer: Peer) -> None:
+    async with peer.listen_raw("receiver"):
+        pytest.fail("it listens")
+
+
+async def serve(peer: Peer) -> None:
+    await peer.serve("receiver", echo)
+
+
 async def watch_for_ever(peer: Peer) -> None:
     async with peer.watch("receiver") as registrations:
         async for _ in registrations:
             pass
 
 
-@pytest.mark.parametrize("use", [open_session, open_raw, open_later, watch_for_ever])
+@pytest.mark.parametrize(
+    "use",
+    [open_session, connect, open_raw, open_later, listen, listen_raw, serve, watch_for_ever],
+)
 async def test_what_is_under_way_ends_when_the_peer_is_left(
     use: Callable[[Peer], Awaitable[object]],
 ) -> None:
@@ -458,3 +494,24 @@ async def test_one_name_twice_is_a_mistake_of_the_caller() -> None:
                     async with peer.listen_raw("alice"):
                         pytest.fail("registered twice")
                 assert broker.uids == {"alice"}
+
+
+async def test_stream_that_is_closed_before_the_whole_answer_has_come_ends_well() -> None:
+    async def answer(stream: P2PStream) -> None:
+        await stream.send_all(await stream.receive_some())
+        while True:  # until it is not read any more, which ends the handler
+            await stream.send_all(bytes(65536))
+
+    async with (
+        open_broker() as broker,
+        open_peer(broker.address) as receiver,
+        open_peer(broker.address) as sender,
+        trio.open_nursery() as nursery,
+    ):
+        listener = await nursery.start(receiver.serve, "receiver", answer)
+        for _ in range(5):
+            async with await sender.open_stream("receiver") as stream:
+                await stream.send_all(b"question")
+                assert await stream.receive_some(8) == b"question"
+        await until(lambda: listener.statistics().lost == 5)
+        nursery.cancel_scope.cancel(reason="the test is over")

@@ -10,8 +10,11 @@ import pytest
 import trio_p2p
 
 NAMES = {
+    "AccessDeniedError",
+    "AccessFiles",
     "Attempt",
     "AttemptFailedError",
+    "BrokerLimits",
     "BrokerLostError",
     "BrokerUnreachableError",
     "BusyError",
@@ -22,6 +25,8 @@ NAMES = {
     "LocalProtocolError",
     "NotAdmittedError",
     "Outcome",
+    "P2PConnection",
+    "P2PConnectionStatistics",
     "P2PError",
     "P2PListener",
     "P2PListenerStatistics",
@@ -41,9 +46,11 @@ NAMES = {
     "StreamAbortedError",
     "StreamPath",
     "Survey",
+    "TLSFiles",
     "Technique",
     "Tracer",
     "UIDTakenError",
+    "UnknownProtocolError",
     "UnknownUIDError",
     "UnsupportedVersionError",
     "WrongPeerError",
@@ -53,7 +60,8 @@ NAMES = {
     "serve_broker",
     "serve_p2p",
 }
-ALSO_PUBLIC = {"P2PListenerStatistics", "PeerStatistics"}  # documented with what returns them
+# Documented with what returns them.
+ALSO_PUBLIC = {"P2PConnectionStatistics", "P2PListenerStatistics", "PeerStatistics"}
 
 
 def test_these_names_and_no_others() -> None:
@@ -89,6 +97,9 @@ def test_arguments_after_the_essential_ones_are_by_keyword() -> None:
         "open_peer": ["broker"],
         "serve_broker": ["port"],
         "serve_p2p": ["handler", "uid", "broker"],
+        "P2PConnection.open_stream": ["self"],
+        "P2PConnection.serve": ["self", "handler"],
+        "Peer.connect": ["self", "uid"],
         "Peer.listen": ["self", "uid"],
         "Peer.listen_raw": ["self", "uid"],
         "Peer.open_raw_stream": ["self", "uid"],
@@ -102,20 +113,25 @@ def test_arguments_after_the_essential_ones_are_by_keyword() -> None:
         assert positional == expected
         assert "timeout" not in {p.name for p in parameters}
         if "serve" in name:
-            assert [p.name for p in parameters][-1] == "task_status"
+            last = "handler_nursery" if "Connection" in name else "task_status"
+            assert [p.name for p in parameters][-1] == last
 
 
 def test_values_are_frozen() -> None:
     values: list[type[object]] = [
+        trio_p2p.AccessFiles,
         trio_p2p.Attempt,
         trio_p2p.Endpoint,
         trio_p2p.Identity,
+        trio_p2p.P2PConnectionStatistics,
         trio_p2p.P2PListenerStatistics,
         trio_p2p.PeerId,
         trio_p2p.PeerStatistics,
+        trio_p2p.BrokerLimits,
         trio_p2p.RelayLimits,
         trio_p2p.StreamPath,
         trio_p2p.Survey,
+        trio_p2p.TLSFiles,
     ]
     for cls in values:
         value: object = object.__new__(cls)

@@ -11,6 +11,7 @@ from trio_p2p import (
     BrokerUnreachableError,
     IntroductionError,
     Outcome,
+    P2PConnection,
     P2PError,
     P2PStream,
     PathKind,
@@ -35,8 +36,10 @@ EVENTS = [
     "attempt_ended",
     "registered",
     "broker_lost",
-    "stream_opened",
+    "connection_opened",
     "path_changed",
+    "connection_closed",
+    "stream_opened",
     "stream_closed",
 ]
 
@@ -56,11 +59,17 @@ class ListingTracer(Tracer):
     def broker_lost(self, error: P2PError) -> None:
         self.events.append(("broker_lost", type(error)))
 
+    def connection_opened(self, connection: P2PConnection) -> None:
+        self.events.append(("connection_opened", connection))
+
+    def path_changed(self, connection: P2PConnection, path: StreamPath | None) -> None:
+        self.events.append(("path_changed", connection, path and path.kind))
+
+    def connection_closed(self, connection: P2PConnection) -> None:
+        self.events.append(("connection_closed", connection))
+
     def stream_opened(self, stream: P2PStream) -> None:
         self.events.append(("stream_opened", stream))
-
-    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:
-        self.events.append(("path_changed", stream, path and path.kind))
 
     def stream_closed(self, stream: P2PStream) -> None:
         self.events.append(("stream_closed", stream))
@@ -98,17 +107,28 @@ async def test_events_of_both_sides_come_in_their_order() -> None:
         async with accepted, opened:
             pass
         await until(lambda: sender.statistics().streams == receiver.statistics().streams == 0)
-    assert ours.events == [
-        ("attempt_ended", "receiver", Outcome.CONNECTED),
+        await opened.connection.aclose()
+        await until(lambda: receiver.statistics().connections == 0)
+    # The stream may be there before the task that tells of paths has had its turn.
+    assert set(ours.events[2:4]) == {
+        ("path_changed", opened.connection, PathKind.RELAY),
         ("stream_opened", opened),
-        ("path_changed", opened, PathKind.RELAY),
+    }
+    assert ours.events[:2] + ours.events[4:] == [
+        ("attempt_ended", "receiver", Outcome.CONNECTED),
+        ("connection_opened", opened.connection),
         ("stream_closed", opened),
+        ("connection_closed", opened.connection),
     ]
-    assert theirs.events == [
-        ("registered", "receiver"),
+    assert set(theirs.events[2:4]) == {
+        ("path_changed", accepted.connection, PathKind.RELAY),
         ("stream_opened", accepted),
-        ("path_changed", accepted, PathKind.RELAY),
+    }
+    assert theirs.events[:2] + theirs.events[4:] == [
+        ("registered", "receiver"),
+        ("connection_opened", accepted.connection),
         ("stream_closed", accepted),
+        ("connection_closed", accepted.connection),
     ]
 
 
@@ -127,10 +147,14 @@ async def test_loss_of_a_path_and_the_next_one_are_told() -> None:
         with trio.fail_after(PATIENCE):
             while opened.path in (path, None):
                 await opened.wait_path_changed(opened.path)
-        await until(lambda: tracer.events[-1] == ("path_changed", opened, PathKind.DIRECT))
+        found = ("path_changed", opened.connection, PathKind.DIRECT)
+        await until(lambda: tracer.events[-1] == found)
     changes = [event[2] for event in tracer.events if event[0] == "path_changed"]
     assert changes == [PathKind.DIRECT, None, PathKind.DIRECT]
-    assert tracer.events[-1] == ("stream_closed", opened)
+    assert tracer.events[-2:] == [
+        ("stream_closed", opened),
+        ("connection_closed", opened.connection),
+    ]
 
 
 async def test_loss_of_the_broker_and_the_next_registration_are_told() -> None:
@@ -163,12 +187,13 @@ async def test_attempts_that_fail_are_told_as_the_error_tells_them() -> None:
     assert [attempt.technique for attempt in tracer.attempts] == [Technique.FAST]
 
 
-async def test_stream_of_a_peer_that_is_left_is_told_to_be_closed() -> None:
+async def test_what_ends_as_its_peer_is_left_is_told_to_be_closed() -> None:
     tracer = ListingTracer()
     async with open_broker() as broker, open_listener("receiver", broker.address):
         async with open_peer(broker.address, tracer=tracer) as sender:
             opened = await sender.open_stream("receiver")
         assert ("stream_closed", opened) in tracer.events
+        assert tracer.events[-1] == ("connection_closed", opened.connection)
 
 
 async def test_tracer_that_fails_is_logged_and_ends_nothing(
@@ -189,6 +214,7 @@ async def test_tracer_that_fails_is_logged_and_ends_nothing(
         await broker.start()
         await until(lambda: listener.statistics().registrations == 2)
         await until(lambda: sender.statistics().streams == 0)
+        await opened.connection.aclose()
     failures = {
         str(record.exc_info[1])
         for record in caplog.records

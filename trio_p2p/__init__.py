@@ -9,10 +9,14 @@ import logging as _logging
 
 from ._addresses import Endpoint as Endpoint
 from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
+from ._broker.access import AccessFiles as AccessFiles
+from ._broker.limits import BrokerLimits as BrokerLimits
 from ._broker.quota import RelayLimits as RelayLimits
 from ._broker.serve import serve_broker as serve_broker
+from ._broker.tls import TLSFiles as TLSFiles
 from ._control.watches import Registrations as Registrations
 from ._errors import (
+    AccessDeniedError as AccessDeniedError,
     AttemptFailedError as AttemptFailedError,
     BrokerLostError as BrokerLostError,
     BrokerUnreachableError as BrokerUnreachableError,
@@ -29,6 +33,7 @@ from ._errors import (
     SessionLostError as SessionLostError,
     StreamAbortedError as StreamAbortedError,
     UIDTakenError as UIDTakenError,
+    UnknownProtocolError as UnknownProtocolError,
     UnknownUIDError as UnknownUIDError,
     UnsupportedVersionError as UnsupportedVersionError,
     WrongPeerError as WrongPeerError,
@@ -48,6 +53,8 @@ from ._nat.findings import Survey as Survey
 from ._peer.opening import open_peer as open_peer
 from ._peer.peer import Peer as Peer
 from ._peer.statistics import PeerStatistics as PeerStatistics
+from ._stream.connection_statistics import P2PConnectionStatistics as P2PConnectionStatistics
+from ._stream.p2p_connection import P2PConnection as P2PConnection
 from ._stream.p2p_stream import P2PStream as P2PStream
 from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
 from ._stream.tracer import Tracer as Tracer

@@ -17,7 +17,9 @@ _NO_ADDRESS = "{!r:.200} is no IP address: give its text, like '192.0.2.1', or a
 
 def _parse_address(address: str | IPAddress) -> IPAddress:
     given: Any = address  # which may be anything
-    if not isinstance(given, str | IPAddress):  # and not what else ip_address() takes, like a port
+    if isinstance(given, IPAddress):
+        return given
+    if not isinstance(given, str):  # and not what else ip_address() takes, like a port
         raise ValueError(_NO_ADDRESS.format(given))
     try:
         return ipaddress.ip_address(given)

@@ -42,7 +42,7 @@ class Outcome(enum.StrEnum):
 
     CONNECTED = "connected"
     REFUSED = "refused"
-    """A RST came back: nobody listens there, or a NAT turned the SYN away."""
+    """A RST came back: no program listens there, or a NAT turned the SYN away."""
     UNREACHABLE = "unreachable"
     """An ICMP error came back, or this host has no route."""
     SILENT = "silent"
@@ -50,7 +50,7 @@ class Outcome(enum.StrEnum):
     TAKEN = "taken"
     """This very pair of endpoints is already connected or still in TIME_WAIT."""
     WRONG_PEER = "wrong peer"
-    """Somebody answered who could not prove to be the introduced peer."""
+    """The host that answered could not prove to be the introduced peer."""
     FORBIDDEN = "forbidden"
     """The peer or the broker named an endpoint that must not be dialled: nothing was sent there."""
     NOT_TRIED = "not tried"

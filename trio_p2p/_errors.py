@@ -39,6 +39,14 @@ class BrokerLostError(P2PError):
     """The broker closed the connection, or the connection broke."""
 
 
+class AccessDeniedError(P2PError):
+    """The broker does not admit this program, or not to what it has asked for.
+
+    To try again does not help until the broker's operator has changed something, or the program has
+    another access token.
+    """
+
+
 class UnknownUIDError(P2PError):
     """No receiver is registered under the UID.
 
@@ -49,6 +57,18 @@ class UnknownUIDError(P2PError):
     def __init__(self, text: str, *, uid: str | None = None) -> None:
         super().__init__(text)
         self.uid = uid
+
+
+class UnknownProtocolError(P2PError):
+    """The receiver does not serve the protocol that a stream was opened for.
+
+    Attributes:
+        protocol: the protocol's name; empty for the default one.
+    """
+
+    def __init__(self, text: str, *, protocol: str = "") -> None:
+        super().__init__(text)
+        self.protocol = protocol
 
 
 class UIDTakenError(P2PError):
@@ -114,7 +134,15 @@ class PathLostError(P2PError):
 
 
 class RelayError(P2PError):
-    """The broker does not relay, or not any more."""
+    """The broker does not relay, or not any more.
+
+    Attributes:
+        retry_after: after how many seconds to try again; 0 if the broker does not say.
+    """
+
+    def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class ProtocolError(P2PError):

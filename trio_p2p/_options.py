@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import attrs
-import trio
 
 from ._attempt import Technique
+from ._broker_client.place import BrokerPlace, parse_brokers
 from ._errors import LocalProtocolError, shown
+from ._identity.access_token import parse_token
 from ._identity.identity import Identity
 from ._identity.peer_id import PeerId, looks_like_peer_id
+from ._stream.credit import EARLY_STREAMS, MAX_STREAMS, reserved_memory
+from ._stream.frames import MAX_WINDOW, MIN_WINDOW
+from ._stream.limits import ConnectionLimits
+from ._stream.stream_path import PathKind
 from ._stream.tracer import GuardedTracer, Tracer
-from ._stream.window import MIN_WINDOW
-from ._wire.messages import check_uid
+from ._wire.uids import parse_uid
 
-BrokerAddress: TypeAlias = str | tuple[str, int]
+BrokerAddress: TypeAlias = str | tuple[str, int] | BrokerPlace
+Brokers: TypeAlias = BrokerAddress | Sequence[BrokerAddress]
 
 ALL_TECHNIQUES = tuple(Technique)
 RELAY_ONLY = "raw streams are never relayed: allow other techniques than the relay"
-
-
-_PORT = re.compile("[0-9]{1,5}")
-
-
-def parse_uid(uid: str | PeerId) -> str:
-    """The UID, if it is one.
-
-    Raises:
-        LocalProtocolError: it is not, or looks like a peer id with a mistake in it.
-    """
-    text = str(uid) if isinstance(uid, PeerId) else uid
-    try:
-        checked = check_uid(text)
-    except ValueError as error:
-        raise LocalProtocolError(f"{shown(uid)} is no UID: {error}") from None
-    if looks_like_peer_id(checked):
-        PeerId.parse(checked)
-    return checked
 
 
 def parse_expected(uid: str, expect: object) -> PeerId | None:
@@ -81,16 +66,50 @@ def direct_techniques(techniques: Sequence[Technique]) -> tuple[Technique, ...]:
 
 
 def parse_window(window: object) -> int:
-    """How many bytes a stream may hold.
+    """How many bytes a connection may hold that are not acknowledged.
 
     Raises:
-        LocalProtocolError: these are too few.
+        LocalProtocolError: it is no such number.
     """
-    if type(window) is not int or window < MIN_WINDOW:
+    if type(window) is not int or not MIN_WINDOW <= window <= MAX_WINDOW:
         raise LocalProtocolError(
-            f"{shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW}"
+            f"{shown(window)} is no window: give a number of bytes, at least {MIN_WINDOW} and at "
+            f"most {MAX_WINDOW}"
         )
     return window
+
+
+def parse_max_streams(streams: object) -> int:
+    """How many streams a peer may have open over one connection.
+
+    Raises:
+        LocalProtocolError: it is no such number.
+    """
+    if type(streams) is not int or not EARLY_STREAMS <= streams <= MAX_STREAMS:
+        raise LocalProtocolError(
+            f"{shown(streams)} is no number of streams: give one from {EARLY_STREAMS} to "
+            f"{MAX_STREAMS}"
+        )
+    return streams
+
+
+def parse_max_memory(memory: object, streams: int) -> int:
+    """How many bytes the streams of a connection may hold together.
+
+    Args:
+        memory: what the caller has given.
+        streams: how many streams a peer may have open.
+
+    Raises:
+        LocalProtocolError: they are too few.
+    """
+    least = reserved_memory(streams)
+    if type(memory) is not int or memory < least:
+        raise LocalProtocolError(
+            f"{shown(memory)} is not memory enough for {streams} streams: give a number of bytes, "
+            f"at least {least}, or allow fewer streams"
+        )
+    return memory
 
 
 def parse_grace(grace: object) -> float:
@@ -102,29 +121,6 @@ def parse_grace(grace: object) -> float:
     if isinstance(grace, bool) or not isinstance(grace, int | float) or not grace >= 0:
         raise LocalProtocolError(f"{shown(grace)} is no time: give seconds, 0 or more")
     return grace
-
-
-def parse_broker(broker: object) -> tuple[str, int]:
-    """Host and port of a broker, given as ``"HOST:PORT"``, ``"[IPv6]:PORT"`` or as a tuple.
-
-    Raises:
-        LocalProtocolError: it is none of these.
-    """
-    match broker:
-        case str():
-            host, _, port_text = broker.rpartition(":")
-            host = host.removeprefix("[").removesuffix("]")
-            port = int(port_text) if _PORT.fullmatch(port_text) else 0
-        case (str(host), int(port)) if not isinstance(port, bool):
-            pass
-        case _:
-            host, port = "", 0
-    if not host or not 0 < port < 65536:
-        raise LocalProtocolError(
-            f"{shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
-            "or a tuple of host and port"
-        )
-    return host, port
 
 
 def parse_identity(identity: object) -> Identity:
@@ -156,6 +152,17 @@ def parse_tracer(tracer: object) -> Tracer:
     return Tracer() if tracer is None else GuardedTracer(tracer)
 
 
+def parse_path_kind(path: object) -> PathKind | None:
+    """The kind of path that a caller wants, or None for any.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if path is not None and path not in list(PathKind):
+        raise LocalProtocolError(f"{shown(path)} is no kind of path: give 'direct' or 'relay'")
+    return None if path is None else PathKind(str(path))
+
+
 def check_flag(name: str, value: object) -> None:
     """Make sure that the option of this name is True or False.
 
@@ -181,22 +188,6 @@ def check_callback(name: str, function: object, example: str) -> None:
         raise LocalProtocolError(f"{shown(function)} is no value for {name}=: give {example}")
 
 
-def check_serving(handler: object, handler_nursery: object) -> None:
-    """Make sure that streams can be served by a handler, in a nursery or in one of its own.
-
-    Raises:
-        LocalProtocolError: they cannot.
-    """
-    if not callable(handler):
-        raise LocalProtocolError(
-            f"{shown(handler)} is no handler: give an async function of a stream"
-        )
-    if not isinstance(handler_nursery, trio.Nursery | None):
-        raise LocalProtocolError(
-            f"{shown(handler_nursery)} is no value for handler_nursery=: give a trio.Nursery"
-        )
-
-
 def parse_registered_uid(uid: str | PeerId, own: PeerId) -> str:
     """The UID to register, if we may.
 
@@ -220,34 +211,37 @@ class PeerOptions:
     """What everything that a peer does has in common.
 
     Attributes:
-        broker: host and port.
+        brokers: where they are, the best first.
         identity: who we are.
         techniques: by which techniques to be introduced.
-        window: how many bytes each stream may hold.
-        grace: for how many seconds a stream waits for another path.
+        limits: what each connection may take of memory and time.
         port_guessing: whether to guess ports of a NAT that gives them at random.
         tracer: what to tell of what happens.
+        token: the access token to show to the broker, if there is any.
     """
 
-    broker: tuple[str, int]
+    brokers: tuple[BrokerPlace, ...]
     identity: Identity
     techniques: tuple[Technique, ...]
-    window: int
-    grace: float
+    limits: ConnectionLimits
     port_guessing: bool
     tracer: Tracer
+    token: bytes | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def parse(
         cls,
-        broker: BrokerAddress,
+        broker: Brokers,
         *,
         identity: Identity | None,
         techniques: Sequence[str],
         window: int,
         grace: float,
+        max_streams: int,
+        max_memory: int,
         port_guessing: bool,
         tracer: Tracer | None,
+        token: str | None,
     ) -> PeerOptions:
         """The options that a caller has given.
 
@@ -255,12 +249,19 @@ class PeerOptions:
             LocalProtocolError: one of them is wrong.
         """
         check_flag("port_guessing", port_guessing)
+        streams = parse_max_streams(max_streams)
+        limits = ConnectionLimits(
+            window=parse_window(window),
+            memory=parse_max_memory(max_memory, streams),
+            streams=streams,
+            grace=parse_grace(grace),
+        )
         return cls(
-            parse_broker(broker),
+            parse_brokers(broker),
             parse_identity(identity),
             parse_techniques(techniques),
-            parse_window(window),
-            parse_grace(grace),
+            limits,
             port_guessing,
             parse_tracer(tracer),
+            None if token is None else parse_token(token),
         )

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 import trio
 
+from ._addresses import Endpoint
 from ._attempt import Attempt, Technique
 
 OnAttempt: TypeAlias = Callable[[Attempt], object]
@@ -30,6 +31,8 @@ class PeerConnection:
         confirm: waits until the peer has proven to be the introduced one, and reads nothing beyond
             that. To be called before anything else is read. Raises WrongPeerError, BusyError,
             PathLostError, or OSError if the connection broke.
+        endpoints: the local and the remote one of a relayed connection, which the stream may not
+            know.
     """
 
     stream: trio.SocketStream
@@ -38,7 +41,8 @@ class PeerConnection:
     circuit: bytes = attrs.field(default=b"", repr=False)
     received: bytes = attrs.field(default=b"", repr=False)
     confirm: Callable[[], Awaitable[None]] = attrs.field(default=_has_proven_itself, repr=False)
+    endpoints: tuple[Endpoint, Endpoint] | None = None
 
     def close(self) -> None:
-        """Close it at once: nobody is going to have it."""
+        """Close it at once."""
         self.stream.socket.close()

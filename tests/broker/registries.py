@@ -7,11 +7,13 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from trio_p2p._addresses import Endpoint
+from trio_p2p._broker.admission import Admission
 from trio_p2p._broker.connection import Connection, Messages, Probes
+from trio_p2p._broker.limits import DEFAULT_BROKER_LIMITS, BrokerLimits
+from trio_p2p._broker.observer import Observer
 from trio_p2p._broker.own_endpoints import OwnEndpoints
 from trio_p2p._broker.quota import RelayLimits
 from trio_p2p._broker.registry import Registry
-from trio_p2p._broker.source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
     CAPABILITIES,
@@ -50,19 +52,23 @@ class Broker:
         relay: RelayLimits | None = RelayLimits(),  # noqa: B008
         probes: Probes | None = PROBES,
         first_token: int = 0,
-        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        limits: BrokerLimits = DEFAULT_BROKER_LIMITS,
         external: tuple[Endpoint, ...] = (),
         local: Endpoint = BROKER,
+        observer: Observer | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.tokens: list[bytes] = [b""] * first_token
         self.registry = Registry(
             token_bytes=self._token_bytes,
-            round_trip=lambda _connection: round_trip,
+            round_trip=lambda _connection, _now: round_trip,
             reads=lambda connection: connection not in self.clogged,
             relay=relay,
             probes=probes,
-            source_limits=source_limits,
+            limits=limits,
             own_endpoints=OwnEndpoints(external),
+            observer=observer,
+            admission=admission,
         )
         self.local = local
         self.clogged: set[Connection] = set()

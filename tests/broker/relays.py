@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from trio_p2p._broker.circuit import Circuit
 from trio_p2p._broker.quota import RelayLimits
-from trio_p2p._broker.relay import Circuit
 from trio_p2p._broker.server import Broker
 from trio_p2p._wire.codec import FrameReader, decode_untrusted
 from trio_p2p._wire.messages import (
@@ -149,15 +149,20 @@ async def until_over(broker: RelayBroker) -> None:
         await trio.lowlevel.checkpoint()
 
 
-def is_stalled() -> bool:
-    """Whether a sender and the broker behind it wait for somebody to read."""
+def are_stalled(count: int) -> bool:
+    """Whether so many tasks wait until a socket has room."""
     statistics = trio.lowlevel.current_statistics().io_statistics
     assert statistics.backend == "epoll"
-    return statistics.tasks_waiting_write == 2
+    return statistics.tasks_waiting_write == count
+
+
+def is_stalled() -> bool:
+    """Whether a sender and the broker behind it wait."""
+    return are_stalled(2)
 
 
 async def talk_until_broken(stream: trio.SocketStream) -> None:
-    with suppress(trio.BrokenResourceError):
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while True:
             await stream.send_all(bytes(64 * KIB))
 

@@ -8,13 +8,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from trio_p2p._attempt import Outcome
 from trio_p2p._broker.connection import Connection, Messages, State
 from trio_p2p._broker.quota import CircuitGrant
+from trio_p2p._broker.registrations import MAX_NAMES
 from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     CAPABILITIES,
     ID_BYTES,
-    MAX_NAMES,
     NONCE_BYTES,
     VERSION,
     Acknowledge,

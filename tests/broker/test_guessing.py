@@ -8,10 +8,9 @@ import pytest
 
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.guessing import would_guess
+from trio_p2p._broker.limits import DEFAULT_BROKER_LIMITS, BrokerLimits
 from trio_p2p._broker.source_limits import (
-    DEFAULT_SOURCE_LIMITS,
     GUESSING_TIME,
-    SourceLimits,
 )
 from trio_p2p._traversal.proofs import Role
 from trio_p2p._traversal.strategy import Side, strategy_for
@@ -30,7 +29,7 @@ from .registries import NOW, Broker
 
 SYMMETRIC = Offer(Nat(Behaviour.ADDRESS_AND_PORT_DEPENDENT, allocation=Allocation.RANDOM))
 FIXED = Offer(Nat(Behaviour.ENDPOINT_INDEPENDENT, Behaviour.ADDRESS_AND_PORT_DEPENDENT))
-FEW = SourceLimits(guessings=2)
+FEW = BrokerLimits(guessings=2)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])
@@ -70,7 +69,7 @@ def guesses(
 
 @pytest.fixture
 def broker() -> Broker:
-    broker = Broker(source_limits=FEW)
+    broker = Broker(limits=FEW)
     for uid in ("alice", "bob"):
         broker.say(broker.receiver(uid), Update(FIXED))
     return broker
@@ -107,4 +106,4 @@ def test_classic_introductions_count_as_well(broker: Broker) -> None:
 
 
 def test_limit_is_a_few() -> None:
-    assert 3 <= DEFAULT_SOURCE_LIMITS.guessings <= 10
+    assert 3 <= DEFAULT_BROKER_LIMITS.guessings <= 10

@@ -3,9 +3,9 @@
 import pytest
 
 from trio_p2p._broker.connection import Connection, State
-from trio_p2p._broker.source_limits import SourceLimits
+from trio_p2p._broker.limits import BrokerLimits
+from trio_p2p._broker.registrations import MAX_NAMES
 from trio_p2p._wire.messages import (
-    MAX_NAMES,
     ConnectionRequest,
     KeepAlive,
     Kill,
@@ -265,7 +265,7 @@ def test_what_takes_a_connection_of_its_own_does_not_end_this_one(
 
 def test_asking_for_unknown_names_ends_no_registration() -> None:
     """Others at the same address may have guessed the most."""
-    broker = Broker(source_limits=SourceLimits(unknown_uids=1))
+    broker = Broker(limits=BrokerLimits(unknown_uids=1))
     receiver, bystander = broker.receiver(), broker.greeted()
     refusals = [
         refusal(broker.say(receiver, request(number, "x", "fast")), receiver) for number in range(4)

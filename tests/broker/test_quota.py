@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_p2p import LocalProtocolError
+from trio_p2p._broker.parties import Party, network_of
 from trio_p2p._broker.quota import (
-    BURST_TIME,
+    BYTES_TIME,
     CircuitGrant,
     OverQuotaError,
-    Pace,
     RelayLimits,
     RelayQuota,
 )
 from trio_p2p._identity.peer_id import PeerId
 
+NOW = 1000.0
 ALICE, BOB = (PeerId(bytes([number]) * 23) for number in (1, 2))
 
 
@@ -25,8 +26,16 @@ def quota(**limits: Any) -> RelayQuota:
     return RelayQuota(RelayLimits(**limits))
 
 
-def reserve(of: RelayQuota, host: str = "192.0.2.1", receiver: PeerId = ALICE) -> CircuitGrant:
-    return of.reserve(bytes(16), ip_address(host), receiver)
+def reserve(
+    of: RelayQuota,
+    host: str = "192.0.2.1",
+    receiver: PeerId = ALICE,
+    *,
+    key: bytes | None = None,
+    now: float = NOW,
+) -> CircuitGrant:
+    sender = Party(network_of(ip_address(host)), key)
+    return of.reserve(bytes(16), sender, receiver, now)
 
 
 # The limits.
@@ -116,8 +125,8 @@ def test_refused_circuit_counts_for_nobody() -> None:
         reserve(few, "192.0.2.1", BOB)
     few.release(first)
     assert few.circuits == 0
-    assert not few._of_source
-    assert not few._of_identity
+    assert not few._of_sender
+    assert not few._of_receiver
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.booleans())))
@@ -132,42 +141,71 @@ def test_nothing_is_left_of_circuits_that_have_ended(steps: list[tuple[int, int,
         if ends:
             few.release(grants.pop(0))
         assert few.circuits == len(grants)
-        assert max(few._of_source.values(), default=0) <= 3
-        assert max(few._of_identity.values(), default=0) <= 3
+        assert max(few._of_sender._of_network.values(), default=0) <= 3
+        assert max(few._of_receiver.values(), default=0) <= 3
     for grant in grants:
         few.release(grant)
-    assert not few._of_source
-    assert not few._of_identity
+    assert not few._of_sender
+    assert not few._of_receiver
 
 
-# The rate.
+# Identities.
 
 
-@given(
-    st.integers(1, 10**9),
-    st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=1, max_size=50),
-)
-def test_rate_is_kept_whatever_is_said_when(rate: int, said: list[tuple[float, float]]) -> None:
-    pace = Pace(rate)
-    now, total = 100.0, 0
-    for silence, share in said:
-        now += silence
-        count = max(1, int(pace.piece * share))
-        total += count
-        now += pace.spend(count, now)
-        most = (now - 100 + BURST_TIME) * rate
-        assert total <= most * 1.000001 + 1
+def test_identity_has_so_many_bytes_relayed_from_all_its_addresses() -> None:
+    few = quota(bytes_per_ip=1000)
+    first = reserve(few, "192.0.2.1", key=b"key")
+    few.carried(first, 600, NOW)
+    second = reserve(few, "192.0.2.2", key=b"key", now=NOW + 1)
+    assert few.left(second, 0, NOW + 1) == 400
+    few.carried(second, 400, NOW + 1)
+    assert few.left(first, 600, NOW + 1) == 0
+    assert "has had 1000 bytes relayed within an hour" in few.spent(first, 600)
+    with pytest.raises(OverQuotaError, match="for senders of one IP address, or identity") as over:
+        reserve(few, "192.0.2.3", key=b"key", now=NOW + 1)
+    assert over.value.retry_after == BYTES_TIME - 1
+    assert few.left(reserve(few, "192.0.2.2", now=NOW + 1), 0, NOW + 1) == 600
 
 
-def test_who_does_not_pause_for_long_has_all_of_the_rate() -> None:
-    pace = Pace(1000)
-    now = 0.0
-    for _ in range(100):
-        now += pace.spend(pace.piece, now)
-    assert now == pytest.approx((100 * pace.piece) / 1000 - BURST_TIME)
+def test_circuits_of_one_identity_share_its_rate() -> None:
+    few = quota(bytes_per_second_per_ip=1000, total_bytes_per_second=5000, bytes_per_second=10)
+    grants = [reserve(few, f"192.0.2.{number}", key=b"key") for number in range(2)]
+    first, second = (few.paces_of(grant) for grant in grants)
+    assert [one is other for one, other in zip(first, second, strict=True)] == [
+        True,  # of all
+        False,  # of the addresses
+        True,  # of the identity
+        False,  # their own
+    ]
 
 
-def test_slowest_rate_carries_a_byte_at_a_time() -> None:
-    pace = Pace(1)
-    assert pace.piece == 1
-    assert pace.spend(1, 0.0) == pytest.approx(1 - BURST_TIME)
+# Other limits.
+
+
+def test_limits_that_change_hold_for_what_is_shared_and_for_new_circuits() -> None:
+    changing = quota(max_bytes=1000, bytes_per_second=10)
+    old = reserve(changing)
+    [own] = changing.paces_of(old)
+    limits = RelayLimits(max_bytes=5, bytes_per_ip=100, total_bytes_per_second=20)
+    changing.limit_to(limits)
+    new = reserve(changing)
+    assert (old.limits.max_bytes, new.limits) == (1000, limits)
+    assert (changing.left(old, 0, NOW), changing.left(new, 0, NOW)) == (100, 5)
+    shared, still_own = changing.paces_of(old)
+    assert changing.paces_of(new) == (shared,)
+    assert still_own.piece == own.piece
+    changing.carried(old, 100, NOW)
+    assert changing.left(old, 100, NOW) == 0
+
+
+def test_nothing_more_is_granted_when_nothing_is_relayed_any_more() -> None:
+    changing = quota(max_bytes=1000)
+    grant = reserve(changing)
+    changing.limit_to(None)
+    with pytest.raises(OverQuotaError, match="does not relay") as over:
+        reserve(changing)
+    assert over.value.retry_after is None
+    assert changing.left(grant, 0, NOW) == 1000
+    changing.limit_to(RelayLimits())
+    reserve(changing)
+    assert changing.circuits == 2

@@ -22,8 +22,10 @@ from trio_p2p._wire.messages import (
     CallSource,
     ConnectionRequest,
     Decline,
+    Draining,
     Hello,
     HolePunched,
+    Identify,
     IntroductionRequest,
     JoinRelay,
     KeepAlive,
@@ -39,6 +41,7 @@ from trio_p2p._wire.messages import (
     RegisteredAgain,
     Relayed,
     RelayRequest,
+    Report,
     SenderEndpoint,
     StreamKind,
     Unregister,
@@ -47,7 +50,7 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from ..kit.raw_client import identity_of, registration, request
+from ..kit.raw_client import identification, identity_of, registration, request
 from .registries import (
     ALICE,
     ENDPOINT,
@@ -65,19 +68,23 @@ from .registries import (
 
 ALLOWED = {
     (State.GREETING, Hello),
+    (State.READY, Identify),
     (State.READY, Register),
     (State.READY, IntroductionRequest),
     (State.READY, Watch),
+    (State.READY, Report),
     (State.READY, KeepAlive),
     (State.READY, Acknowledge),
     (State.READY, HolePunched),
     (State.READY, JoinRelay),
     (State.READY, Probe),
+    (State.CONTROL, Identify),
     (State.CONTROL, Register),
     (State.CONTROL, Unregister),
     (State.CONTROL, IntroductionRequest),
     (State.CONTROL, Watch),
     (State.CONTROL, Unwatch),
+    (State.CONTROL, Report),
     (State.CONTROL, KeepAlive),
     (State.CONTROL, Update),
     (State.CONTROL, Decline),
@@ -86,6 +93,7 @@ ALLOWED = {
 }
 EXAMPLES: list[Message] = [
     Hello(),
+    identification(ALICE, bytes(CHALLENGE_BYTES)),
     registration("bob", bytes(CHALLENGE_BYTES)),
     Registered(0, ENDPOINT),
     Unregister(0),
@@ -105,6 +113,8 @@ EXAMPLES: list[Message] = [
     HolePunched(bytes(ID_BYTES)),
     ReceiverEndpoint(0, ENDPOINT, bytes(NONCE_BYTES), ALICE.certificate),
     Unwatch("alice"),
+    Report(120),
+    Draining(5000),
     Watch("alice"),
     RegisteredAgain("alice"),
     RelayRequest(bytes(ID_BYTES), SENDER.certificate),

@@ -1,6 +1,7 @@
 """The broker's shell over memory streams: introductions, probes, offers, and its log."""
 
 import logging
+from collections import Counter
 from ipaddress import IPv4Address
 
 import attrs
@@ -10,6 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from trio_p2p._addresses import Endpoint
+from trio_p2p._broker.connection import Connection, Messages
 from trio_p2p._broker.server import Broker
 from trio_p2p._wire.messages import (
     Acknowledge,
@@ -20,6 +22,7 @@ from trio_p2p._wire.messages import (
     HolePunched,
     KeepAlive,
     Kill,
+    Message,
     Observed,
     Probe,
     ReceiverEndpoint,
@@ -34,7 +37,36 @@ from ..kit.loopback import crash, open_streams
 from ..kit.raw_client import RawClient, open_memory_broker, registration, request
 from .memory_clients import seconds_until_closed, settle
 
+FLOODING = 100  # clients
+
 # Introductions.
+
+
+async def test_senders_do_not_wait_for_clients_that_say_much_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: Counter[type[Message]] = Counter()
+    async with open_memory_broker() as broker, broker.connect() as receiver:
+        await receiver.register("alice")
+        sender = broker.connect()
+        await sender.greet()
+        hear = broker.broker.registry.received
+
+        def count(connection: Connection, message: Message, now: float) -> Messages:
+            heard[type(message)] += 1
+            return hear(connection, message, now)
+
+        monkeypatch.setattr(broker.broker.registry, "received", count)
+        async with trio.open_nursery() as nursery:
+            for _ in range(FLOODING):
+                nursery.start_soon(broker.connect().send, Hello(), *[KeepAlive()] * 500)
+            while heard[KeepAlive] < 5 * FLOODING:  # noqa: ASYNC110, RUF100 - the first turns
+                await trio.lowlevel.checkpoint()
+            before = heard[KeepAlive]
+            await sender.ask("alice", "fast")
+            await sender.receive(ReceiverEndpoint)
+            assert 0 < heard[KeepAlive] - before < FLOODING
+            nursery.cancel_scope.cancel(reason="the test is over")
 
 
 async def test_classic_introduction_step_by_step(autojump_clock: MockClock) -> None:
@@ -197,8 +229,10 @@ async def test_silence_is_logged_once(
     async with open_memory_broker() as broker, broker.connect() as receiver:
         await receiver.register("alice")
         await receiver.wait_closed()
-    assert [record.getMessage() for record in caplog.records] == [
-        "client 203.0.113.2:40000 timed out (registered)"
+    assert caplog.messages == [
+        "receiver 'alice' registered from 203.0.113.2:40000",
+        "client 203.0.113.2:40000 timed out (registered)",
+        "receiver 'alice' unregistered",
     ]
 
 

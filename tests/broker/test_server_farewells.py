@@ -6,7 +6,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from trio_p2p._broker.link import FAREWELL_TIME, READING_TIME
+from trio_p2p._broker.link import FAREWELL_TIME
 from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._wire.messages import (
     ConnectionRequest,
@@ -143,7 +143,7 @@ async def test_receiver_that_sends_but_never_reads_ends_too(autojump_clock: Mock
         await sender.greet()
         await sender.ask("deaf", "fast")
         for _ in range(2):
-            await trio.sleep(READING_TIME / 2 - 0.1)
+            await trio.sleep(SILENCE_TIME / 2 - 0.1)
             await deaf.send(KeepAlive())
         assert broker.uids == {"deaf"}
         await trio.sleep(0.3)

@@ -4,7 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_p2p._broker.link import FAREWELL_TIME, READING_TIME
+from trio_p2p._broker.link import FAREWELL_TIME
+from trio_p2p._broker.registry import SILENCE_TIME
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
 from trio_p2p._wire.messages import ConnectionRequest, Hello, KeepAlive, Kill, RefusalCode
 
@@ -30,6 +31,16 @@ async def test_silence_counts_from_the_last_message(autojump_clock: MockClock) -
         await trio.sleep(50)
         await receiver.send(KeepAlive())
         assert await seconds_until_closed(receiver) == pytest.approx(65, abs=1e-3)
+
+
+async def test_silence_is_counted_up_to_whole_seconds(autojump_clock: MockClock) -> None:
+    async with open_memory_broker() as broker, broker.connect() as receiver:
+        await receiver.register("alice")
+        await trio.sleep(0.25)
+        await receiver.send(KeepAlive())
+        await trio.sleep(0.5)  # in the same second
+        await receiver.send(KeepAlive())
+        assert await seconds_until_closed(receiver) == pytest.approx(65.25, abs=1e-3)
 
 
 async def test_bytes_that_are_no_message_do_not_count(autojump_clock: MockClock) -> None:
@@ -161,7 +172,7 @@ async def test_own_uid_is_taken_over_from_a_connection_that_does_not_read(
         assert trio.current_time() == started_at
         await trio.sleep(KEEPALIVE_TIME)
         await newer.send(KeepAlive())
-        await trio.sleep(READING_TIME - KEEPALIVE_TIME + FAREWELL_TIME + 0.1)
+        await trio.sleep(SILENCE_TIME - KEEPALIVE_TIME + FAREWELL_TIME + 0.1)
         assert broker.uids == {"alice"}
         assert broker.served == 1
 

@@ -6,7 +6,7 @@ from trio_p2p._broker.shares import Shares, Windows
 
 
 def test_newest_entry_takes_the_place_of_the_oldest_of_its_source() -> None:
-    shares: Shares[str, int] = Shares(each=2, total=10)
+    shares: Shares[str, str, int] = Shares(each=2, total=10)
     assert [shares.put("a", "one", 1), shares.put("b", "other", 0), shares.put("a", "two", 2)] == [
         None,
         None,
@@ -17,7 +17,7 @@ def test_newest_entry_takes_the_place_of_the_oldest_of_its_source() -> None:
 
 
 def test_full_table_loses_the_oldest_of_all() -> None:
-    shares: Shares[str, int] = Shares(each=2, total=2)
+    shares: Shares[str, str, int] = Shares(each=2, total=2)
     shares.put("a", "one", 1)
     shares.put("b", "two", 2)
     assert shares.put("c", "three", 3) == "one"
@@ -25,7 +25,7 @@ def test_full_table_loses_the_oldest_of_all() -> None:
 
 
 def test_key_that_is_put_again_is_the_newest() -> None:
-    shares: Shares[str, int] = Shares(each=2, total=10)
+    shares: Shares[str, str, int] = Shares(each=2, total=10)
     shares.put("a", "one", 1)
     shares.put("a", "two", 2)
     assert shares.put("a", "one", 10) is None
@@ -37,7 +37,7 @@ def test_key_that_is_put_again_is_the_newest() -> None:
 def test_shares_are_never_exceeded_and_nothing_is_left(
     steps: list[tuple[int, int, bool]],
 ) -> None:
-    shares: Shares[int, int] = Shares(each=2, total=5)
+    shares: Shares[int, int, int] = Shares(2, 5, 3, lambda source: source // 2)
     for source, key, is_put in steps:
         if is_put:
             shares.put(source, key, source)
@@ -46,11 +46,22 @@ def test_shares_are_never_exceeded_and_nothing_is_left(
             shares.pop(key)
             assert shares.get(key) is None
         assert len(shares) <= 5
-        assert all(0 < len(keys) <= 2 for keys in shares._of_source.values())
-        assert sum(map(len, shares._of_source.values())) == len(shares)
+        held = shares._keys_of.items()
+        assert all(0 < len(keys) <= {"source": 2, "group": 3}[what] for (what, _), keys in held)
+        assert sum(len(keys) for _, keys in held) == 2 * len(shares)
     while shares.oldest is not None:
         shares.pop(shares.oldest[0])
-    assert not shares._of_source
+    assert not shares._keys_of
+
+
+def test_sources_of_one_group_push_out_each_other_and_no_others() -> None:
+    shares: Shares[str, str, int] = Shares(2, 6, 3, lambda source: source[0])
+    shares.put("b1", "honest", 1)
+    replaced = [shares.put(f"a{number}", f"squatted {number}", 0) for number in range(10)]
+    assert replaced[:3] == [None] * 3
+    assert replaced[3:] == [f"squatted {number}" for number in range(7)]
+    assert shares.get("honest") == 1
+    assert len(shares) == 4
 
 
 def test_windows_count_for_each_source() -> None:

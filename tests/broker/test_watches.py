@@ -9,9 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from trio_p2p._addresses import Endpoint
+from trio_p2p._broker.budget import CONNECTION_BYTES, WATCH_BYTES
 from trio_p2p._broker.connection import Connection, Messages, State
+from trio_p2p._broker.limits import DEFAULT_BROKER_LIMITS, BrokerLimits
 from trio_p2p._broker.registry import SILENCE_TIME, Registry
-from trio_p2p._broker.watches import MAX_IN_ALL, MAX_OF_SOURCE
 from trio_p2p._broker_client.connection import KEEPALIVE_TIME
 from trio_p2p._identity.identity import Identity
 from trio_p2p._wire.messages import (
@@ -36,9 +37,12 @@ AGAIN = RegisteredAgain("alice")
 class Broker:
     """A registry, and clients of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: BrokerLimits = DEFAULT_BROKER_LIMITS) -> None:
         self.registry = Registry(
-            token_bytes=bytes, round_trip=lambda _connection: 0, reads=lambda _connection: True
+            token_bytes=bytes,
+            round_trip=lambda _connection, _now: 0,
+            reads=lambda _connection: True,
+            limits=limits,
         )
         self._ports = itertools.count(40001)
 
@@ -167,11 +171,9 @@ def watcher_from(broker: Broker, host: str, *uids: str) -> Connection:
     return watcher
 
 
-def test_so_many_uids_may_be_watched_from_one_source(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert MAX_OF_SOURCE > 10 * MAX_WATCHED
-    monkeypatch.setattr("trio_p2p._broker.watches.MAX_OF_SOURCE", 3)
+def test_so_many_uids_may_be_watched_from_one_source() -> None:
+    assert DEFAULT_BROKER_LIMITS.watches > 10 * MAX_WATCHED
+    broker = Broker(BrokerLimits(watches=3))
     first = watcher_from(broker, "2001:db8::1", "a", "b")
     second = watcher_from(broker, "2001:db8::2", "a")
     ((to, refused),) = broker.say(second, Watch("b"))
@@ -186,30 +188,16 @@ def test_so_many_uids_may_be_watched_from_one_source(
     assert first.state is State.CONTROL
 
 
-def test_oldest_watches_give_way_when_there_are_too_many(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert MAX_IN_ALL > 10 * MAX_OF_SOURCE
-    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 3)
-    oldest = watcher_from(broker, "192.0.2.1", "alice", "bob")
-    middle = watcher_from(broker, "192.0.2.2", "alice")
-    newest = watcher_from(broker, "192.0.2.3", "alice")
-    assert broker.registry.watches == 2
-    assert oldest.state is State.CONTROL
-    broker.register()
-    assert broker.told[1:] == [(middle, AGAIN), (newest, AGAIN)]
-    assert broker.registry.watches == 0
-    assert not broker.registry._watches._watched
-
-
-def test_connection_may_lose_its_own_oldest_watches(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trio_p2p._broker.watches.MAX_IN_ALL", 2)
-    watcher = watcher_from(broker, "192.0.2.1", "a", "b", "alice")
-    assert broker.registry.watches == 1
-    broker.register()
-    assert broker.told[1:] == [(watcher, AGAIN)]
+def test_new_watches_are_refused_where_there_is_no_room_for_more() -> None:
+    broker = Broker(BrokerLimits(memory=2 * (CONNECTION_BYTES + 4 * WATCH_BYTES)))
+    first = watcher_from(broker, "192.0.2.1", "alice", "b", "c", "d")
+    ((to, refused),) = broker.say(first, Watch("e", 5))
+    assert to is first
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.number) == (RefusalCode.BUSY, 5)
+    assert refused.retry_after == 30_000
+    assert "no memory left" in refused.reason
+    assert broker.registry.watches == 4
 
 
 def test_spent_watches_make_room(broker: Broker) -> None:
@@ -227,15 +215,13 @@ def test_watches_end_with_the_connection(broker: Broker) -> None:
     assert broker.told[1:] == []
 
 
-def test_watch_with_a_number_is_refused_by_it(
-    broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_with_a_number_is_refused_by_it() -> None:
+    broker = Broker(BrokerLimits(watches=MAX_WATCHED))
     watcher = broker.watcher(*map(str, range(MAX_WATCHED)))
     ((to, refused),) = broker.say(watcher, Watch("alice", 7))
     assert isinstance(refused, Refused)
     assert (to, refused.number) == (watcher, 7)
     assert refused.code is RefusalCode.PROTOCOL_VIOLATION
-    monkeypatch.setattr("trio_p2p._broker.watches.MAX_OF_SOURCE", 1)
     other = broker.greeted()
     ((_, refused),) = broker.say(other, Watch("alice", 8))
     assert isinstance(refused, Refused)

@@ -26,7 +26,7 @@ from trio_p2p._wire.messages import (
 
 from ..kit.fake_broker import open_fake_broker
 from ..kit.hostile import CERTIFICATE, GREETING
-from ..kit.loopback import PATIENCE, held, nobody_listening, until
+from ..kit.loopback import PATIENCE, finder_of, held, nobody_listening, until
 from ..kit.raw_client import RawClient
 
 REQUEST = RelayRequest(bytes(ID_BYTES), CERTIFICATE)
@@ -50,8 +50,9 @@ async def fail_to_join(
     address: tuple[str, int], kind: type[P2PError], registration: Any
 ) -> list[Decline]:
     before = held()
+    finder = finder_of(*address)
     with trio.fail_after(PATIENCE), pytest.raises(kind):
-        await join_relay(endpoint_of(address), REQUEST, registration.send)
+        await join_relay(finder, endpoint_of(address), REQUEST, registration.send)
     await until(lambda: held() == before)
     sent: list[Decline] = registration.sent
     return sent

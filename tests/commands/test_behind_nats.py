@@ -22,7 +22,7 @@ def test_behind_nats(
     texts = [os.urandom(MEBIBYTE // 2).hex() for _ in sites]
     file = tmp_path / "report.json"
     host = str(public.host_address)
-    broker_argv = command("trio-p2p-broker", "--host", host, "--port", "0")
+    broker_argv = command("trio-p2p-broker", "--host", host, "--port", "0", "--log-level=warning")
     with popen(public.host, *broker_argv) as broker:
         assert broker.stderr is not None
         address = ["--broker", broker.stderr.readline().split()[-1]]

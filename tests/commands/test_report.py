@@ -59,7 +59,7 @@ def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     options = ["--only=classic", "--only=relay", "--grace=0.1", "-v", "--report", str(file)]
     with listen(broker, uid) as receiver, connect(broker, uid, *options) as sender:
         for line in sender.errors:
-            if b"stream path is direct" in line:
+            if b"connection path: direct" in line:
                 break
         # It is logged a moment before it is noted for the report, but long before this arrives.
         sender.say(b"?")
@@ -67,7 +67,7 @@ def test_report_of_paths(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
         receiver.process.kill()
         code, _, errors = sender.end()
     assert code == 1
-    assert "the connection to the peer broke: the stream had no path for 0.1 seconds" in errors
+    assert "the connection to the peer broke: the connection had no path for 0.1 seconds" in errors
     report = read_report(file)
     assert report["peer_id"] == peer_id()
     paths = [change["path"] for change in report["path_changes"]]

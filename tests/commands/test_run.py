@@ -76,7 +76,7 @@ def test_signal_while_connecting(tmp_path: Path, number: signal.Signals) -> None
     assert read_report(file)["path"] is None
 
 
-@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_the_broker(uid: str, number: signal.Signals) -> None:
     with open_broker() as broker, listen(broker, uid):
         assert broker.stop(number) == 0
@@ -130,13 +130,13 @@ async def stumble() -> None:
 
 @pytest.mark.usefixtures("started_by_user")
 def test_run_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(fail_with_group, verbose=False) == 1
+    assert run_command(fail_with_group, print, STOPPING) == 1
     assert capsys.readouterr().err == "trio-p2p: one\n"
-    assert run_command(interrupt, verbose=False) == 130
+    assert run_command(interrupt, print, STOPPING) == 130
     assert capsys.readouterr().err == ""
     # A bug is not a sentence for users.
     with pytest.RaisesGroup(ZeroDivisionError):
-        run_command(stumble, verbose=False)
+        run_command(stumble, print, STOPPING)
 
 
 def test_verbose(broker: BrokerTool, uid: str) -> None:
@@ -149,4 +149,4 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
     for log, area in zip(logs, ["receiver", "sender"], strict=True):
         lines = re.findall(rf"^ *\d+\.\d ms  trio_p2p\.{area}  .+$", log, re.MULTILINE)
         assert any("connected after" in line for line in lines)
-    assert re.search(r" ms  trio_p2p\.broker  step 1, ", broker.wait_for("step 1, "))
+    assert re.search(r" DEBUG step 1, ", broker.wait_for("step 1, "))

@@ -92,7 +92,7 @@ async def test_round_that_attempts_nothing_leaves_the_stream_on_the_relay() -> N
 
 @pytest.mark.slow
 @pytest.mark.once
-async def test_busy_program_loses_no_stream() -> None:
+async def test_busy_program_loses_no_connection() -> None:
     async def be_busy() -> None:
         while True:
             time.sleep(BUSY_TIME)  # noqa: ASYNC251 - which is the point
@@ -105,4 +105,5 @@ async def test_busy_program_loses_no_stream() -> None:
             stream = await sender.open_stream("receiver")
             data = b"%d" % number
             assert await exchange(stream, data) == data
+            await stream.connection.aclose()
         n.cancel_scope.cancel()

@@ -9,6 +9,8 @@ from trio_p2p import RelayLimits
 from trio_p2p._addresses import endpoint_of
 from trio_p2p._connect.path_record import FIRST_REST, LASTING_TIME, MAX_REST, PathRecord
 from trio_p2p._net.system import AnySocket, System, system_in_use
+from trio_p2p._stream.session import Session
+from trio_p2p._stream.states import SessionRole
 
 from ..kit.streams import open_peers
 
@@ -97,7 +99,13 @@ class StallingSystem(System):
 async def test_stream_stays_on_the_relay_when_direct_paths_fall_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def dead_at_the_sender(session: Session) -> float:
+        return dead_at(session) if session.role is SessionRole.OPENER else math.inf
+
     monkeypatch.setattr("trio_p2p._stream.leg.BUSY_SILENCE_TIME", 0.5)
+    # The system that stalls would let the receiver's end of the connection through.
+    dead_at = Session.dead_at
+    monkeypatch.setattr(Session, "dead_at", dead_at_the_sender)
     # So slow a relay that there is time for another direct path, if one is looked for.
     limits = RelayLimits(bytes_per_second=4 * SOME)
     system, data = StallingSystem(), bytes(10 * SOME)

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from trio_p2p import BusyError, Endpoint, open_p2p_listener, open_peer
+from trio_p2p._broker_client.finder import BrokerFinder
 from trio_p2p._broker_client.relay import ask_for_relay
-from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._connect.patience import MIN_PAUSE, retry_while_busy
 from trio_p2p._peer_connection import OnAttempt, PeerConnection
 from trio_p2p._wire.messages import (
@@ -25,9 +25,11 @@ from trio_p2p._wire.offer import Opening
 
 from ..kit.loopback import DIRECT_TECHNIQUES, echo, exchange, nobody_listening
 from ..kit.lying_broker import open_lying_broker
+from ..kit.raw_client import identity_of
 from ..kit.streams import Peers, open_peers
 
 TIMES = 3
+HONEST = identity_of("honest")
 
 
 @pytest.mark.parametrize("retry_after", [0.001, 5.0])
@@ -78,22 +80,26 @@ async def test_declined_introduction_is_asked_for_again_in_the_same_round(by_bro
     assert openings == [Opening.RECEIVER_HOLDS] * (TIMES + 1)
 
 
-async def test_more_streams_at_once_than_there_is_room_for(
+async def test_more_connections_at_once_than_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What the receiver says by itself is enough where it is reached.
     monkeypatch.setattr("trio_p2p._listen.introductions.MAX_DECLINING", 0)
     monkeypatch.setattr("trio_p2p._listen.introductions.MAX_INTRODUCTIONS", TIMES)
 
-    async def open_one(peers: Peers) -> None:
-        stream = await peers.senders["direct"].open_stream("receiver")
-        assert await exchange(stream, b"data") == b"data"
+    async def connect_one(peers: Peers) -> None:
+        address = peers.broker.address
+        async with (
+            open_peer(address, identity=HONEST, techniques=DIRECT_TECHNIQUES) as sender,
+            await sender.open_stream("receiver") as stream,
+        ):
+            assert await exchange(stream, b"data") == b"data"
 
     async with open_peers() as peers, trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, echo, [peers.listener])
         async with trio.open_nursery() as opening:
             for _ in range(5 * TIMES):
-                opening.start_soon(open_one, peers)
+                opening.start_soon(connect_one, peers)
         nursery.cancel_scope.cancel(reason="all have been opened")
         assert peers.listener.statistics().failed  # some had to come again
 

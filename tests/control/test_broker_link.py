@@ -12,8 +12,15 @@ from trio_p2p import (
     serve_p2p,
 )
 from trio_p2p._broker.quota import DEFAULT_LIMITS
+from trio_p2p._control import broker_link
 from trio_p2p._control.broker_link import BrokerLink
-from trio_p2p._wire.messages import Hello, StreamKind
+from trio_p2p._wire.messages import (
+    Hello,
+    IntroductionRequest,
+    RefusalCode,
+    Refused,
+    StreamKind,
+)
 from trio_p2p._wire.offer import Opening
 
 from ..kit.fake_broker import open_fake_broker
@@ -60,6 +67,26 @@ async def test_what_was_asked_ends_when_the_link_is_closed() -> None:
                 await until(lambda: len(links[0]._dialogue._answers) == 2)
                 may_close.set()
             await ask_in_vain()
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+async def test_broker_that_owes_one_answer_only_is_kept(
+    is_alive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def owe_first_answer(client: RawClient) -> None:
+        await greets_only(client)
+        await client.receive(IntroductionRequest)
+        if is_alive:
+            await client.send(Refused(RefusalCode.UNKNOWN_UID, "no such receiver", 1))
+
+    monkeypatch.setattr(broker_link, "ANSWER_TIME", 0.2)
+    async with open_fake_broker(owe_first_answer) as address, open_peer(address) as peer:
+        [control] = peer._controls
+        with trio.fail_after(PATIENCE):
+            async with control.open_fresh_link(()) as link:
+                with pytest.raises(BrokerLostError, match="has not answered"):
+                    await ask(link)
+                assert (link.lost is None) == is_alive
 
 
 @pytest.mark.slow

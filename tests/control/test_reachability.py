@@ -13,7 +13,7 @@ import trio.testing
 
 from trio_p2p._addresses import Endpoint
 from trio_p2p._control import reachability as module
-from trio_p2p._control.reachability import MAX_RETRY_PAUSE, MIN_RETRY_PAUSE, Reachability
+from trio_p2p._control.reachability import MAX_MAPPING_PAUSE, MIN_MAPPING_PAUSE, Reachability
 from trio_p2p._portmap.attempts import (
     MappingFailedError,
     MappingOutcome,
@@ -104,7 +104,7 @@ async def test_router_that_refused_is_asked_again(
     asked_at = router.asked_at
     assert len(asked_at) == 4
     pauses = [later - earlier for earlier, later in pairwise(asked_at)]
-    assert MIN_RETRY_PAUSE / 2 <= pauses[0] < pauses[2] <= 1.5 * MAX_RETRY_PAUSE
+    assert MIN_MAPPING_PAUSE / 2 <= pauses[0] < pauses[2] <= 1.5 * MAX_MAPPING_PAUSE
     assert [candidate.endpoint for candidate in connection.sent[-1].offer.candidates] != []
 
 

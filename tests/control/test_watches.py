@@ -4,20 +4,20 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from trio_p2p import P2PStream, Peer, Registrations, open_p2p_listener, open_peer
+from trio_p2p import P2PError, P2PStream, Peer, Registrations, open_p2p_listener, open_peer
 from trio_p2p._broker.connection import Connection, State
 from trio_p2p._broker.registry import Registry
 from trio_p2p._broker_client import connection as broker_connection
 from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._connect.path_finder import WATCHING_DELAY
+from trio_p2p._control.control import Control
 from trio_p2p._control.watches import Watches, _Watched
-from trio_p2p._net.backoff import MIN_PAUSE, Backoff
+from trio_p2p._net.backoff import MIN_PAUSE
 from trio_p2p._net.network_changes import Network
 from trio_p2p._peer_connection import OnAttempt, PeerConnection
 from trio_p2p._stream import leg
@@ -77,29 +77,30 @@ async def talk(opened: P2PStream, accepted: P2PStream) -> None:
 
 
 @pytest.mark.parametrize("path", ["direct", "relay", "any"])
-async def test_stream_watches_its_receiver_until_it_is_closed(path: str) -> None:
+async def test_connection_watches_its_receiver_until_it_is_closed(path: str) -> None:
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair(path)
         await wait_watches(peers.broker, 1)
         async with accepted, opened:
             pass
+        assert peers.broker.broker.registry.watches == 1
+        await opened.connection.aclose()
         await wait_watches(peers.broker, 0)
 
 
-async def test_all_streams_watch_over_one_connection() -> None:
+async def test_all_connections_watch_over_one_link_to_the_broker() -> None:
     async with (
         open_broker() as broker,
         open_p2p_listener("alice", broker.address),
         open_p2p_listener("bob", broker.address),
         open_peer(broker.address, techniques=["relay"]) as sender,
     ):
-        streams = [await sender.open_stream(uid) for uid in ("alice", "bob", "bob")]
+        alice, bob = [await sender.connect(uid) for uid in ("alice", "bob")]
         await wait_watches(broker, 2)
         assert len(watching(broker)) == 1
-        await streams[1].aclose()
-        await streams[0].aclose()
-        await until(lambda: len(watching(broker)) == 1)
-        await streams[2].aclose()
+        await alice.aclose()
+        await wait_watches(broker, 1)
+        await bob.aclose()
         await wait_watches(broker, 0)
         assert len(watching(broker)) == 1  # kept for what comes next
 
@@ -156,7 +157,7 @@ async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
         await wait_watches(peers.broker, 1)
-        path, carrier = opened.path, opened._carrier
+        path, carrier = opened.path, opened.connection.carrier
         may_dial = trio.Event()
         end_registration(peers.broker)
         await until(lambda: carrier.is_doubted)
@@ -185,13 +186,13 @@ async def test_broker_that_refuses_watches_is_no_obstacle(
 ) -> None:
     caplog.set_level(logging.INFO, "trio_p2p.control")
     pauses: list[float] = []
-    rest = Backoff.rest
+    rest = Control._rest
 
-    async def note_and_rest(backoff: Backoff, network: Network, **options: Any) -> None:
-        pauses.append(backoff._pause)
-        await rest(backoff, network, **options)
+    async def note_and_rest(control: Control, network: Network, error: P2PError) -> None:
+        pauses.append(control._patience._backoff._pause)
+        await rest(control, network, error)
 
-    monkeypatch.setattr(Backoff, "rest", note_and_rest)
+    monkeypatch.setattr(Control, "_rest", note_and_rest)
     for state in (State.READY, State.CONTROL):
         monkeypatch.delitem(Registry.TRANSITIONS, (state, Watch))
     async with open_peers() as peers:

@@ -26,7 +26,7 @@ from ..kit.surveys import ADDRESS6, APDM, AT_HOME, BROKER6, EIM, mapped
         ({}, "Switch on IPv6"),
         ({"ipv6": IPv6Findings(ADDRESS6)}, "but the broker has not"),
         ({"ipv6": IPv6Findings(ADDRESS6, BROKER6, False)}, "does not reach the broker"),
-        ({"ipv6": IPv6Findings(ADDRESS6, BROKER6, True, APDM)}, "lets nobody in unasked"),
+        ({"ipv6": IPv6Findings(ADDRESS6, BROKER6, True, APDM)}, "lets no unasked connection in"),
     ],
 )
 def test_advice(changes: dict[str, Any], said: str) -> None:

@@ -205,7 +205,7 @@ def test_a_key_that_is_no_point_of_the_curve_proves_nothing(key: bytes, proof: b
 def test_a_key_that_anybody_can_sign_for_is_refused(sign: int) -> None:
     neutral = bytes([1, *bytes(30), sign])
     certificate = CERTIFICATE[:92] + neutral + CERTIFICATE[124:]
-    with pytest.raises(RemoteProtocolError, match="anybody can sign"):
+    with pytest.raises(RemoteProtocolError, match="every host can sign"):
         is_signed_untrusted(certificate, neutral + bytes(32), STATEMENT)
 
 

@@ -21,7 +21,7 @@ AT_ONCE = 10
 class BothLoopbacks(System):
     """A host whose broker has two addresses."""
 
-    async def resolve(self, host: str, port: int, family: int) -> list[Any]:
+    async def resolve(self, host: str | bytes, port: int, family: int) -> list[Any]:
         if host != "broker.test":
             return await super().resolve(host, port, family)
         versions = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}

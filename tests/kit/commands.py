@@ -39,11 +39,18 @@ class Tool:
         stdout: int | IO[Any] = subprocess.PIPE,
         stderr: int | IO[Any] = subprocess.PIPE,
         broker: str = "",
+        pass_fds: Sequence[int] = (),
     ) -> None:
         environment = {**os.environ, "TRIO_P2P_BROKER": broker, "PYTHONWARNINGS": "error"}
         # Without buffers, which communicate() would pass by
         self.process = subprocess.Popen(
-            argv, bufsize=0, stdin=stdin, stdout=stdout, stderr=stderr, env=environment
+            argv,
+            bufsize=0,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=environment,
+            pass_fds=pass_fds,
         )
 
     def __enter__(self) -> Self:
@@ -147,14 +154,14 @@ def open_broker(*options: str, host: str = "127.0.0.1", port: str = "0") -> Gene
             broker.stop()
 
 
-def listen(broker: BrokerTool, uid: str, *options: str, **streams: int | IO[Any]) -> Tool:
+def listen(broker: BrokerTool, uid: str, *options: str, **streams: Any) -> Tool:
     """A receiver, registered."""
     argv = command("trio-p2p", "listen", uid, *options)
     with broker.expecting_registration(uid):
         return Tool(*argv, broker=broker.address, **streams)
 
 
-def connect(broker: BrokerTool, uid: str, *options: str, **streams: int | IO[Any]) -> Tool:
+def connect(broker: BrokerTool, uid: str, *options: str, **streams: Any) -> Tool:
     argv = command("trio-p2p", "connect", uid, *options)
     return Tool(*argv, broker=broker.address, **streams)
 

@@ -31,6 +31,7 @@ PLAUSIBLE: dict[str, tuple[int, ...]] = {
     "open_pipe": (errno.EMFILE, errno.ENFILE),
     "open_route_news": (),  # it raises nothing: None is the answer
     "open_socket": (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EAFNOSUPPORT),
+    "read": (errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH),
     "read_into": (errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH),
     "recv": (errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH),
     "recvmsg": (errno.ECONNRESET, errno.EAGAIN),
@@ -132,13 +133,16 @@ class FaultySystem(System):
         self.called("start_connecting")
         super().start_connecting(sock, remote)
 
+    def read(self, sock: AnySocket, most: int) -> bytes:
+        return super().read(sock, 1 if self.called("read") else most)
+
     def read_into(self, sock: AnySocket, buffer: memoryview) -> int:
         return super().read_into(sock, buffer[:1] if self.called("read_into") else buffer)
 
     def write(self, sock: AnySocket, data: bytes | memoryview) -> int:
         return super().write(sock, data[:1] if self.called("write") else data)
 
-    async def resolve(self, host: str, port: int, family: int) -> list[Any]:
+    async def resolve(self, host: str | bytes, port: int, family: int) -> list[Any]:
         self.called("resolve")
         return await super().resolve(host, port, family)
 

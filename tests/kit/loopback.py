@@ -22,17 +22,20 @@ from trio_p2p import (
     Tracer,
     open_peer,
 )
+from trio_p2p._broker.limits import BrokerLimits
 from trio_p2p._broker.server import Broker
-from trio_p2p._broker.source_limits import SourceLimits
+from trio_p2p._broker_client.credentials import Credentials
+from trio_p2p._broker_client.finder import BrokerFinder
+from trio_p2p._broker_client.place import BrokerPlace
 from trio_p2p._net.sockets import LISTEN_BACKLOG
 from trio_p2p._net.system import current_system
 from trio_p2p._options import ALL_TECHNIQUES
-from trio_p2p._stream.carrier import DEFAULT_GRACE
+from trio_p2p._stream.limits import DEFAULT_GRACE
 
 HOST = "127.0.0.1"
 SETTLED_LOOKS = 25  # at what is held: it has settled if all show the same
 PATIENCE = 60.0  # seconds until something that hangs fails its test
-LIFETIME = 120.0  # the same for all that a test does
+LIFETIME = 300.0  # the same for all that a test does
 
 DIRECT_TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
 TECHNIQUES = {
@@ -43,7 +46,19 @@ TECHNIQUES = {
 """The techniques that lead to a kind of path."""
 
 # All clients of a test come from one address.
-GENEROUS = SourceLimits(introductions=1_000_000, unknown_uids=1_000_000, guessings=1_000_000)
+GENEROUS = BrokerLimits(
+    connections=1_000_000,
+    connections_per_second=1_000_000,
+    registrations=1_000_000,
+    introductions=1_000_000,
+    unknown_uids=1_000_000,
+    guessings=1_000_000,
+    watches=1_000_000,
+    probes=1_000_000,
+    messages_per_second=1_000_000,
+    source_messages_per_second=1_000_000,
+    memory=1 << 40,
+)
 
 Streams: TypeAlias = tuple[trio.SocketStream, trio.SocketStream]
 
@@ -122,7 +137,7 @@ class LoopbackBroker:
     """A broker that can be killed, and started again where it was."""
 
     def __init__(self, nursery: trio.Nursery, port: int) -> None:
-        self.broker = Broker(source_limits=GENEROUS)
+        self.broker = Broker(limits=GENEROUS)
         self.port = port
         self._nursery = nursery
         self._scope = trio.CancelScope()
@@ -143,7 +158,7 @@ class LoopbackBroker:
         """Close all its connections, and forget all it knew."""
         self._scope.cancel(reason="the test kills the broker")
         await self._ended.wait()
-        self.broker = Broker(source_limits=GENEROUS)
+        self.broker = Broker(limits=GENEROUS)
 
     async def _serve(self, *, task_status: trio.TaskStatus[None]) -> None:
         self._scope, self._ended = trio.CancelScope(), trio.Event()
@@ -152,6 +167,11 @@ class LoopbackBroker:
             task_status.started()
             await self.broker.serve_listeners(listeners)
         self._ended.set()
+
+
+def finder_of(host: str, port: int, credentials: Credentials | None = None) -> BrokerFinder:
+    """What finds one broker."""
+    return BrokerFinder([BrokerPlace(host, port)], credentials)
 
 
 @contextmanager

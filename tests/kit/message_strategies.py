@@ -6,8 +6,8 @@ import attrs
 from hypothesis import strategies as st
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._attempt import Outcome
-from trio_p2p._wire.fields import MAX_IDLE_TIME, MAX_RETRY_AFTER
+from trio_p2p._attempt import Outcome, Technique
+from trio_p2p._wire.fields import MAX_BROKERS, MAX_DURATION, MAX_IDLE_TIME, MAX_RETRY_AFTER
 from trio_p2p._wire.messages import (
     CHALLENGE_BYTES,
     ID_BYTES,
@@ -16,6 +16,7 @@ from trio_p2p._wire.messages import (
     MAX_COUNT,
     MAX_PROBES,
     MAX_ROUND_TRIP,
+    MAX_TOKEN_BYTES,
     MAX_UID_BYTES,
     MESSAGE_TYPES,
     NONCE_BYTES,
@@ -72,6 +73,8 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "version": st.integers(0, 2**16 - 1),
     "capabilities": st.lists(st.text(_printable, max_size=16), max_size=32).map(tuple),
     "uid": uids,
+    "token": st.binary(min_size=1, max_size=MAX_TOKEN_BYTES),
+    "wants_proof": st.booleans(),
     "challenge": st.binary(min_size=CHALLENGE_BYTES, max_size=CHALLENGE_BYTES),
     "certificate": st.binary(min_size=1, max_size=MAX_CERTIFICATE_BYTES),
     "signature": st.binary(min_size=SIGNATURE_BYTES, max_size=SIGNATURE_BYTES),
@@ -101,6 +104,11 @@ _FIELDS: dict[str, st.SearchStrategy[object]] = {
     "round_trip": st.integers(0, MAX_ROUND_TRIP),
     "code": st.sampled_from(RefusalCode),
     "reason": _texts,
+    "brokers": st.lists(uids, max_size=MAX_BROKERS).map(tuple),
+    "duration": st.integers(0, MAX_DURATION),
+    "connected_by": st.sampled_from(Technique),
+    "mapping": st.sampled_from(Behaviour),
+    "peer_mapping": st.sampled_from(Behaviour),
 }
 
 

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._attempt import Outcome
+from trio_p2p._attempt import Outcome, Technique
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._identity.identity import Identity
 from trio_p2p._net.channel import ChannelClosedError
@@ -38,7 +38,7 @@ from trio_p2p._wire.messages import (
     Unregister,
     Watch,
 )
-from trio_p2p._wire.offer import Candidate, CandidateKind, Offer
+from trio_p2p._wire.offer import Behaviour, Candidate, CandidateKind, Offer
 
 from .loopback import HOST, crash
 from .raw_client import RawClient, identity_of, registration, request
@@ -270,6 +270,12 @@ class Monkey:
             "other_address": lambda: self._random.choice(list(Outcome)),
             "capabilities": lambda: (*TECHNIQUES, "telepathy"),
             "probes": lambda: (self._endpoint(),),
+            "brokers": lambda: (str(self._endpoint()),),
+            "token": lambda: self._random.randbytes(64),
+            "wants_proof": lambda: True,
+            "connected_by": lambda: self._random.choice(list(Technique)),
+            "mapping": lambda: self._random.choice(list(Behaviour)),
+            "peer_mapping": lambda: self._random.choice(list(Behaviour)),
             "offer": self._offer,
             "reason": lambda: "because",
             "instance": lambda: self._random.randbytes(16),

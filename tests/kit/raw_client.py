@@ -16,6 +16,7 @@ from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.messages import (
     INSTANCE_BYTES,
     Hello,
+    Identify,
     IntroductionRequest,
     Message,
     Refused,
@@ -50,6 +51,12 @@ def registration(
     signature = identity.sign_registration(challenge, broker, uid)
     drawn = instance.to_bytes(INSTANCE_BYTES, "big")
     return Register(number, uid, stream, drawn, broker, identity.certificate, signature)
+
+
+def identification(identity: Identity, challenge: bytes, broker: Endpoint = BROKER) -> Identify:
+    """A valid proof of an identity."""
+    signature = identity.sign_identification(challenge, broker)
+    return Identify(broker, identity.certificate, signature)
 
 
 def request(

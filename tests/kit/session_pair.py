@@ -10,21 +10,39 @@ from trio_p2p._stream.frames import SESSION_ID_BYTES, HelloReader
 from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import sink_of
 from trio_p2p._stream.states import SessionRole, SessionState
+from trio_p2p._wire.messages import INSTANCE_BYTES
 
+from .plain_content import PlainContent
 from .sinks import feed
 
 IDENTIFIER = bytes(SESSION_ID_BYTES)
-SOCKET_BYTES = 300_000  # in flight, until whoever sends has to wait
+INSTANCES = {role: role.name[:1].encode() * INSTANCE_BYTES for role in SessionRole}
+SOCKET_BYTES = 300_000  # in flight, until the side that sends has to wait
 RECORD_BYTES = 16_384  # that arrive at once
 MOST = 1 << 30
+WRITTEN_BYTES = 1_000_000  # that wait at most until the session asks for them
 
 _PATTERN = random.Random(1).randbytes(65_521) * 20
 
 
 def stream_bytes(offset: int, count: int) -> bytes:
-    """What every stream here consists of."""
+    """What every session here carries."""
     start = offset % 65_521
     return _PATTERN[start : start + count]
+
+
+class PlainSession(Session):
+    """A session that carries plain bytes.
+
+    Attributes:
+        plain: the bytes.
+    """
+
+    def __init__(self, role: SessionRole, window: int, now: float) -> None:
+        self.plain = PlainContent()
+        super().__init__(
+            role, IDENTIFIER, INSTANCES[role], window=window, content=self.plain, now=now
+        )
 
 
 @attrs.define(eq=False)
@@ -41,14 +59,24 @@ class Wire:
 
 
 class End:
-    """One side: a session, the connection that carries it, and the application."""
+    """One side: a session, and the connection that carries it.
+
+    Attributes:
+        written: how many bytes the application has given.
+        read: how many have come.
+        is_closed: whether the session is closed, or is going to be when all has been pulled.
+    """
 
     def __init__(self, role: SessionRole, window: int) -> None:
         self.role = role
-        self.session = Session(role, IDENTIFIER, window, 0.0)
+        self.session = PlainSession(role, window, 0.0)
         self.wire: Wire | None = None
         self.written = self.read = 0
-        self.has_ended = self.is_closed = self.has_read_end = False
+        self.is_closed = False
+
+    @property
+    def content(self) -> PlainContent:
+        return self.session.plain
 
     @property
     def other(self) -> SessionRole:
@@ -92,39 +120,22 @@ class Pair:
     # The applications.
 
     def write(self, end: End, count: int) -> int:
-        session = end.session
-        taken = min(count, session.room, 1_000_000)
-        if taken:
-            session.write(stream_bytes(end.written, taken), self.now)
-        session.is_blocked = taken < count
+        taken = max(0, min(count, WRITTEN_BYTES - len(end.content.unsent)))
+        end.content.write(stream_bytes(end.written, taken))
         end.written += taken
         return taken
 
-    def read(self, end: End, count: int) -> int:
-        data = end.session.read(count)
-        if data is None:
-            return 0
-        other = self.ends[end.other]
-        if data:
-            assert data == stream_bytes(end.read, len(data))
-            assert not end.has_read_end
-        else:
-            assert other.has_ended
-            assert end.read == other.written or other.is_closed
-            end.has_read_end = True
-        end.read += len(data)
-        assert end.read <= other.written
-        return len(data)
-
-    def write_eof(self, end: End) -> None:
-        end.has_ended = True
-        end.session.write_eof(self.now)
-
     def close(self, end: End) -> None:
-        end.is_closed = end.has_ended = True
-        end.session.is_blocked = False
-        if not end.session.is_over:
-            end.session.close(self.now)
+        """Close a session when all that was written has been pulled."""
+        end.is_closed = True
+        self._close_if_pulled(end)
+
+    def _close_if_pulled(self, end: End) -> None:
+        session = end.session
+        if session.peer_is_closed:
+            end.content.unsent.clear()  # the other side does not want it
+        if end.is_closed and not session.is_over and not end.content.is_ready:
+            session.close(self.now)
         self._end_if_over(end)
 
     # The connections.
@@ -145,8 +156,9 @@ class Pair:
             if not pieces:
                 break
             end.say(b"".join(pieces))
+            self._close_if_pulled(end)
             is_changed = True
-        self._end_if_over(end)
+        self._close_if_pulled(end)
         return is_changed
 
     def deliver(self, wire: Wire, to: SessionRole, count: int = MOST) -> bool:
@@ -160,8 +172,7 @@ class Pair:
         del wire.in_flight[to][:count]
         if data:
             if end.wire is wire:
-                feed(sink_of(end.session, self.now), data)
-                self._end_if_over(end)
+                self._feed(end, data)
             elif to is SessionRole.ACCEPTOR and to not in wire.closed_by:
                 self._greet(wire, data)
             return True
@@ -182,7 +193,7 @@ class Pair:
                     end.lose(self.now)
 
     def run(self) -> None:
-        """Let everything arrive until nobody has anything to say; everybody reads."""
+        """Let everything arrive until neither side has anything to say."""
         is_changed = True
         while is_changed:
             is_changed = False
@@ -193,14 +204,21 @@ class Pair:
             for wire in self.wires:
                 for role in SessionRole:
                     is_changed |= self.deliver(wire, role)
-            for end in self.ends.values():
-                if not end.is_closed:
-                    is_changed |= self.read(end, MOST) > 0
 
     @property
     def is_path_wanted(self) -> bool:
         session = self.opener.session
         return self.opener.wire is None and not session.is_over and not session.peer_is_closed
+
+    def _feed(self, end: End, data: bytes) -> None:
+        feed(sink_of(end.session, self.now), data)
+        came, end.content.received = end.content.received, bytearray()
+        while came:
+            piece = came[:WRITTEN_BYTES]
+            del came[:WRITTEN_BYTES]
+            assert piece == stream_bytes(end.read, len(piece))
+            end.read += len(piece)
+        self._close_if_pulled(end)
 
     def _greet(self, wire: Wire, data: bytes) -> None:
         acceptor = self.acceptor
@@ -214,8 +232,7 @@ class Pair:
             self.is_begun = True
             acceptor.leave()
             acceptor.wire = wire
-            feed(sink_of(acceptor.session, self.now), rest)
-            self._end_if_over(acceptor)
+            self._feed(acceptor, rest)
             return
         wire.closed_by.add(SessionRole.ACCEPTOR)
 
@@ -240,15 +257,15 @@ class Pair:
         for end in self.ends.values():
             session, other = end.session, self.ends[end.other]
             outgoing, incoming = session.outgoing, session.incoming
-            assert outgoing.held <= outgoing.capacity
-            assert incoming._held <= incoming.window
-            assert outgoing.capacity + incoming.window <= session._window.size
-            assert 0 <= session.room <= outgoing.capacity
-            assert outgoing.sent <= outgoing._limit <= other.session.incoming._given
-            assert incoming.received <= other.written
+            assert outgoing.taken - outgoing.acked <= session._window
+            assert outgoing.acked <= outgoing.sent <= outgoing.taken <= end.content.pulled
+            assert outgoing.taken == end.content.pulled or session.peer_is_closed
+            assert outgoing.acked <= other.session.incoming.received or session.peer_is_closed
+            assert incoming.received <= other.content.pulled <= other.written
+            assert end.read == incoming.received or end.is_closed
             assert session.error is None
             if session.state is SessionState.FINISHED and not session.peer_is_closed:
-                assert other.session.incoming.received == end.written
+                assert other.session.incoming.received == end.content.pulled
 
 
 class LiveLink:

@@ -91,9 +91,12 @@ async def open_peers(
 
 
 @asynccontextmanager
-async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnection]:
+async def dialled(
+    peers: Peers | LoopbackBroker, identity: Identity
+) -> AsyncGenerator[PeerConnection]:
     """A connection to the receiver, over which nothing was said yet."""
-    async with open_peer(peers.broker.address, identity=identity) as sender:
+    broker = peers.broker if isinstance(peers, Peers) else peers
+    async with open_peer(broker.address, identity=identity) as sender:
         dialer = DirectDialer(sender._controls, "receiver", StreamKind.SESSION)
         connection = await dialer.dial(lambda _: None)
         try:
@@ -103,7 +106,7 @@ async def dialled(peers: Peers, identity: Identity) -> AsyncGenerator[PeerConnec
 
 
 @asynccontextmanager
-async def open_path(peers: Peers, identity: Identity) -> AsyncGenerator[Path]:
+async def open_path(peers: Peers | LoopbackBroker, identity: Identity) -> AsyncGenerator[Path]:
     """A path to the receiver, over which no frame was said yet; also the time limit for it."""
     with trio.fail_after(PATIENCE):
         async with dialled(peers, identity) as connection:

@@ -8,16 +8,19 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import Identity, open_p2p_listener
+from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_peer
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker_client.relay import ask_for_relay
-from trio_p2p._broker_client.resolve import BrokerFinder
-from trio_p2p._stream.frames import Kind, PathHello
+from trio_p2p._connect.direct import DirectDialer
+from trio_p2p._listen import sessions
+from trio_p2p._peer_connection import OnAttempt, PeerConnection
+from trio_p2p._stream.frames import MIN_WINDOW, Kind, PathHello
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 from trio_p2p._wire.messages import (
     ID_BYTES,
+    INSTANCE_BYTES,
     NONCE_BYTES,
     ORIGIN_BYTES,
     ConnectionRequest,
@@ -27,7 +30,7 @@ from trio_p2p._wire.messages import (
 )
 
 from ..kit.fake_broker import open_fake_broker, register_client
-from ..kit.loopback import PATIENCE, nobody_listening, until
+from ..kit.loopback import PATIENCE, finder_of, nobody_listening, open_broker, until
 from ..kit.raw_client import RawClient, identity_of
 from ..kit.sinks import FrameSink
 from ..kit.streams import Peers, open_peers
@@ -117,7 +120,7 @@ async def test_requests_that_name_no_endpoint_are_shared_by_their_origin() -> No
 
 async def open_relayed_path(peers: Peers, identity: Identity) -> Path:
     """A path through the relay, over which nothing is said yet."""
-    broker = BrokerFinder(*peers.broker.address)
+    broker = finder_of(*peers.broker.address)
     connection = await ask_for_relay(broker, "receiver", identity.certificate, lambda _: None)
     path, _, _ = await secure(connection, make_context(identity), server_side=False)
     path.send_last_flight()
@@ -155,8 +158,9 @@ async def test_live_session_may_have_one_path_in_reserve(monkeypatch: pytest.Mon
             await wait_ended(path)
             path.close()
         # The first one is as good as it was when the other two have been left.
-        sink, session = FrameSink(), opened._session.identifier
-        reserve.send_at_once(PathHello(0, session, 9, is_new=False).encode())
+        sink, session = FrameSink(), opened.connection.carrier.session
+        hello = PathHello(0, session.identifier, 9, MIN_WINDOW, bytes(INSTANCE_BYTES))
+        reserve.send_at_once(hello.encode())
         with trio.fail_after(PATIENCE):
             await reserve.receive(sink)
         assert sink.said[0].kind is Kind.HELLO
@@ -175,7 +179,7 @@ async def test_introduction_with_a_mistake_of_ours_ends_alone(
 
     async with open_peers() as peers:
         with monkeypatch.context() as broken:
-            broken.setattr("trio_p2p._listen.incoming_introduction.join_relay", fail)
+            broken.setattr("trio_p2p._listen.puncher.join_relay", fail)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(peers.senders["relay"].open_stream, "receiver")
                 await has_failed.wait()
@@ -183,3 +187,69 @@ async def test_introduction_with_a_mistake_of_ours_ends_alone(
         async with await peers.senders["relay"].open_stream("receiver"):
             pass
     assert "introduction to 'receiver' failed" in caplog.text
+
+
+async def test_stream_that_is_moving_when_its_listener_is_closed_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sender has left the relay, and the receiver has yet to read that from the new path."""
+    may_dial, is_coming, is_closed = trio.Event(), trio.Event(), trio.Event()
+    dial, receive_hello = DirectDialer.dial, sessions._receive_hello
+
+    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
+        await may_dial.wait()
+        return await dial(dialer, on_attempt)
+
+    async def receive_hello_later(path: Path) -> PathHello:
+        if may_dial.is_set():
+            is_coming.set()
+            await is_closed.wait()
+        return await receive_hello(path)
+
+    monkeypatch.setattr(DirectDialer, "dial", dial_later)
+    monkeypatch.setattr(sessions, "_receive_hello", receive_hello_later)
+    async with open_peers(grace=1.0) as peers:
+        opened, accepted = await peers.open_pair()
+        may_dial.set()
+        await until(lambda: kind_of(opened) is PathKind.DIRECT)
+        await is_coming.wait()
+        assert kind_of(accepted) is PathKind.RELAY
+        await peers.listener.aclose()
+        await until(lambda: not peers.broker.uids)
+        is_closed.set()
+        for source, sink in [(opened, accepted), (accepted, opened)]:
+            await source.send_all(b"still here")
+            assert await sink.receive_some() == b"still here"
+        assert kind_of(opened) is kind_of(accepted) is PathKind.DIRECT
+
+
+async def test_sender_that_comes_when_the_listener_is_closed_is_left_to_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_coming, is_closed = trio.Event(), trio.Event()
+    receive_hello = sessions._receive_hello
+
+    async def receive_hello_later(path: Path) -> PathHello:
+        is_coming.set()
+        await is_closed.wait()
+        return await receive_hello(path)
+
+    monkeypatch.setattr(sessions, "_receive_hello", receive_hello_later)
+    async with (
+        open_broker() as broker,
+        open_peer(broker.address) as receiver,
+        open_peer(broker.address, techniques=["fast"]) as sender,
+    ):
+        async with receiver.listen("receiver") as closed:
+            opened = await sender.open_stream("receiver")
+            await is_coming.wait()
+        async with receiver.listen("receiver") as listener:
+            is_closed.set()
+            accepted = await listener.accept()
+            await opened.send_all(b"hello")
+            assert await accepted.receive_some() == b"hello"
+        assert closed.statistics().connected == 0
+
+
+def kind_of(stream: P2PStream) -> PathKind | None:
+    return None if stream.path is None else stream.path.kind

@@ -439,6 +439,25 @@ async def test_exception_of_a_handler_ends_serving() -> None:
         assert await is_free(broker.address)
 
 
+async def test_handler_that_loses_something_else_than_its_peer_ends_serving() -> None:
+    async def handle(_: P2PStream) -> None:
+        raise trio.BrokenResourceError("another stream broke")
+
+    async with open_broker() as broker:
+        with (
+            trio.fail_after(PATIENCE),
+            pytest.RaisesGroup(
+                pytest.RaisesExc(trio.BrokenResourceError, match="another"), flatten_subgroups=True
+            ),
+        ):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve_p2p, handle, "receiver", broker.address)
+                async with open_p2p_stream("receiver", broker.address) as stream:
+                    with suppress(trio.BrokenResourceError):
+                        await stream.receive_some()
+                    await trio.sleep_forever()
+
+
 async def test_listener_works_with_serve_listeners() -> None:
     async with (
         open_broker() as broker,

@@ -12,6 +12,7 @@ from trio_p2p import Attempt, Identity
 from trio_p2p._addresses import Endpoint
 from trio_p2p._control.broker_link import BrokerLink
 from trio_p2p._control.claims import Claims
+from trio_p2p._control.guesses import Guesses
 from trio_p2p._control.reachability import LocalSide
 from trio_p2p._listen.guessing import GuessingPermits
 from trio_p2p._listen.puncher import Puncher
@@ -22,7 +23,7 @@ from trio_p2p._traversal.strategy import Side
 from trio_p2p._wire.messages import ID_BYTES, NONCE_BYTES, SenderEndpoint
 from trio_p2p._wire.offer import Offer
 
-from ..kit.loopback import HOST, PATIENCE, nobody_listening
+from ..kit.loopback import HOST, PATIENCE, finder_of, nobody_listening
 from ..kit.raw_client import identity_of
 from ..kit.shared_ports import open_port_somewhere
 from ..traversal.kinds import PORT, RANDOM
@@ -49,9 +50,10 @@ async def test_ports_are_guessed_for_admitted_senders(
         is_dialled.set()
 
     puncher = Puncher(
+        finder_of(HOST, 4433),
         [],
         port_guessing=True,
-        permits=GuessingPermits("receiver", {ALICE.peer_id}.__contains__),
+        permits=GuessingPermits("receiver", {ALICE.peer_id}.__contains__, Guesses()),
         on_attempt=note,
         on_stranger=lambda: None,
     )

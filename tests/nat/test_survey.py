@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from trio_p2p._addresses import endpoint_of
-from trio_p2p._broker import server
+from trio_p2p._broker import clients
 from trio_p2p._broker.callback_probes import call_back
 from trio_p2p._broker.prober import CALLS_PER_WINDOW
 from trio_p2p._nat import survey
@@ -92,7 +92,7 @@ async def test_cancelled_at_any_time_nothing_is_left(monkeypatch: pytest.MonkeyP
         await trio.sleep(0.01)
         return await call_back(*arguments)
 
-    monkeypatch.setattr(server, "call_back", call_slowly)
+    monkeypatch.setattr(clients, "call_back", call_slowly)
     async with open_probed_broker(ANOTHER_ADDRESS) as broker:
         before = held()
         for milliseconds in range(0, 24, 2):

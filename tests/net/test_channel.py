@@ -10,6 +10,8 @@ import trio.testing
 from trio.testing import MockClock
 
 from trio_p2p._net.channel import Channel, ChannelClosedError
+from trio_p2p._net.system import AnySocket, System, system_in_use
+from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import (
     MAX_CERTIFICATE_BYTES,
     Hello,
@@ -45,7 +47,7 @@ def long_message(number: int) -> Message:
 async def fill(channel: Channel) -> int:
     """Send until nothing more is taken; how many were sent, and one in part."""
     count = 0
-    while (unsent := channel.start_sending(long_message(count))) is None:
+    while (unsent := channel.start_sending(encode(long_message(count)))) is None:
         count += 1
     assert unsent.data
     with trio.move_on_after(0.01) as waiting:
@@ -66,6 +68,56 @@ async def test_frames_of_many_tasks_never_mix() -> None:
             assert await receiver.receive() == KeepAlive()
             numbers.add(message.number)
     assert numbers == set(range(200))
+
+
+class HastySystem(System):
+    """A system whose sockets count as readable before anything has come, at first."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def read(self, sock: AnySocket, most: int) -> bytes:
+        self.readings += 1
+        if self.readings <= 3:
+            raise BlockingIOError
+        return super().read(sock, most)
+
+
+async def test_socket_that_is_not_readable_after_all_is_waited_for() -> None:
+    system = HastySystem()
+    with system_in_use(system):
+        async with narrow_pair() as (sender, receiver):
+            await sender.send(Hello())
+            assert await receiver.receive() == Hello()
+    assert system.readings == 4
+
+
+async def test_messages_that_are_there_leave_room_for_other_tasks() -> None:
+    steps = 0
+
+    async def count() -> None:
+        nonlocal steps
+        while True:
+            steps += 1
+            await trio.lowlevel.checkpoint()
+
+    async with narrow_pair() as (sender, receiver), trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        for _ in range(20):
+            await sender.send(KeepAlive())
+            assert await receiver.receive() == KeepAlive()
+        assert steps >= 20 - 1  # in each turn the tasks run in any order
+        nursery.cancel_scope.cancel()
+
+
+async def test_cancelled_channel_takes_no_message() -> None:
+    async with narrow_pair() as (sender, receiver):
+        await sender.send(KeepAlive())
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await receiver.receive()
+        assert scope.cancelled_caught
+        assert await receiver.receive() == KeepAlive()
 
 
 async def test_half_a_frame_is_the_last_one() -> None:

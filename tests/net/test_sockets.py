@@ -44,6 +44,18 @@ def listening(host: str) -> Iterator[socket.socket]:
         yield server
 
 
+def test_connections_to_one_listener_share_its_endpoint() -> None:
+    with (
+        listening("127.0.0.1") as server,
+        socket.create_connection(server.getsockname()),
+        socket.create_connection(server.getsockname()),
+        server.accept()[0] as one,
+        server.accept()[0] as other,
+    ):
+        assert local_endpoint(one) is local_endpoint(other)
+        assert local_endpoint(one) == endpoint_of(server.getsockname())
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
 @pytest.mark.parametrize("hops", [None, 5])
 async def test_guarded_or_not_a_socket_connects_and_keeps_its_usual_hops(

@@ -185,7 +185,7 @@ async def test_port_that_another_host_took_meanwhile(igd: FakeIgd) -> None:
 
 @pytest.mark.parametrize(
     ("name", "detail"),
-    [("discover", "nobody answered the search"), ("selectigd", "selectigd failed")],
+    [("discover", "no router answered the search"), ("selectigd", "selectigd failed")],
 )
 async def test_no_router(igd: FakeIgd, name: str, detail: str) -> None:
     igd.fails[name] = 1

@@ -15,7 +15,7 @@ import trio
 from trio_p2p import P2PError, P2PListener, P2PStream, Peer, open_peer
 from trio_p2p._net.system import system_in_use
 from trio_p2p._stream import leg
-from trio_p2p._stream.window import MIN_WINDOW
+from trio_p2p._stream.frames import MIN_WINDOW
 
 from ..kit.forwarder import DetouredSystem, open_forwarder
 from ..kit.loopback import TECHNIQUES, open_broker, open_listener
@@ -25,6 +25,11 @@ GRACE = 10.0
 TIME = 120.0  # seconds until a schedule is taken to hang
 AT_ONCE = 5
 PATTERN = random.Random(7).randbytes(65_521) * 20
+
+
+def name_of(stream: P2PStream) -> tuple[bytes, int]:
+    """What both ends of a stream have in common, and no other stream."""
+    return stream.connection.carrier.session.identifier, stream._state.number
 
 
 def part_of_pattern(offset: int, count: int) -> bytes:
@@ -118,7 +123,7 @@ class Schedule:
             with trio.move_on_after(GRACE):
                 while True:
                     accepted = await listener.accept()
-                    if accepted._session.identifier == opened._session.identifier:
+                    if name_of(accepted) == name_of(opened):
                         return opened, accepted
                     accepted.abort()
             opened.abort()

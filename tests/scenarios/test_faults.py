@@ -125,7 +125,7 @@ def test_each_call_fails_once(
     assert not surprises
 
 
-@pytest.mark.parametrize("call", ["write", "read_into", "splice_in", "splice_out"])
+@pytest.mark.parametrize("call", ["write", "read", "read_into", "splice_in", "splice_out"])
 def test_calls_that_move_one_byte_are_all_the_same(call: str, usual_calls: Counter[str]) -> None:
     assert usual_calls[call]
     faults = [Fault(call, nth, is_short=True) for nth in range(0, usual_calls[call], 3)]

@@ -8,8 +8,9 @@ import trio
 import trio.testing
 
 from trio_p2p import Identity, P2PStream, PathKind, open_p2p_listener, open_peer
-from trio_p2p._stream.frames import AbortCode, Kind, PathHello
+from trio_p2p._stream.frames import MIN_WINDOW, AbortCode, Kind, PathHello
 from trio_p2p._wire.messages import (
+    INSTANCE_BYTES,
     Message,
     ReceiverEndpoint,
     RefusalCode,
@@ -21,8 +22,9 @@ from ..kit.lying_broker import open_lying_broker
 from ..kit.sinks import FrameSink, Said
 from ..kit.streams import Peers, open_path, open_peers, reset
 
+INSTANCE = bytes(INSTANCE_BYTES)
 TIMES = 2  # that a later path is refused
-OVER = b"this stream is not known here any more: the program was started again, or ended it"
+OVER = b"this connection is not known here any more: the program was started again, or ended it"
 
 
 async def answer_to(peers: Peers, identity: Identity, hello: PathHello) -> list[Said]:
@@ -52,19 +54,22 @@ async def test_peer_is_told_the_last_words_again(end: str) -> None:
         match end:
             case "closed":
                 await say_all(opened, accepted)
+                await opened.connection.aclose()
+                await accepted.connection.wait_over()
             case "aborted":
-                accepted.abort("enough")
+                accepted.connection.carrier.abort("enough")
                 await trio.testing.wait_all_tasks_blocked()
             case _:
                 assert opened.path is not None
                 reset(opened.path)
                 with pytest.raises(trio.BrokenResourceError):
                     await accepted.receive_some()
-        session = opened._session.identifier
-        said = await answer_to(peers, identity, PathHello(0, session, 9, is_new=False))
+        session = opened.connection.carrier.session
+        hello = PathHello(0, session.identifier, 9, MIN_WINDOW, INSTANCE)
+        said = await answer_to(peers, identity, hello)
     if end == "closed":
         greeting, farewell = said
-        assert (greeting.kind, greeting.number) == (Kind.HELLO, len(b"hello"))
+        assert (greeting.kind, greeting.number) == (Kind.HELLO, session.outgoing.acked)
         assert farewell.kind in (Kind.ACK, Kind.CLOSE)
     else:
         [abort] = said
@@ -77,8 +82,10 @@ async def test_others_are_not(is_known: bool) -> None:
     async with open_peers() as peers:
         opened, accepted = await peers.open_pair("direct")
         await say_all(opened, accepted)
-        session = opened._session.identifier if is_known else bytes(16)
-        said = await answer_to(peers, Identity.generate(), PathHello(0, session, 9, is_new=False))
+        await opened.connection.aclose()
+        session = opened.connection.carrier.session.identifier if is_known else bytes(16)
+        hello = PathHello(0, session, 9, MIN_WINDOW, INSTANCE)
+        said = await answer_to(peers, Identity.generate(), hello)
     assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
 
 

@@ -9,10 +9,13 @@ import trio.testing
 from trio_p2p import Identity, P2PListener, P2PStream, RemoteProtocolError, StreamPath
 from trio_p2p._errors import PathLostError
 from trio_p2p._peer_connection import PeerConnection
-from trio_p2p._stream.frames import SESSION_ID_BYTES, Kind, PathHello, header
+from trio_p2p._stream.credit import FIRST_CREDIT
+from trio_p2p._stream.frames import MIN_WINDOW, SESSION_ID_BYTES, Kind, PathHello, header
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
+from trio_p2p._stream.stream_frames import DEFAULT_NAMES, open_frame, stream_header
 from trio_p2p._stream.tls import make_context
+from trio_p2p._wire.messages import INSTANCE_BYTES
 
 from ..kit.loopback import held, settled, until
 from ..kit.sinks import ByteSink
@@ -20,6 +23,21 @@ from ..kit.streams import Peers, dialled, open_path, open_peers, reset
 
 IDENTITY = Identity.generate()
 SESSION = bytes(SESSION_ID_BYTES)
+OPEN = open_frame(0, DEFAULT_NAMES, FIRST_CREDIT)
+
+
+def hello(path: int, *, is_new: bool = True) -> bytes:
+    """What a path begins with."""
+    instance = bytes(INSTANCE_BYTES)
+    return PathHello(0, SESSION, path, MIN_WINDOW, instance, is_new=is_new).encode()
+
+
+def content(offset: int, *frames: bytes) -> bytes:
+    """Frames of streams, in one of their session."""
+    payload = b"".join(frames)
+    return header(Kind.DATA, offset, len(payload)) + payload
+
+
 GARBAGE = b"this is no record of TLS at all"
 
 
@@ -109,9 +127,9 @@ async def broken(listener: P2PListener[P2PStream]) -> trio.BrokenResourceError:
 @pytest.mark.parametrize(
     "frame",
     [
-        header(Kind.DATA, 1, 1) + b"x",
-        header(Kind.EOF, 1),
-        header(Kind.ACK, 1),
+        header(Kind.DATA, len(OPEN) + 1, 1) + b"x",
+        header(Kind.CLOSE, 1),
+        header(Kind.ACK, 100_000),
         header(Kind.HELLO, 0),
         bytes(16),
     ],
@@ -122,32 +140,34 @@ async def test_violation_breaks_its_stream_only(
 ) -> None:
     async with open_peers() as peers:
         async with open_path(peers, IDENTITY) as path:
-            say(path, PathHello(0, SESSION, 1, is_new=True).encode(), frame)
+            say(path, hello(1), content(0, OPEN), frame)
             error = await broken(peers.listener)
         assert isinstance(error.__cause__, RemoteProtocolError)
-        [line] = [record for record in caplog.records if "stream broken" in record.message]
+        [line] = [record for record in caplog.records if "connection broken" in record.message]
         assert line.levelname == "WARNING"
         await assert_served(peers)
 
 
 async def test_older_path_is_not_taken() -> None:
     async with open_peers() as peers, open_path(peers, IDENTITY) as path:
-        say(path, PathHello(0, SESSION, 5, is_new=True).encode())
+        say(path, hello(5), content(0, OPEN))
         accepted = await peers.listener.accept()
         async with open_path(peers, IDENTITY) as older:
-            say(older, PathHello(0, SESSION, 3, is_new=False).encode())
+            say(older, hello(3, is_new=False))
             sink = ByteSink()
             while await older.receive(sink):
                 pass
         assert not sink.data
-        say(path, header(Kind.DATA, 0, 5), b"hello")
+        say(path, content(len(OPEN), stream_header(0, 0, 5), b"hello"))
         assert await accepted.receive_some() == b"hello"
 
 
 async def test_peer_that_never_acknowledges_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_p2p._stream.carrier.CLOSING_TIME", 0.1)
+    for module in "streams", "giving_up":
+        monkeypatch.setattr(f"trio_p2p._stream.{module}.CLOSING_TIME", 0.1)
+    monkeypatch.setattr("trio_p2p._stream.open_connections.LOOKING_TIME", 0.1)
     async with open_peers() as peers, open_path(peers, IDENTITY) as path:
-        say(path, PathHello(0, SESSION, 1, is_new=True).encode())
+        say(path, hello(1), content(0, OPEN))
         accepted = await peers.listener.accept()
         await accepted.send_all(b"hello")
         with pytest.raises(trio.BrokenResourceError, match="got everything") as failure:

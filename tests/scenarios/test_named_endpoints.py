@@ -13,7 +13,6 @@ from trio_p2p import (
     Outcome,
     open_p2p_listener,
 )
-from trio_p2p._broker_client.resolve import BrokerFinder
 from trio_p2p._nat.hairpin import is_hairpinning
 from trio_p2p._nat.survey import survey_nat
 from trio_p2p._net.system import System, system_in_use
@@ -33,6 +32,7 @@ from ..kit.loopback import (
     PATIENCE,
     AttemptTracer,
     attempts_of,
+    finder_of,
     open_stream,
     until,
 )
@@ -121,7 +121,7 @@ async def test_probes_go_to_the_broker_only() -> None:
     with trio.fail_after(PATIENCE):
         async with (
             open_fake_broker(name_probes) as address,
-            await BrokerFinder(*address).find(()) as connection,
+            await finder_of(*address).find(()) as connection,
         ):
             await connection.receive_challenge()
             assert connection.probes == ()

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 GREETING = b"through the hole"
 NEAR, FAR = 0.03, 0.12  # seconds, there and back
+CROSSING = 0.2  # as long: SYNs have half of it to cross, which a busy machine can meet
 RST = UserspaceNat(
     mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, refusal=Refusal.RST, tracks_isn=True
 )
@@ -99,16 +100,15 @@ def test_syns_cross_wherever_the_broker_is(
     # One is next to the broker, and told so early that its SYN would come too early.
     monkeypatch.setitem(ROUNDS, Technique.FAST, ((Opening.CROSSING, 5.0),))
     sites = {"sender": network.add_site(FORGETFUL), "receiver": network.add_site(FORGETFUL)}
-    # Long ways: the SYNs have 0.1 s to cross, which a busy machine can meet; told 0.4 s apart.
-    network.set_round_trip(sites[far], server, 0.8)
-    network.set_round_trip(sites["sender"], sites["receiver"], 0.2)
+    network.set_round_trip(sites[far], server, 0.8)  # they are told 0.4 s apart
+    network.set_round_trip(sites["sender"], sites["receiver"], CROSSING)
     [*_, last] = connect(sites["sender"], sites["receiver"], broker)
     assert last.outcome is Outcome.CONNECTED
 
 
 def test_holes_need_not_outlive_guards(network: UserspaceNetwork, broker: Broker) -> None:
     sender, receiver = network.add_site(FORGETFUL), network.add_site(FORGETFUL)
-    network.set_round_trip(sender, receiver, NEAR)
+    network.set_round_trip(sender, receiver, CROSSING)
     [*_, last] = connect(sender, receiver, broker)
     assert last.outcome is Outcome.CONNECTED
 

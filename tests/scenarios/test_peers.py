@@ -57,7 +57,7 @@ async def open_dual_broker() -> AsyncGenerator[int]:
             [first] = await current_system().open_listeners(0, "127.0.0.1", LISTEN_BACKLOG)
             port = first.socket.getsockname()[1]
             [second] = await current_system().open_listeners(port, "::1", LISTEN_BACKLOG)
-            broker = Broker(source_limits=GENEROUS)
+            broker = Broker(limits=GENEROUS)
             await nursery.start(broker.serve_listeners, [first, second])
             yield port
             nursery.cancel_scope.cancel(reason="the test is over")

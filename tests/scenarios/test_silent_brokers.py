@@ -114,7 +114,7 @@ class TwoAddresses(System):
     def __init__(self, *addresses: tuple[str, int]) -> None:
         self._addresses = addresses
 
-    async def resolve(self, host: str, port: int, family: int) -> list[Any]:
+    async def resolve(self, host: str | bytes, port: int, family: int) -> list[Any]:
         assert (host, port) == BROKER
         await trio.lowlevel.checkpoint()
         if family == socket.AF_INET6:

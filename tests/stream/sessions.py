@@ -9,7 +9,7 @@ from trio_p2p._stream.session import Session
 from trio_p2p._stream.session_sink import sink_of
 from trio_p2p._stream.states import SessionRole
 
-from ..kit.session_pair import IDENTIFIER, Pair
+from ..kit.session_pair import IDENTIFIER, INSTANCES, Pair, PlainSession
 from ..kit.sinks import Said, feed, frames_of
 
 NOW = 1000.0
@@ -25,10 +25,28 @@ def connected(window: int = WINDOW) -> Pair:
     return pair
 
 
-def greeted(path: int = 1, received: int = 0) -> Session:
+def make_session(role: SessionRole = SessionRole.OPENER) -> PlainSession:
+    """A session that has had no path yet."""
+    return PlainSession(role, WINDOW, NOW)
+
+
+def hello_of(
+    role: SessionRole,
+    path: int = 1,
+    *,
+    received: int = 0,
+    session: bytes = IDENTIFIER,
+    is_new: bool = False,
+) -> PathHello:
+    """What a side says at the beginning of a path."""
+    return PathHello(received, session, path, WINDOW, INSTANCES[role], is_new=is_new)
+
+
+def greeted(path: int = 1, received: int = 0) -> PlainSession:
     """An acceptor that an opener has greeted, which has said nothing yet."""
-    session = Session(SessionRole.ACCEPTOR, IDENTIFIER, WINDOW, NOW)
-    assert session.accept_path(PathHello(received, IDENTIFIER, path, is_new=True), NOW)
+    session = make_session(SessionRole.ACCEPTOR)
+    hello = hello_of(SessionRole.OPENER, path, received=received, is_new=True)
+    assert session.accept_path(hello, NOW)
     session.pieces_to_send(NOW)
     return session
 

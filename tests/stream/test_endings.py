@@ -19,7 +19,7 @@ from trio_p2p import (
 from trio_p2p._net.nursery import open_background_nursery
 
 from ..kit.loopback import PATIENCE, TECHNIQUES, open_broker, open_session_peers, until
-from ..kit.streams import open_peers
+from ..kit.streams import open_peers, reset
 
 MIB = 1 << 20
 
@@ -56,27 +56,57 @@ async def test_stream_of_a_block_that_fails_is_aborted(*, is_caught_inside: bool
         async def fail(sender: Peer) -> None:
             async with await sender.open_stream("receiver") as stream:
                 await stream.send_all(b"half of it")
+                accepted.append(await listener.accept())
                 raise BlockError
 
+        accepted: list[P2PStream] = []
         with suppress(BlockError):
             async with open_peer(broker.address) as sender:
                 with suppress(BlockError if is_caught_inside else KeyError):
                     await fail(sender)
-        data, cause = await receive_all(await listener.accept())
+        data, cause = await receive_all(accepted[0])
         assert data in (b"", b"half of it")
         assert isinstance(cause, StreamAbortedError)
 
 
 async def test_stream_of_a_block_that_is_cancelled_is_aborted() -> None:
     async with open_session_peers("receiver") as (_, listener, sender):
+        accepted: list[P2PStream] = []
         with trio.CancelScope() as scope:
             async with await sender.open_stream("receiver") as stream:
                 await stream.send_all(b"half of it")
+                accepted.append(await listener.accept())
                 scope.cancel(reason="the test")
                 await trio.sleep_forever()
-        _, cause = await receive_all(await listener.accept())
+        _, cause = await receive_all(*accepted)
         assert isinstance(cause, StreamAbortedError)
         assert "cancelled" in str(cause)
+
+
+async def test_stream_that_is_aborted_before_it_was_said_leaves_nothing_behind() -> None:
+    async with open_session_peers("receiver") as (_, listener, sender):
+        kept = await sender.open_stream("receiver")
+        accepted = await listener.accept()
+        stream = await kept.connection.open_stream()
+        stream.abort()
+        assert stream.is_over
+        assert stream.path is None
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+        await kept.send_all(b"meanwhile")
+        assert await accepted.receive_some() == b"meanwhile"
+        for connection in (kept.connection, accepted.connection):
+            assert connection.statistics().streams == 1
+
+
+async def test_stream_that_is_closed_at_once_is_an_empty_one() -> None:
+    async with open_session_peers("receiver") as (_, listener, sender):
+        await (await sender.open_stream("receiver")).aclose()
+        stream = await listener.accept()
+        assert await receive_all(stream) == (b"", None)
+        await stream.aclose()
+        await until(lambda: stream.connection.statistics().streams == 0)
 
 
 async def test_cancelled_aclose_is_a_clean_end() -> None:
@@ -143,7 +173,12 @@ async def test_handlers_of_serve_p2p_that_fail_or_are_cancelled_abort() -> None:
 
 
 async def test_senders_that_go_end_no_server(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "trio_p2p.receiver")
+    caplog.set_level("DEBUG", "trio_p2p.stream")
+
+    async def fail(sender: Peer) -> None:
+        async with await sender.open_stream("receiver") as stream:
+            assert await stream.receive_some() == b"hello\n"
+            raise BlockError
 
     async def greet(stream: P2PStream) -> None:
         await stream.send_all(b"hello\n")
@@ -155,8 +190,7 @@ async def test_senders_that_go_end_no_server(caplog: pytest.LogCaptureFixture) -
         async with open_peer(broker.address) as sender:
             for _ in range(5):
                 with pytest.raises(BlockError):
-                    async with await sender.open_stream("receiver"):
-                        raise BlockError
+                    await fail(sender)
             await until(lambda: listener.statistics().lost == 5)
             async with await sender.open_stream("receiver") as stream:
                 assert await stream.receive_some() == b"hello\n"
@@ -234,6 +268,30 @@ async def test_streams_are_closed_for_others_when_their_owner_leaves() -> None:
             with pytest.raises(trio.ClosedResourceError, match="left"):
                 await use()
         await opened.aclose()
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_leaving_a_peer_without_a_path_takes_no_time_if_nothing_is_to_be_delivered(
+    *, is_open: bool
+) -> None:
+    async with open_session_peers("receiver", "fast") as (broker, listener, _):
+        async with open_peer(broker.address, techniques=["fast"]) as sender:
+            opened = await sender.open_stream("receiver")
+            accepted = await listener.accept()
+            await opened.send_all(b"question")
+            assert await accepted.receive_some() == b"question"
+            if not is_open:
+                await opened.aclose()
+                await accepted.aclose()
+            connection = opened.connection
+            await broker.kill()
+            path = connection.path
+            assert path is not None
+            reset(path)
+            while path is not None:
+                path = await connection.wait_path_changed(path)
+            began_at = trio.current_time()
+        assert trio.current_time() - began_at < PATIENCE / 2
 
 
 # Cancellation goes first, and exceptions leave as they are.

@@ -14,6 +14,8 @@ from trio_p2p._stream.frames import (
     MAX_CONTROL_BYTES,
     MAX_NUMBER,
     MAX_PAYLOAD_BYTES,
+    MAX_WINDOW,
+    MIN_WINDOW,
     SESSION_ID_BYTES,
     AbortCode,
     HelloReader,
@@ -22,6 +24,7 @@ from trio_p2p._stream.frames import (
     abort,
     header,
 )
+from trio_p2p._wire.messages import INSTANCE_BYTES
 
 from ..kit.sinks import FrameSink, Said, feed, frames_of
 
@@ -38,7 +41,10 @@ HELLOS = st.builds(
     NUMBERS,
     st.binary(min_size=SESSION_ID_BYTES, max_size=SESSION_ID_BYTES),
     st.integers(0, 2**32 - 1),
-    st.booleans(),
+    st.integers(0, MAX_WINDOW),
+    st.binary(min_size=INSTANCE_BYTES, max_size=INSTANCE_BYTES),
+    is_new=st.booleans(),
+    is_only=st.booleans(),
 )
 
 
@@ -112,14 +118,16 @@ def test_a_path_that_does_not_begin_with_a_hello_is_refused(data: bytes) -> None
         greeting(data)
 
 
-def test_a_hello_whose_flag_is_no_flag_is_refused() -> None:
-    data = PathHello(0, bytes(SESSION_ID_BYTES), 1, is_new=True).encode()
+@pytest.mark.parametrize("flags", [4, 7, 255])
+def test_a_hello_whose_flags_are_no_flags_is_refused(flags: int) -> None:
+    data = PathHello(0, bytes(SESSION_ID_BYTES), 1, MIN_WINDOW, bytes(INSTANCE_BYTES)).encode()
     with pytest.raises(RemoteProtocolError, match="malformed hello"):
-        greeting(data[:-1] + b"\x02")
+        greeting(data[:-1] + bytes([flags]))
 
 
 def test_the_session_does_not_show_in_logs() -> None:
-    assert "secret" not in repr(PathHello(0, b"secret".ljust(SESSION_ID_BYTES), 1, is_new=True))
+    session, instance = b"secret".ljust(SESSION_ID_BYTES), b"secret".ljust(INSTANCE_BYTES)
+    assert "secret" not in repr(PathHello(0, session, 1, MIN_WINDOW, instance))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,10 @@ def test_the_session_does_not_show_in_logs() -> None:
         (header(Kind.ACK, MAX_NUMBER + 1), "no frame"),
         (b"\x93\x08" + header(Kind.ACK, 0)[2:], "unknown kind 8"),
         (header(Kind.DATA, 0, 0), "data frame of 0 bytes"),
-        (header(Kind.DATA, 0, MAX_PAYLOAD_BYTES + 1), "data frame of 262145 bytes"),
+        (
+            header(Kind.DATA, 0, MAX_PAYLOAD_BYTES + 1),
+            f"of {MAX_PAYLOAD_BYTES + 1} bytes",
+        ),
         (header(Kind.ABORT, 0, MAX_CONTROL_BYTES + 1), "control frame of 513 bytes"),
     ],
     ids=["array", "number", "payload", "too high", "kind", "empty", "long", "long control"],

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._errors import RelayError
+from trio_p2p._errors import BrokerLostError, RelayError
 from trio_p2p._stream.last_words import last_words_untrusted
 from trio_p2p._wire.codec import encode
 from trio_p2p._wire.messages import ID_BYTES, KeepAlive, RefusalCode, Refused
@@ -17,6 +17,13 @@ def test_the_reason_is_found_behind_any_ciphertext(ciphertext: bytes) -> None:
     error = last_words_untrusted(ciphertext + CIRCUIT + WORDS, CIRCUIT)
     assert isinstance(error, RelayError)
     assert str(error) == "the quota is used up"
+
+
+def test_relay_that_is_stopped_may_be_asked_again() -> None:
+    words = encode(Refused(RefusalCode.BUSY, "the broker was stopped"))
+    error = last_words_untrusted(CIRCUIT + words, CIRCUIT)
+    assert isinstance(error, BrokerLostError)
+    assert str(error) == "the broker was stopped"
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100))

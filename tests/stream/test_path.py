@@ -17,6 +17,7 @@ from ..kit.sinks import ByteSink
 
 CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
 CLOGGED_AFTER = 0.05  # seconds without room
+LIMIT_BYTES = 16_384
 
 
 def client_path(
@@ -365,6 +366,33 @@ async def test_bits_and_pieces_wait_for_room_too() -> None:
         with pytest.raises(trio.BusyResourceError):
             await client.finish_sending()
         assert await receive(server, sent) == bytes(sent)
+
+
+async def test_path_with_a_limit_looks_whether_there_is_room_when_it_has_sent_so_much() -> None:
+    async with open_paths() as (client, server):
+        client.limit_unsent(LIMIT_BYTES)
+        sent = start_sending_bits(client)
+        assert LIMIT_BYTES // 2 < sent <= LIMIT_BYTES  # the rest is TLS's
+        await client.finish_sending()  # the kernel has sent it all
+        assert not client.is_sending
+        assert await receive(server, sent) == bytes(sent)
+
+
+async def test_path_whose_limit_is_lifted_takes_more_at_once() -> None:
+    async with open_paths() as (client, _):
+        client.limit_unsent(LIMIT_BYTES)
+        client.start_sending((bytes(LIMIT_BYTES),))
+        client.limit_unsent(2**31 - 1)
+        assert not client.is_sending
+
+
+async def test_farewell_does_not_wait_for_room_within_the_limit() -> None:
+    async with open_paths() as (client, server):
+        client.limit_unsent(LIMIT_BYTES)
+        client.start_sending((bytes(LIMIT_BYTES),))
+        assert client.is_sending
+        client.send_at_once(b"farewell")
+        assert await receive(server, LIMIT_BYTES + 8) == bytes(LIMIT_BYTES) + b"farewell"
 
 
 async def test_cancelled_before_it_receives_a_path_is_as_good_as_before() -> None:

@@ -1,33 +1,31 @@
-"""How sessions end: by both directions, by a close, or by giving up."""
+"""How sessions end: by a close of both sides, or by giving up."""
 
-from trio_p2p._errors import NotAdmittedError, PathLostError, StreamAbortedError
+import math
+
+from trio_p2p._errors import NotAdmittedError, PathLostError, SessionLostError, StreamAbortedError
 from trio_p2p._stream.frames import AbortCode, Kind, abort, header
 from trio_p2p._stream.leg import IDLE_SILENCE_TIME
-from trio_p2p._stream.session import Session
-from trio_p2p._stream.session_sink import sink_of
+from trio_p2p._stream.session_sink import former_sink_of, sink_of
 from trio_p2p._stream.states import SessionRole, SessionState
-from trio_p2p._stream.window import FIRST_WINDOW
 
-from ..kit.session_pair import IDENTIFIER, MOST, SOCKET_BYTES, stream_bytes
+from ..kit.session_pair import MOST, SOCKET_BYTES
 from ..kit.sinks import Said, feed, frames_of
-from .sessions import NOW, WINDOW, connected, data_frame, greeted, kinds, said_by, take
+from .sessions import (
+    NOW,
+    WINDOW,
+    connected,
+    data_frame,
+    greeted,
+    kinds,
+    make_session,
+    said_by,
+    take,
+)
 
 # Endings.
 
 
-def test_the_end_of_a_direction_is_acknowledged_like_a_byte() -> None:
-    pair = connected()
-    pair.write(pair.opener, 3)
-    pair.write_eof(pair.opener)
-    pair.pump(pair.opener)
-    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
-    assert said_by(pair.acceptor.session, pair.now) == [Said(Kind.ACK, 4, b"")]
-    session = pair.acceptor.session
-    assert (session.read(9), session.read(9), session.read(9)) == (stream_bytes(0, 3), b"", b"")
-    assert not session.is_over
-
-
-def test_a_close_is_acknowledged_like_two_bytes_and_ends_the_session() -> None:
+def test_the_end_is_acknowledged_like_a_byte_and_ends_the_session() -> None:
     pair = connected()
     pair.write(pair.opener, 3)
     pair.close(pair.opener)
@@ -35,46 +33,56 @@ def test_a_close_is_acknowledged_like_two_bytes_and_ends_the_session() -> None:
     pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
     session = pair.acceptor.session
     assert session.peer_is_closed
-    assert said_by(session, pair.now) == [Said(Kind.ACK, 5, b"")]
-    take(pair.opener.session, header(Kind.ACK, 4))
+    assert pair.acceptor.read == 3
+    assert said_by(session, pair.now) == [Said(Kind.ACK, 4, b"")]
+    take(pair.opener.session, header(Kind.ACK, 3))
     assert not pair.opener.session.is_over
-    take(pair.opener.session, header(Kind.ACK, 5))
+    take(pair.opener.session, header(Kind.ACK, 4))
     assert pair.opener.session.state is SessionState.FINISHED
-    session.lose_path(NOW)
-    assert session.read(9) == stream_bytes(0, 3)
-    assert session.read(9) == b""
+    assert not session.is_over
     session.close(NOW)
     assert session.state is SessionState.FINISHED
 
 
-def test_whoever_closes_when_both_directions_have_ended_need_not_wait() -> None:
+def test_a_close_that_makes_no_progress_is_known() -> None:
     pair = connected()
-    for end in pair.ends.values():
-        pair.write(end, 10)
-        pair.write_eof(end)
-    pair.run()
-    pair.opener.session.close(pair.now)
-    assert pair.opener.session.state is SessionState.FINISHED
-    assert pair.opener.session.farewell() == header(Kind.CLOSE, 10)
+    session = pair.opener.session
+    assert session.stalled_since == math.inf
+    pair.write(pair.opener, 3)
+    pair.pump(pair.opener)
+    pair.now += 5
+    pair.close(pair.opener)
+    assert session.stalled_since == pair.now
+    pair.now += 5
+    take(session, header(Kind.ACK, 1), now=pair.now)
+    assert session.stalled_since == pair.now
+    pair.now += 5
+    take(session, header(Kind.ACK, 1), now=pair.now)
+    assert session.stalled_since == pair.now - 5
+    session.close(pair.now)
+    assert session.stalled_since == pair.now - 5
+    pair.opener.lose(pair.now)
+    assert session.stalled_since == math.inf
 
 
-def test_whoever_has_closed_reads_nothing_and_lets_the_other_side_go_on() -> None:
+def test_a_side_that_has_closed_takes_nothing_more_and_lets_the_other_side_go_on() -> None:
     pair = connected()
     pair.close(pair.acceptor)
-    for _ in range(3):
-        pair.write(pair.opener, FIRST_WINDOW)
-        pair.pump(pair.opener)
-        pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
-        said = said_by(pair.acceptor.session, pair.now)
-        assert len(pair.acceptor.session.incoming._inbox) == 0
-        for frame in said:
-            if frame.kind is not Kind.CLOSE:
-                take(pair.opener.session, header(frame.kind, frame.number))
-    assert pair.opener.session.room > 0
-    assert pair.opener.written == 3 * FIRST_WINDOW
+    pair.write(pair.opener, 1000)
+    pair.pump(pair.opener)
+    pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
+    assert pair.acceptor.read == 0
+    assert pair.acceptor.session.incoming.received == 1000
+    pair.run()
+    assert pair.opener.session.peer_is_closed
+    assert not pair.opener.session.is_over
+    pair.close(pair.opener)
+    pair.run()
+    for end in pair.ends.values():
+        assert end.session.state is SessionState.FINISHED
 
 
-def test_whoever_only_looks_for_bytes_has_heard_nothing() -> None:
+def test_a_side_that_only_looks_for_bytes_has_heard_nothing() -> None:
     session = greeted()
     dead_at = session.dead_at()
     feed(sink_of(session, NOW + 5), b"")
@@ -86,34 +94,37 @@ def test_whoever_only_looks_for_bytes_has_heard_nothing() -> None:
 def test_an_end_whose_acknowledgement_was_lost_is_said_again() -> None:
     pair = connected()
     pair.write(pair.opener, 10)
-    pair.write_eof(pair.opener)
+    pair.close(pair.opener)
     pair.pump(pair.opener)
     pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
+    pair.pump(pair.acceptor)
     pair.wires[-1].is_broken = True
     pair.run()
-    assert pair.opener.session.dead_at() == pair.now + IDLE_SILENCE_TIME
-    pair.close(pair.opener)
-    pair.run()
     assert pair.opener.session.state is SessionState.FINISHED
+    assert pair.acceptor.read == 10
 
 
-def test_nothing_is_said_again_to_whoever_has_closed() -> None:
+def test_nothing_is_said_again_to_a_side_that_has_closed() -> None:
     pair = connected()
     pair.write(pair.acceptor, 10)
-    pair.write_eof(pair.acceptor)
     pair.pump(pair.acceptor)  # and it is lost
     pair.close(pair.opener)
     pair.pump(pair.opener)
     pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
+    pair.close(pair.acceptor)
     pair.open()
     pair.run()
     assert pair.opener.session.state is SessionState.FINISHED
 
 
-def test_bytes_for_whoever_has_closed_are_dropped() -> None:
+def test_bytes_for_a_side_that_has_closed_are_dropped() -> None:
     session = greeted()
-    session.write(b"nobody reads this", NOW)
+    session.plain.write(b"not read by anything")
+    session.pieces_to_send(NOW)
+    session.outgoing.send_again_from(0)
+    session.plain.write(b"nor this")
     take(session, header(Kind.CLOSE, 0))
+    session.plain.unsent.clear()
     assert kinds(said_by(session)) == [Kind.ACK]
     assert session.dead_at() == NOW + IDLE_SILENCE_TIME
 
@@ -122,7 +133,7 @@ def test_bytes_for_whoever_has_closed_are_dropped() -> None:
 
 
 def test_a_peer_that_is_not_admitted_is_told_why() -> None:
-    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = make_session()
     session.open_path(NOW)
     take(session, abort(AbortCode.NOT_ADMITTED, "not\nyou") + b"and what follows is ignored")
     assert session.state is SessionState.BROKEN
@@ -130,7 +141,13 @@ def test_a_peer_that_is_not_admitted_is_told_why() -> None:
     assert str(session.error) == "not?you"
 
 
-def test_whoever_gives_up_says_why() -> None:
+def test_a_session_that_the_other_side_does_not_know_is_lost() -> None:
+    session = greeted()
+    take(session, abort(AbortCode.UNKNOWN_SESSION, "this session is not known here"))
+    assert type(session.error) is SessionLostError
+
+
+def test_a_side_that_gives_up_says_why() -> None:
     session, other = greeted(), greeted()
     session.fail(PathLostError("no way"))
     session.fail(PathLostError("too late"))
@@ -139,17 +156,28 @@ def test_whoever_gives_up_says_why() -> None:
     assert str(other.error) == "the other side gave up: no way"
 
 
-def test_whoever_does_not_wait_says_so() -> None:
-    for ending in (Session.write_eof, Session.close):
-        session, other = greeted(), greeted()
-        session.write(b"unsent", NOW)
-        ending(session, NOW)
-        take(other, session.farewell())
-        assert type(other.error) is StreamAbortedError
-        assert "did not wait" in str(other.error)
+def test_a_side_that_does_not_wait_says_so() -> None:
+    session, other = greeted(), greeted()
+    session.plain.write(b"sent, and lost")
+    session.pieces_to_send(NOW)
+    session.outgoing.send_again_from(0)
+    session.close(NOW)
+    take(other, session.farewell())
+    assert type(other.error) is StreamAbortedError
+    assert "did not wait" in str(other.error)
 
 
-def test_a_farewell_to_whoever_has_closed_is_what_it_waits_for() -> None:
+def test_a_side_that_closes_when_all_is_sent_says_so_even_if_it_does_not_wait() -> None:
+    session, other = greeted(), greeted()
+    session.plain.write(b"all")
+    said = b"".join(session.pieces_to_send(NOW))
+    session.close(NOW)
+    take(other, said, session.farewell())
+    assert other.plain.received == b"all"
+    assert other.peer_is_closed
+
+
+def test_a_farewell_to_a_side_that_has_closed_is_what_it_waits_for() -> None:
     pair = connected()
     pair.write(pair.acceptor, 10)
     pair.pump(pair.acceptor)  # and it is lost
@@ -163,13 +191,11 @@ def test_a_farewell_to_whoever_has_closed_is_what_it_waits_for() -> None:
     assert pair.opener.session.state is SessionState.FINISHED
 
 
-def test_whoever_closes_in_the_midst_of_sending_still_says_that_it_knows_of_the_close() -> None:
+def test_a_side_that_closes_in_the_midst_of_sending_still_says_that_it_knows_of_the_close() -> None:
     pair = connected(window=8 * WINDOW)
-    while pair.acceptor.session.room < 2 * SOCKET_BYTES:
-        pair.write(pair.acceptor, MOST)
-        pair.run()
-    pair.write(pair.acceptor, 2 * SOCKET_BYTES)
+    pair.write(pair.acceptor, MOST)
     pair.pump(pair.acceptor)  # the connection takes no more
+    assert len(pair.acceptor.wire_to_other) > SOCKET_BYTES
     pair.close(pair.opener)
     pair.pump(pair.opener)
     pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
@@ -180,7 +206,7 @@ def test_whoever_closes_in_the_midst_of_sending_still_says_that_it_knows_of_the_
         assert end.session.state is SessionState.FINISHED
 
 
-def test_whoever_closes_after_the_other_side_need_not_wait_for_another_path() -> None:
+def test_a_side_that_closes_after_the_other_one_need_not_wait_for_another_path() -> None:
     pair = connected()
     pair.close(pair.opener)
     pair.pump(pair.opener)
@@ -191,9 +217,9 @@ def test_whoever_closes_after_the_other_side_need_not_wait_for_another_path() ->
     assert pair.acceptor.session.state is SessionState.FINISHED
 
 
-def test_whoever_does_not_wait_for_the_hello_does_not_claim_that_all_has_arrived() -> None:
-    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
-    session.write(b"lost", NOW)
+def test_a_side_that_does_not_wait_for_the_hello_does_not_claim_that_all_has_arrived() -> None:
+    session = make_session()
+    session.plain.write(b"lost")
     session.open_path(NOW)
     said_by(session)
     session.open_path(NOW)
@@ -209,4 +235,7 @@ def test_bytes_after_the_end_are_ignored() -> None:
     take(session, data_frame(0, b"a"), now=NOW)
     session.lose_path(NOW)
     assert session.state is SessionState.BROKEN
-    assert session.read(9) is None
+    assert session.plain.received == b""
+    session.former = None
+    assert not session.pieces_to_send(NOW)
+    assert feed(former_sink_of(session, NOW), b"a") == b"a"

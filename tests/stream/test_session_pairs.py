@@ -6,20 +6,18 @@ from typing import TypeAlias
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trio_p2p._stream.frames import Kind, PathHello
+from trio_p2p._stream.frames import Kind
 from trio_p2p._stream.leg import (
     BUSY_HEARTBEAT_TIME,
     BUSY_SILENCE_TIME,
     IDLE_HEARTBEAT_TIME,
     IDLE_SILENCE_TIME,
 )
-from trio_p2p._stream.session import Session
 from trio_p2p._stream.states import SessionRole, SessionState
-from trio_p2p._stream.window import FIRST_WINDOW
 
-from ..kit.session_pair import IDENTIFIER, MOST, End, LiveLink, Pair, Wire
+from ..kit.session_pair import MOST, End, LiveLink, Pair, Wire
 from ..kit.sinks import Said
-from .sessions import NOW, ROLES, WINDOW, connected, said_by, take
+from .sessions import NOW, ROLES, WINDOW, connected, hello_of, make_session, said_by, take
 
 DETECTION_TIME = 15.0  # promised, while something is unacknowledged
 COUNTS = st.sampled_from([1, 22, 100, 5_000, 70_000, MOST]) | st.integers(1, 400_000)
@@ -36,24 +34,22 @@ class BadLinks(RuleBasedStateMachine):
 
     def end_that_may(self, role: SessionRole) -> End | None:
         end = self.pair.ends[role]
-        has_stream = role is SessionRole.OPENER or self.pair.is_begun
-        return end if has_stream and not end.session.is_over and not end.is_closed else None
+        has_session = role is SessionRole.OPENER or self.pair.is_begun
+        return end if has_session and not end.session.is_over and not end.is_closed else None
 
     @rule(role=ROLES, count=COUNTS)
     def write(self, role: SessionRole, count: int) -> None:
         end = self.end_that_may(role)
-        if end and not end.has_ended and not end.session.peer_is_closed:
+        if end and not end.session.peer_is_closed:
             self.pair.write(end, count)
 
-    @rule(role=ROLES, count=COUNTS)
-    def read(self, role: SessionRole, count: int) -> None:
-        if end := self.end_that_may(role):
-            self.pair.read(end, count)
-
     @rule(role=ROLES)
-    def write_eof(self, role: SessionRole) -> None:
-        if end := self.end_that_may(role):
-            self.pair.write_eof(end)
+    def want_acknowledgement(self, role: SessionRole) -> None:
+        self.pair.ends[role].session.outgoing.want_acknowledgement()
+
+    @rule(role=ROLES, count=st.sampled_from([1, 2_000, 70_000]))
+    def want_room(self, role: SessionRole, count: int) -> None:
+        self.pair.ends[role].content.least = count
 
     @rule(role=ROLES)
     def close(self, role: SessionRole) -> None:
@@ -112,18 +108,13 @@ def settle(pair: Pair) -> None:
     while any(end.wire is not None and end.wire.is_black_hole for end in pair.ends.values()):
         pair.advance(5)
     pair.run()
+    pair.check()
     ends = pair.ends.values()
     # If the opener is done, its last words may have been lost, and it brings no path any more.
     is_calm = not (pair.opener.session.is_over or pair.opener.session.peer_is_closed)
     for end in ends:
-        if not end.is_closed and not end.session.is_over:
-            pair.write_eof(end)
-    pair.run()
-    pair.check()
-    for end in ends:
         if is_calm and not any(end.is_closed for end in ends):
             assert end.read == pair.ends[end.other].written
-            assert end.has_read_end
         if not end.is_closed:
             pair.close(end)
     pair.run()
@@ -146,7 +137,7 @@ STEPS = st.lists(
     st.tuples(
         st.floats(0, 40),
         ROLES,
-        st.sampled_from(["write", "write", "read", "eof", "open"]),
+        st.sampled_from(["write", "write", "want", "open"]),
         COUNTS,
     ),
     max_size=12,
@@ -157,11 +148,10 @@ def do(pair: Pair, role: SessionRole, action: str, count: int) -> None:
     end = pair.ends[role]
     if action == "open":
         pair.open()
+    elif action == "want":
+        end.session.outgoing.want_acknowledgement()
     elif role is SessionRole.OPENER or pair.is_begun:
-        if action == "read":
-            pair.read(end, count)
-        elif not end.has_ended:
-            pair.write_eof(end) if action == "eof" else pair.write(end, count)
+        pair.write(end, count)
 
 
 @settings(max_examples=60, deadline=None)
@@ -183,7 +173,7 @@ def test_a_path_that_works_is_never_declared_dead(
 @settings(max_examples=60, deadline=None)
 @given(STEPS, ROLES, st.floats(0, 40), st.booleans())
 def test_a_dead_path_is_noticed_in_time_if_something_is_unacknowledged(
-    steps: list[Step], role: SessionRole, pause: float, is_eof: bool
+    steps: list[Step], role: SessionRole, pause: float, is_close: bool
 ) -> None:
     pair = Pair()
     link = LiveLink(pair, 0.1, 1e9)
@@ -197,15 +187,14 @@ def test_a_dead_path_is_noticed_in_time_if_something_is_unacknowledged(
     assert wire is not None
     wire.is_black_hole = True
     pair.advance(pause)
-    if end.has_ended or (not is_eof and not end.session.room):
-        return
     if end.wire is not None:
-        pair.write_eof(end) if is_eof else pair.write(end, 1)
+        pair.close(end) if is_close else pair.write(end, 1)
+        pair.pump(end)
         pair.advance(DETECTION_TIME)
     assert end.wire is None
 
 
-def test_whoever_is_attached_speaks_before_the_other_side_gets_nervous() -> None:
+def test_an_attached_side_speaks_before_the_other_one_gives_the_path_up() -> None:
     assert BUSY_SILENCE_TIME <= DETECTION_TIME
     assert BUSY_SILENCE_TIME > 2 * BUSY_HEARTBEAT_TIME
     assert IDLE_SILENCE_TIME > 2 * IDLE_HEARTBEAT_TIME
@@ -232,10 +221,10 @@ def test_few_bytes_are_acknowledged_after_a_while_and_many_at_once() -> None:
     said = said_by(session, pair.now + BUSY_HEARTBEAT_TIME)
     assert said == [Said(Kind.ACK, 10, b"")]
     pair = connected()
-    pair.write(pair.opener, FIRST_WINDOW)
+    pair.write(pair.opener, WINDOW)
     pair.pump(pair.opener)
     pair.deliver(pair.wires[-1], SessionRole.ACCEPTOR)
-    assert said_by(pair.acceptor.session, pair.now) == [Said(Kind.ACK, FIRST_WINDOW, b"")]
+    assert said_by(pair.acceptor.session, pair.now) == [Said(Kind.ACK, WINDOW, b"")]
 
 
 def test_a_hello_that_acknowledges_everything_leaves_nothing_to_wait_for() -> None:
@@ -249,7 +238,7 @@ def test_a_hello_that_acknowledges_everything_leaves_nothing_to_wait_for() -> No
 
 
 def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
-    session = Session(SessionRole.OPENER, IDENTIFIER, WINDOW, NOW)
+    session = make_session()
     assert not session.pieces_to_send(NOW)
     assert session.heartbeat_at() == math.inf
     session.open_path(NOW + 5)
@@ -259,7 +248,7 @@ def test_without_a_path_nothing_is_said_and_the_time_runs() -> None:
     assert session.waiting_since == NOW + 6
     assert session.heartbeat_at() == math.inf
     assert session.dead_at() == NOW + 7 + BUSY_SILENCE_TIME
-    take(session, PathHello(0, IDENTIFIER, 2, is_new=False).encode(), now=NOW + 7)
+    take(session, hello_of(SessionRole.ACCEPTOR, 2).encode(), now=NOW + 7)
     assert session.waiting_since == math.inf
     session.lose_path(NOW + 8)
     assert session.waiting_since == NOW + 8

@@ -16,51 +16,14 @@ from hypothesis import given, settings, strategies as st
 from OpenSSL import SSL
 
 from trio_p2p._errors import NotAdmittedError, RemoteProtocolError, WrongPeerError
-from trio_p2p._identity.identity import Identity
 from trio_p2p._stream.tls import RECORD_BYTES, TLSEngine, make_context
 
-CLIENT, SERVER, STRANGER = (Identity.generate() for _ in range(3))
-
-
-def engine(identity: Identity, expected: Identity, *, server_side: bool) -> TLSEngine:
-    return TLSEngine(
-        make_context(identity), server_side=server_side, peer_certificate=expected.certificate
-    )
-
-
-@attrs.define
-class Pair:
-    """A client and a server in the midst of their handshake."""
-
-    client: TLSEngine = attrs.field(factory=lambda: engine(CLIENT, SERVER, server_side=False))
-    server: TLSEngine = attrs.field(factory=lambda: engine(SERVER, CLIENT, server_side=True))
-
-    def shake_hands(self) -> None:
-        """All of it; the first failure raises, with the alert yet to be delivered."""
-        assert not self.client.handshake()
-        self.to_server()
-        assert not self.server.handshake()
-        self.to_client()
-        assert self.client.handshake()
-        self.to_server()
-        assert self.server.handshake()
-
-    def to_server(self) -> None:
-        self.server.feed(self.client.take_outgoing())
-
-    def to_client(self) -> None:
-        self.client.feed(self.server.take_outgoing())
+from ..kit.tls_pair import CLIENT, SERVER, STRANGER, Pair, connected, engine
 
 
 def decrypt(receiver: TLSEngine, room: int = 4 * RECORD_BYTES) -> bytes:
     buffer = memoryview(bytearray(room))
     return bytes(buffer[: receiver.decrypt_into(buffer)])
-
-
-def connected() -> Pair:
-    pair = Pair()
-    pair.shake_hands()
-    return pair
 
 
 @pytest.mark.parametrize("good", [b"", b"what came before is good"])

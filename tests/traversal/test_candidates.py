@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from trio_p2p._addresses import Endpoint, IPAddress, is_public, is_special
 from trio_p2p._traversal.candidates import (
@@ -139,6 +139,7 @@ def test_ten_thousand_candidates_are_few() -> None:
 
 
 @given(st.lists(candidates), endpoints, endpoints)
+@example([Candidate(CandidateKind.HOST, Endpoint(ip_address("8.8.8.8"), 5000))], OWN, BESIDE)
 def test_no_third_party_is_ever_dialled(
     offered: list[Candidate], own: Endpoint, peer: Endpoint
 ) -> None:

@@ -24,7 +24,7 @@ from trio_p2p._wire.offer import MAX_CANDIDATES, Candidate, CandidateKind, Nat, 
 from ..kit.hostile import CERTIFICATE
 from .kinds import PORT, RANDOM, SEQUENTIAL
 
-OWN = Endpoint(ip_address("203.0.113.1"), 40_001)
+OWN = Endpoint(ip_address("203.0.113.1"), 20_001)  # which no system gives away by itself
 PEER = Endpoint(ip_address("198.51.100.2"), 40_002)
 VANTAGE = Vantage(OWN.address, OWN.address, ip_address("192.0.2.1"))
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from trio_p2p._addresses import Endpoint
-from trio_p2p._attempt import Outcome
+from trio_p2p._attempt import Outcome, Technique
 from trio_p2p._errors import RemoteProtocolError
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, FrameReader, decode_untrusted, encode
 from trio_p2p._wire.messages import (
@@ -113,7 +113,11 @@ def wire_value(value: Any) -> Any:
 
 
 def is_written(name: str, value: Any) -> bool:
-    return value is not None and (name, value) not in {("probes", ()), ("offer", NO_OFFER)}
+    return value is not None and (name, value) not in {
+        ("probes", ()),
+        ("brokers", ()),
+        ("offer", NO_OFFER),
+    }
 
 
 def vector_of(message: Message) -> dict[str, Any]:
@@ -129,6 +133,9 @@ KINDS: dict[str, type[enum.StrEnum]] = {
     "source": CallSource,
     "same_address": Outcome,
     "other_address": Outcome,
+    "connected_by": Technique,
+    "mapping": Behaviour,
+    "peer_mapping": Behaviour,
 }
 
 
@@ -467,7 +474,7 @@ ENDPOINT = Endpoint(IPv4Address("203.0.113.5"), 49152)
 @pytest.mark.parametrize(
     "message",
     [
-        Hello(challenge=b"S" * 32),
+        Hello(challenge=b"S" * 32, token=b"S" * 100),
         Register(0, "alice", StreamKind.RAW, b"S" * 16, ENDPOINT, b"S" * 200, b"S" * 64),
         IntroductionRequest(0, "alice", "fast", StreamKind.RAW, b"S" * 200),
         ConnectionRequest(b"S" * 16),

@@ -10,8 +10,11 @@ import attrs
 
 from .._addresses import Endpoint
 from .._attempt import Technique
+from .._identity.access_token import AccessToken
+from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import Message, Register, StreamKind
 from .._wire.offer import NO_OFFER, Offer
+from .parties import Party, network_of
 from .quota import CircuitGrant
 
 
@@ -27,6 +30,11 @@ class State(enum.Enum):
     WAITING = "waiting for the receiver to answer"
     RELAYED = "relayed to the other peer"
     CLOSED = "to be closed"
+
+
+def _party_of(connection: Connection) -> Party:
+    """Who it is that has proven nothing yet."""
+    return Party(network_of(connection.endpoint.address))
 
 
 # There are one connection, one registration and one name for each idle receiver, of thousands: they
@@ -47,6 +55,11 @@ class Connection:
         certificate: of the identity that it has registered with, or asked as, last.
         introduction: what it waits for; of a relayed one, what it was relayed by.
         offer: how else it can be reached, as far as it has told.
+        is_counted: whether it counts among those of its source.
+        token: what it may do here, by what it has greeted with.
+        lacks_tls: whether it has come without TLS to a broker that speaks it.
+        proven: the certificate of the identity that it has proven to have last; empty if none.
+        party: who it is, as far as limits go.
     """
 
     endpoint: Endpoint
@@ -59,6 +72,22 @@ class Connection:
     certificate: bytes = attrs.field(default=b"", repr=False)
     introduction: Introduction | None = attrs.field(default=None, repr=False)
     offer: Offer = NO_OFFER
+    is_counted: bool = False
+    token: AccessToken | None = attrs.field(default=None, repr=False)
+    lacks_tls: bool = False
+    proven: bytes = attrs.field(default=b"", repr=False)
+    party: Party = attrs.field(default=attrs.Factory(_party_of, takes_self=True), repr=False)
+
+    def prove(self, certificate: bytes) -> None:
+        """The client has proven to hold the key of a certificate."""
+        if certificate != self.proven:  # else one object for all of its registrations
+            self.proven = certificate
+            self.party = Party(self.party.network, public_key_of_untrusted(certificate))
+
+    @property
+    def source(self) -> bytes:
+        """What limits count the connection by."""
+        return self.party.network
 
     @property
     def ip_version(self) -> int:
@@ -185,13 +214,13 @@ class Introduction:
 Messages: TypeAlias = list[tuple[Connection, Message]]
 
 
-@attrs.frozen
+@attrs.define
 class Probes:
     """Where a broker answers probes, besides where it was found.
 
     Attributes:
         ports: for IPv4 and IPv6, the other port of the same address.
-        endpoints: with other addresses.
+        endpoints: with other addresses; may be replaced at any time.
     """
 
     ports: Mapping[int, int]

@@ -22,15 +22,16 @@ def would_guess(sender: Endpoint, one: Offer, other: Offer) -> bool:
         one: of one peer.
         other: of the other one.
     """
-    moving, fixed = (one, other) if one.nat.is_symmetric else (other, one)
+    is_one_moving = one.nat.is_symmetric
+    if is_one_moving == other.nat.is_symmetric:
+        return False
+    moving, fixed = (one, other) if is_one_moving else (other, one)
     return (
         sender.address.version == 4
         and moving.port_guessing
         and fixed.port_guessing
-        and moving.nat.is_symmetric
         and not moving.nat.is_sequential
         and fixed.nat.mapping is not None
-        and not fixed.nat.is_symmetric
         and not fixed.nat.lets_other_ports_in
     )
 

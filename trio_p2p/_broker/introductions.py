@@ -29,7 +29,7 @@ from .._wire.offer import NO_OFFER, Offer
 from .connection import Connection, Introduction, Messages, Registration
 from .guessing import without_guessing, would_guess
 from .pending import Pending
-from .quota import CircuitGrant, OverQuotaError, RelayLimits, RelayQuota, network_of
+from .quota import CircuitGrant, OverQuotaError, RelayLimits, RelayQuota
 from .refusals import refuse
 from .source_limits import SourceQuota
 from .told import ToldReceivers
@@ -42,21 +42,24 @@ class Introductions:
 
     Args:
         token_bytes: gives so many unguessable bytes.
-        round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
+        round_trip: to a connection's client and back in microseconds, at a time; 0 if unknown.
         relay: how much to relay; None for nothing.
         sources: counts the introductions in which ports are guessed.
+
+    Attributes:
+        quota: counts what is relayed.
     """
 
     def __init__(
         self,
         token_bytes: Callable[[int], bytes],
-        round_trip: Callable[[Connection], int],
+        round_trip: Callable[[Connection, float], int],
         relay: RelayLimits | None,
         sources: SourceQuota,
     ) -> None:
         self._token_bytes = token_bytes
         self._round_trip = round_trip
-        self._quota = None if relay is None else RelayQuota(relay)
+        self.quota: RelayQuota = RelayQuota(relay)
         self._sources = sources
         self._pending = Pending()
         self._told = ToldReceivers()
@@ -66,11 +69,6 @@ class Introductions:
         """How many are pending."""
         return len(self._pending)
 
-    @property
-    def circuits(self) -> int:
-        """How many circuits are granted now."""
-        return 0 if self._quota is None else self._quota.circuits
-
     def introduce(
         self, sender: Connection, receiver: Registration, request: IntroductionRequest, now: float
     ) -> Messages:
@@ -78,7 +76,7 @@ class Introductions:
         connection = receiver.connection
         sender_offer, receiver_offer = self._vetted(sender, request.offer, connection.offer, now)
         nonce = self._token_bytes(NONCE_BYTES)
-        round_trip = self._round_trip_between(sender, connection)
+        round_trip = self._round_trip_between(sender, connection, now)
         self._told.add(receiver, nonce, sender, request.number, now)
         # The receiver first: its hole must be open when the sender's SYN arrives.
         return [
@@ -109,7 +107,7 @@ class Introductions:
         ]
 
     def begin(
-        self, sender: Connection, receiver: Registration, request: IntroductionRequest
+        self, sender: Connection, receiver: Registration, request: IntroductionRequest, now: float
     ) -> Messages:
         """Ask the receiver, for whose answer the sender waits: the other techniques.
 
@@ -120,7 +118,7 @@ class Introductions:
         question: Message
         origin = self._origin_of(sender)
         if request.technique == Technique.RELAY:
-            introduction.grant = self._reserve_circuit(introduction)
+            introduction.grant = self._reserve_circuit(introduction, now)
             question = RelayRequest(
                 introduction.identifier, request.certificate, receiver.number, origin
             )
@@ -195,7 +193,7 @@ class Introductions:
                     sender.endpoint,
                     introduction.nonce,
                     sender.certificate,
-                    self._round_trip_between(sender, receiver.connection),
+                    self._round_trip_between(sender, receiver.connection, now),
                     introduction.offer,
                     introduction.search,
                     introduction.proof,
@@ -203,7 +201,7 @@ class Introductions:
             )
         ]
 
-    def punched(self, message: HolePunched) -> tuple[Connection, ReceiverEndpoint]:
+    def punched(self, message: HolePunched, now: float) -> tuple[Connection, ReceiverEndpoint]:
         """The hole is punched, in the classic technique: the sender, and what it is told.
 
         Raises:
@@ -218,7 +216,7 @@ class Introductions:
             introduction.receiver_endpoint,
             introduction.nonce,
             receiver.name.certificate,
-            self._round_trip_between(sender, receiver.connection),
+            self._round_trip_between(sender, receiver.connection, now),
             introduction.receiver_offer,
         )
 
@@ -229,10 +227,10 @@ class Introductions:
             RefusalError: it was not for a relay.
         """
         grant = introduction.grant
-        if grant is None or self._quota is None:
+        if grant is None:
             refuse(RefusalCode.PROTOCOL_VIOLATION, "this introduction is not for a relay")
         self._pending.remove(introduction)
-        limits = self._quota.limits.told
+        limits = grant.limits.told
         certificate = introduction.receiver.name.certificate
         return [
             (introduction.sender, Relayed(grant.circuit, certificate, *limits)),
@@ -243,12 +241,7 @@ class Introductions:
         """It is answered, or the sender does not wait any more."""
         self._pending.remove(introduction)
         if introduction.grant is not None:
-            self.release(introduction.grant)
-
-    def release(self, grant: CircuitGrant) -> None:
-        """A circuit has ended, or will not be."""
-        assert self._quota is not None
-        self._quota.release(grant)
+            self.quota.release(introduction.grant)
 
     def _vetted(
         self, sender: Connection, offer: Offer, receiver_offer: Offer, now: float
@@ -262,21 +255,25 @@ class Introductions:
 
     def _origin_of(self, sender: Connection) -> bytes:
         """What senders of one source have in common, which does not say where they are."""
-        source = network_of(sender.endpoint.address)
-        return hmac.digest(self._secret, source, hashlib.sha256)[:ORIGIN_BYTES]
+        return hmac.digest(self._secret, sender.source, hashlib.sha256)[:ORIGIN_BYTES]
 
-    def _reserve_circuit(self, introduction: Introduction) -> CircuitGrant:
-        if self._quota is None:
-            refuse(RefusalCode.RELAY_REFUSED, "this broker does not relay", introduction.number)
+    def _reserve_circuit(self, introduction: Introduction, now: float) -> CircuitGrant:
         try:
-            return self._quota.reserve(
+            return self.quota.reserve(
                 self._token_bytes(ID_BYTES),
-                introduction.sender.endpoint.address,
+                introduction.sender.party,
                 peer_id_of_untrusted(introduction.receiver.name.certificate),
+                now,
             )
         except OverQuotaError as error:
-            refuse(RefusalCode.RELAY_REFUSED, str(error), introduction.number)
+            refuse(
+                RefusalCode.RELAY_REFUSED,
+                str(error),
+                introduction.number,
+                retry_after=error.retry_after,
+            )
 
-    def _round_trip_between(self, sender: Connection, receiver: Connection) -> int:
+    def _round_trip_between(self, sender: Connection, receiver: Connection, now: float) -> int:
         """An upper bound, by the triangle inequality."""
-        return min(self._round_trip(sender) + self._round_trip(receiver), MAX_ROUND_TRIP)
+        by_broker = self._round_trip(sender, now) + self._round_trip(receiver, now)
+        return min(by_broker, MAX_ROUND_TRIP)

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 from .._addresses import Endpoint
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
-from .._wire.messages import CAPABILITIES, CalledBack, Message, RefusalCode, Refused
-from .connection import Connection, Messages, Probes, Registration, State
+from .._wire.messages import (
+    CAPABILITIES,
+    CalledBack,
+    Draining,
+    Message,
+    RefusalCode,
+    Refused,
+    Register,
+)
+from .._wire.offer import NO_OFFER, Offer
+from .admission import Admission
+from .budget import CANDIDATE_BYTES, Budget
+from .connection import Connection, Messages, Name, Probes, Registration, State
+from .farewell import Farewell
 from .introductions import Introductions
+from .limits import DEFAULT_BROKER_LIMITS, BrokerLimits
+from .observer import Observer
 from .own_endpoints import OwnEndpoints
 from .prober import Prober
-from .quota import CircuitGrant, RelayLimits
+from .quota import CircuitGrant, RelayLimits, RelayQuota
 from .registrations import Registrations
-from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits, SourceQuota
+from .source_limits import SourceQuota
 from .watches import Watches
 
 # Seconds.
 OPENING_TIME = 10.0  # from the connection until its first request: a patient client needs 3 RTT
 
-MAX_LOCAL_ENDPOINTS = 256  # remembered to have one object for each, not for each connection
+_WITHOUT_RELAY = tuple(name for name in CAPABILITIES if name != Technique.RELAY)
+
+
+def _no_calendar() -> float:
+    """When a broker that knows of no token asks: never."""
+    return math.inf
 
 
 class Ledger:
@@ -28,37 +48,41 @@ class Ledger:
 
     Args:
         token_bytes: gives so many unguessable bytes.
-        round_trip: the round trip to a connection's client in microseconds, 0 if unknown.
+        round_trip: to a connection's client and back in microseconds, at a time; 0 if unknown.
         reads: whether a connection's client has read all that it was told, as far as is known.
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call none back.
-        source_limits: how much one source may ask for.
+        limits: how much one party may ask for.
         own_endpoints: what registrations may be signed for.
+        observer: is told of what happens.
+        admission: decides who may do what.
     """
 
     def __init__(
         self,
         *,
         token_bytes: Callable[[int], bytes],
-        round_trip: Callable[[Connection], int],
+        round_trip: Callable[[Connection, float], int],
         reads: Callable[[Connection], bool],
         relay: RelayLimits | None = None,
         probes: Probes | None = None,
-        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        limits: BrokerLimits = DEFAULT_BROKER_LIMITS,
         own_endpoints: OwnEndpoints | None = None,
+        observer: Observer | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._token_bytes = token_bytes
         self._reads = reads
-        self._registrations = Registrations()
+        self._observer = observer or Observer()
+        self._budget = Budget(limits.memory)
+        self._registrations = Registrations(limits, self._budget)
         self._own_endpoints = own_endpoints or OwnEndpoints()
-        self._sources = SourceQuota(source_limits)
+        self._admission = admission or Admission(_no_calendar)
+        self._sources = SourceQuota(limits, self._budget)
         self._introductions = Introductions(token_bytes, round_trip, relay, self._sources)
-        self._prober = Prober(probes)
-        self._watches = Watches()
-        self._local_endpoints: dict[Endpoint, Endpoint] = {}
-        self._capabilities = tuple(
-            name for name in CAPABILITIES if name != Technique.RELAY or relay is not None
-        )
+        self._prober = Prober(probes, limits)
+        self._watches = Watches(limits, self._budget)
+        self._farewell = Farewell()
 
     @property
     def uids(self) -> frozenset[str]:
@@ -76,9 +100,19 @@ class Ledger:
         return len(self._introductions)
 
     @property
+    def held_bytes(self) -> int:
+        """How much memory clients take, as far as it is counted."""
+        return self._budget.held
+
+    @property
+    def relay_quota(self) -> RelayQuota:
+        """Counts what is relayed."""
+        return self._introductions.quota
+
+    @property
     def circuits(self) -> int:
         """How many circuits are relayed now, or are going to be."""
-        return self._introductions.circuits
+        return self._introductions.quota.circuits
 
     @property
     def calls(self) -> int:
@@ -90,11 +124,48 @@ class Ledger:
         """How many connections watch how many UIDs, all in all."""
         return len(self._watches)
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the broker goes away."""
+        return self._farewell.notice is not None
+
+    def is_settled(self, now: float) -> bool:
+        """Whether no peers are about to connect to each other that were introduced before."""
+        return self._farewell.is_settled(now)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What clients can be introduced by."""
+        is_open = self._introductions.quota.is_open
+        return CAPABILITIES if is_open else _WITHOUT_RELAY
+
+    def limit_to(self, limits: BrokerLimits, relay: RelayLimits | None) -> None:
+        """Keep to other limits from now on; what clients have already stays theirs."""
+        self._budget.total = limits.memory
+        for each in (self._registrations, self._prober, self._watches):
+            each.limits = limits
+        self._sources.limit_to(limits)
+        self._introductions.quota.limit_to(relay)
+
+    def drain(self, connections: Iterable[Connection], notice: Draining) -> Messages:
+        """Begin nothing more; what to tell clients.
+
+        Args:
+            connections: all that there are.
+            notice: what those are told that are control connections, or become one.
+        """
+        self._farewell.notice = notice
+        return [(each, notice) for each in connections if each.state is State.CONTROL]
+
     def connected(self, endpoint: Endpoint, local: Endpoint, now: float) -> Connection:
-        """A client has connected, from its endpoint to a local one."""
-        if len(self._local_endpoints) < MAX_LOCAL_ENDPOINTS:
-            local = self._local_endpoints.setdefault(local, local)
-        return Connection(endpoint, local, now + OPENING_TIME)
+        """A client has connected, from its endpoint to a local one.
+
+        Raises:
+            RefusalError: there are too many, or too many of its source.
+        """
+        connection = Connection(endpoint, local, now + OPENING_TIME, is_counted=True)
+        self._sources.connected(connection.source, now)
+        return connection
 
     def violated(self, connection: Connection, error: RemoteProtocolError, now: float) -> Messages:
         """Something came that was no message, or not a valid one."""
@@ -116,6 +187,10 @@ class Ledger:
 
     def disconnected(self, connection: Connection, now: float) -> Messages:
         """The connection is gone, or relayed from now on."""
+        if connection.is_counted:
+            connection.is_counted = False
+            self._sources.disconnected(connection.source)
+            self._hold_offer(connection, NO_OFFER)
         return self._lose(connection, now)
 
     def called_back(self, connection: Connection, result: CalledBack) -> Messages:
@@ -124,7 +199,13 @@ class Ledger:
 
     def circuit_ended(self, grant: CircuitGrant) -> None:
         """A circuit is not relayed any more."""
-        self._introductions.release(grant)
+        self._introductions.quota.release(grant)
+
+    def _hold_offer(self, connection: Connection, offer: Offer) -> None:
+        """Remember the offer of a connection, in the place of the last one."""
+        self._budget.give_back(connection.source, _size_of(connection.offer))
+        self._budget.take(connection.source, _size_of(offer))
+        connection.offer = offer
 
     def _lose(self, connection: Connection, now: float, last: Message | None = None) -> Messages:
         """End a connection whose client has not asked for that: it may come back."""
@@ -147,11 +228,27 @@ class Ledger:
         connection.state = State.CLOSED
         return outgoing
 
+    def _displace(self, holder: Name, newer: Connection, message: Register) -> Messages:
+        """End the registrations of a name that its identity registers elsewhere now."""
+        outgoing: Messages = []
+        for old in holder.registrations:
+            is_kept = old.connection.ip_version != newer.ip_version
+            if not is_kept or not holder.is_continued_by(message):
+                refused = Refused(
+                    RefusalCode.UID_TAKEN,
+                    "the UID was registered again by the same identity elsewhere",
+                    old.number,
+                )
+                outgoing += self._release(old, refused)
+        return outgoing
+
     def _release(self, registration: Registration, last: Refused | None = None) -> Messages:
         """End one registration; the connection goes on."""
         connection = registration.connection
         connection.remove(registration)
         self._registrations.end(registration)
+        if not registration.name.registrations:
+            self._observer.unregistered(registration.name.uid)
         outgoing: Messages = [] if last is None else [(connection, last)]
         for introduction in self._introductions.pending_of(registration):
             outgoing += self._close(
@@ -164,3 +261,7 @@ class Ledger:
             )
         self._introductions.lost(registration)
         return outgoing
+
+
+def _size_of(offer: Offer) -> int:
+    return CANDIDATE_BYTES * len(offer.candidates)

@@ -23,6 +23,9 @@ class OwnEndpoints:
     Args:
         external: those that this host does not have itself, because a NAT or a proxy does.
         taken: told of an endpoint, and the local one, that was taken although it is neither.
+
+    Attributes:
+        external: the same; may be replaced at any time.
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class OwnEndpoints:
         external: Iterable[Endpoint] = (),
         taken: Callable[[Endpoint, Endpoint], None] = _ignore,
     ) -> None:
-        self._external = frozenset(external)
+        self.external: frozenset[Endpoint] = frozenset(external)
         self._taken = taken
 
     def include(self, named: Endpoint, local: Endpoint) -> bool:
@@ -40,9 +43,9 @@ class OwnEndpoints:
             named: the endpoint that a client says it has connected to.
             local: of the connection that the client says so on.
         """
-        if named == local or named in self._external:
+        if named == local or named in self.external:
             return True
-        if self._external or (is_public(local.address) and not local.address.is_loopback):
+        if self.external or (is_public(local.address) and not local.address.is_loopback):
             return False
         self._taken(named, local)
         return True

@@ -17,6 +17,11 @@ PIPE_BYTES = 1 << 20
 
 COPY_BYTES = 65_536  # a piece where splicing is impossible: it is in our memory
 
+# Pipes that circuits may hold while they wait for peers to read. An unprivileged user gets 64 of
+# full size (/proc/sys/fs/pipe-user-pages-soft); all others are small, and slow.
+MAX_HELD = 16
+
+MIN_ROOM = 4096  # bytes that a writable socket is taken to have room for, if it does not say
 _IDLE_PIPES = 16  # to open and enlarge one costs as much as to carry a piece: keep some
 
 
@@ -52,6 +57,16 @@ class Pipe:
         """Give a socket as much of what is held as it takes without waiting."""
         self.held -= self._system.splice_out(self._reading, target, self.held)
 
+    def take_rest(self) -> memoryview:
+        """Take what is left into our memory, so that the pipe can be lent to another circuit."""
+        if not self.held:
+            return memoryview(b"")
+        pieces: list[bytes] = []
+        while self.held:
+            pieces.append(os.read(self._reading, self.held))
+            self.held -= len(pieces[-1])
+        return memoryview(b"".join(pieces))
+
     def close(self) -> None:
         """Close both ends, and forget what is held."""
         os.close(self._reading)
@@ -84,6 +99,11 @@ class Buffer:
         """Give a socket as much of what is held as it takes without waiting."""
         self._data = self._data[self._system.write(target, self._data) :]
 
+    def take_rest(self) -> memoryview:
+        """Take what is left."""
+        rest, self._data = self._data, memoryview(b"")
+        return rest
+
     def close(self) -> None:
         """Forget what is held."""
 
@@ -101,9 +121,28 @@ class PipePool:
     def __init__(self, system: System) -> None:
         self._system = system
         self._idle: list[Carrier] = []
+        self._lent = 0
+
+    @property
+    def are_scarce(self) -> bool:
+        """Whether so many are lent that no circuit may hold one while its target does not read."""
+        return self._lent >= MAX_HELD
+
+    async def wait_room(self, target: AnySocket) -> int:
+        """How many bytes a socket takes, as soon as it takes some.
+
+        What it does not take can stay where it is. To ask costs a little, so it is worth it only
+        while carriers are scarce.
+        """
+        room = self._system.room_to_write(target)
+        if not room:
+            await self._system.wait_writable(target)
+            room = max(MIN_ROOM, self._system.room_to_write(target))
+        return room
 
     def take(self) -> Carrier:
         """An empty carrier, the best that there is."""
+        self._lent += 1
         if self._idle:
             return self._idle.pop()
         if self._system.can_splice:
@@ -113,6 +152,7 @@ class PipePool:
 
     def put_back(self, carrier: Carrier) -> None:
         """Take back a carrier."""
+        self._lent -= 1
         # A small pipe would slow down what has it next; one that holds something is spoilt.
         if carrier.is_full_sized and not carrier.held and len(self._idle) < _IDLE_PIPES:
             self._idle.append(carrier)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .._addresses import Endpoint, IPAddress
-from .._wire.messages import VERSION, Hello, Observed
+from .._addresses import Endpoint
+from .._wire.messages import VERSION, Hello, Observed, RefusalCode
 from .connection import Connection, Messages, Probes, State
-from .quota import network_of
+from .limits import BrokerLimits
+from .refusals import refuse
 from .shares import Windows
 
 PROBE_TIME = 5.0  # seconds for what a client that probes does next, and for calling it back
@@ -27,11 +28,11 @@ class CallQuota:
         """How many calls are made now."""
         return self._under_way
 
-    def take(self, address: IPAddress, now: float) -> bool:
-        """Whether an address may be called now; then :meth:`give_back` has to follow."""
+    def take(self, source: bytes, now: float) -> bool:
+        """Whether a source may be called now; then :meth:`give_back` has to follow."""
         if self._under_way >= MAX_CALLS:
             return False
-        if self._windows.count(network_of(address), now) > CALLS_PER_WINDOW:
+        if self._windows.count(source, now) > CALLS_PER_WINDOW:
             return False
         self._under_way += 1
         return True
@@ -46,10 +47,16 @@ class Prober:
 
     Args:
         probes: where else clients may probe; None to say nothing of that, and to call none back.
+        limits: what each party may ask for.
+
+    Attributes:
+        limits: the same; may be replaced at any time.
     """
 
-    def __init__(self, probes: Probes | None) -> None:
+    def __init__(self, probes: Probes | None, limits: BrokerLimits) -> None:
         self._probes = probes
+        self.limits: BrokerLimits = limits
+        self._probed = Windows(WINDOW_TIME, MAX_NETWORKS)
         self._quota = CallQuota()
 
     @property
@@ -57,7 +64,9 @@ class Prober:
         """How many clients are being called back now."""
         return self._quota.under_way
 
-    def hello(self, connection: Connection, capabilities: tuple[str, ...]) -> Hello:
+    def hello(
+        self, connection: Connection, capabilities: tuple[str, ...], *, wants_proof: bool
+    ) -> Hello:
         """The broker's greeting for a client."""
         port: int | None = None
         endpoints: tuple[Endpoint, ...] = ()
@@ -65,18 +74,36 @@ class Prober:
             port = self._probes.ports.get(connection.endpoint.address.version)
             endpoints = self._probes.endpoints
         return Hello(
-            VERSION, capabilities, connection.challenge, connection.endpoint, port, endpoints
+            VERSION,
+            capabilities,
+            connection.challenge,
+            connection.endpoint,
+            port,
+            endpoints,
+            wants_proof=wants_proof or None,
         )
 
     def probe(self, connection: Connection, now: float) -> Messages:
-        """Tell a client where it is seen."""
+        """Tell a client where it is seen.
+
+        Raises:
+            RefusalError: its source has probed too often.
+        """
+        source = connection.source
+        if self._probed.count(source, now) > self.limits.probes:
+            refuse(
+                RefusalCode.BUSY,
+                f"this broker answers {self.limits.probes} probes of one IP address in "
+                f"{WINDOW_TIME:g} seconds: try again later",
+                retry_after=self._probed.rest(source, now),
+            )
         connection.state = State.PROBED
         connection.deadline = now + PROBE_TIME
         return [(connection, Observed(connection.endpoint))]
 
     def call_back(self, connection: Connection, now: float) -> bool:
         """Whether a client is to be called back; then :meth:`called_back` has to follow."""
-        if self._probes is None or not self._quota.take(connection.endpoint.address, now):
+        if self._probes is None or not self._quota.take(connection.source, now):
             return False
         connection.state = State.CALLED
         connection.deadline = now + PROBE_TIME

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-from .._addresses import IPAddress
 from .._errors import LocalProtocolError
 from .._identity.peer_id import PeerId
 from .._wire.messages import MAX_COUNT, MAX_IDLE_TIME
+from .paces import Pace, SharedPaces
+from .parties import Holdings, Party, PartyWindows, decrement
 
-# Of the rate: so long may a circuit carry at once what it has not used before. Long enough for
-# pieces that are worth a system call, and short enough for the pauses not to be noticed.
-BURST_TIME = 0.1
+RETRY_TIME = 5.0  # seconds after which a circuit may have ended
+BYTES_TIME = 3600.0  # seconds
+MAX_PARTIES = 16_384  # whose bytes are remembered
 
 # Seconds. Peers say something well before a circuit has been idle for too long, but not every few
 # seconds: that would cost more than a circuit that is kept too long.
 MIN_IDLE_TIME = 10.0
-
-T = TypeVar("T")
-
-_IPV6_NETWORK_BYTES = 8  # a host has a /64 for itself (RFC 6177), so its addresses count together
 
 
 def _check_count(_limits: RelayLimits, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -58,11 +55,18 @@ class RelayLimits:
         max_bytes: how much a circuit carries before it is cut, both directions together; None for
             no limit.
         circuits_per_ip: how many circuits an IP address may have at a time as the sender, which is
-            the side that asks for them. IPv6 addresses of the same /64 count as one. It should be
-            well below what a receiver may have, or one sender takes them all.
+            the side that asks for them. IPv6 addresses of the same /64 count as one, and so do all
+            from which a sender of one identity comes, if it has proven that. It should be well
+            below what a receiver may have, or one sender takes them all.
         circuits_per_identity: how many circuits a receiver's identity may have at a time.
         idle_time: seconds without a byte in either direction, after which a circuit is cut; at
             least 10. Peers are told, and say something before that, if they are there.
+        total_bytes_per_second: how fast all circuits are together; those that have something to
+            carry share it fairly. None for no limit.
+        bytes_per_second_per_ip: how fast all circuits are together that one IP address, or
+            identity, has asked for; None for no limit.
+        bytes_per_ip: how much all circuits carry in an hour that one IP address, or identity, asks
+            for. Then they are cut, and further ones refused; None for no limit.
 
     Raises:
         LocalProtocolError: a limit is too low, or not a number.
@@ -77,6 +81,15 @@ class RelayLimits:
     circuits_per_ip: int = attrs.field(default=32, validator=_check_count)
     circuits_per_identity: int = attrs.field(default=128, validator=_check_count)
     idle_time: float = attrs.field(default=60.0, validator=_check_idle_time)
+    total_bytes_per_second: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_check_count)
+    )
+    bytes_per_second_per_ip: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_check_count)
+    )
+    bytes_per_ip: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_check_count)
+    )
 
     @property
     def told(self) -> tuple[int | None, int | None, int]:
@@ -89,7 +102,15 @@ DEFAULT_LIMITS = RelayLimits()
 
 
 class OverQuotaError(Exception):
-    """A circuit would be one too many; its text names the limit."""
+    """A circuit would be one too many; its text names the limit.
+
+    Attributes:
+        retry_after: seconds after which to ask again; None if that is of no use.
+    """
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -99,84 +120,117 @@ class CircuitGrant:
     Attributes:
         circuit: the identifier of the circuit.
         receiver: the identity that it counts for.
-        source: of the sender; the circuit counts for it as well.
+        sender: the party that it counts for as well.
+        limits: what its peers are told, and what holds for it until its end.
     """
 
     circuit: bytes = attrs.field(repr=False)
     receiver: PeerId
-    source: bytes
+    sender: Party = attrs.field(repr=False)
+    limits: RelayLimits = attrs.field(repr=False)
 
 
 class RelayQuota:
-    """Counts the circuits of a broker."""
+    """Counts the circuits of a broker.
 
-    def __init__(self, limits: RelayLimits) -> None:
-        self.limits = limits
-        self._of_source: Counter[bytes] = Counter()
-        self._of_identity: Counter[PeerId] = Counter()
+    Args:
+        limits: how much to relay; None for nothing.
+
+    Attributes:
+        limits: the same, or what they were before nothing was relayed any more.
+        is_open: whether circuits are granted.
+    """
+
+    def __init__(self, limits: RelayLimits | None) -> None:
+        self._of_sender = Holdings()
+        self._of_receiver: Counter[PeerId] = Counter()
+        self._carried = PartyWindows(BYTES_TIME, MAX_PARTIES)
+        self._paces = SharedPaces()
+        self.limits: RelayLimits = DEFAULT_LIMITS
+        self.is_open: bool = False
+        self.limit_to(limits)
 
     @property
     def circuits(self) -> int:
         """How many circuits are granted now."""
-        return self._of_identity.total()
+        return self._of_receiver.total()
 
-    def reserve(self, circuit: bytes, sender: IPAddress, receiver: PeerId) -> CircuitGrant:
-        """CircuitGrant a circuit that the sender asks for; the receiver has yet to join.
+    def limit_to(self, limits: RelayLimits | None) -> None:
+        """Keep to other limits from now on, or grant nothing more.
+
+        Circuits that were granted before keep what their peers were told, and share with others
+        what holds now; their :meth:`paces_of` are others.
+        """
+        self.is_open = limits is not None
+        self.limits = limits or self.limits
+        shared = self.limits
+        self._paces.set_rates(shared.total_bytes_per_second, shared.bytes_per_second_per_ip)
+
+    def paces_of(self, grant: CircuitGrant) -> tuple[Pace, ...]:
+        """What keeps a circuit to its rates: what it shares with others, and what is its own."""
+        rate = grant.limits.bytes_per_second
+        shared = self._paces.of(grant.sender)
+        return shared if rate is None else (*shared, Pace(rate))
+
+    def carried(self, grant: CircuitGrant, count: int, now: float) -> None:
+        """A circuit has carried so many bytes."""
+        if self.limits.bytes_per_ip is not None:
+            self._carried.count(grant.sender, now, count)
+
+    def left(self, grant: CircuitGrant, passed: int, now: float) -> float:
+        """How many bytes a circuit may still carry, of which so many have passed."""
+        most, of_sender = grant.limits.max_bytes, self._left_of(grant.sender, now)
+        return of_sender if most is None else min(most - passed, of_sender)
+
+    def spent(self, grant: CircuitGrant, passed: int) -> str:
+        """Which limit lets a circuit carry nothing more, in words; so much has passed."""
+        if passed == grant.limits.max_bytes:
+            return f"it has carried {passed} bytes, the limit of this broker"
+        most = self.limits.bytes_per_ip
+        return (
+            f"the sender's IP address, or its identity, has had {most} bytes relayed within an "
+            "hour, the limit"
+        )
+
+    def _left_of(self, sender: Party, now: float) -> float:
+        """How many bytes the circuits of a party may still carry in this hour."""
+        limit = self.limits.bytes_per_ip
+        return math.inf if limit is None else max(0, limit - self._carried.counted(sender, now))
+
+    def reserve(self, circuit: bytes, sender: Party, receiver: PeerId, now: float) -> CircuitGrant:
+        """Grant a circuit that the sender asks for; the receiver has yet to join.
 
         Raises:
-            OverQuotaError: the sender's address or the receiver has all it may have.
+            OverQuotaError: the sender or the receiver has all it may have, or nothing is relayed.
         """
-        limit = self.limits.circuits_per_identity
-        if self._of_identity[receiver] >= limit:
+        limits = self.limits
+        if not self.is_open:
+            raise OverQuotaError("this broker does not relay")
+        if self._of_receiver[receiver] >= limits.circuits_per_identity:
             raise OverQuotaError(
-                f"this broker relays at most {limit} circuits at a time for one receiver, and "
-                "this one has them: try again when one has ended"
+                f"this broker relays at most {limits.circuits_per_identity} circuits at a time for "
+                "one receiver, and this one has them: try again when one has ended",
+                RETRY_TIME,
             )
-        source = network_of(sender)
-        if self._of_source[source] >= self.limits.circuits_per_ip:
+        if self._of_sender.of(sender) >= limits.circuits_per_ip:
             raise OverQuotaError(
-                f"this broker relays at most {self.limits.circuits_per_ip} circuits at a time for "
-                "senders of one IP address, and yours has them: try again when one has ended"
+                f"this broker relays at most {limits.circuits_per_ip} circuits at a time for "
+                "senders of one IP address, or identity, and yours has them: try again when one "
+                "has ended",
+                RETRY_TIME,
             )
-        self._of_source[source] += 1
-        self._of_identity[receiver] += 1
-        return CircuitGrant(circuit, receiver, source)
+        if not self._left_of(sender, now):
+            assert limits.bytes_per_ip is not None
+            raise OverQuotaError(
+                f"this broker relays {limits.bytes_per_ip} bytes in an hour for senders of one IP "
+                "address, or identity, and has for yours: try again later",
+                self._carried.rest(sender, now, limits.bytes_per_ip),
+            )
+        self._of_sender.add(sender)
+        self._of_receiver[receiver] += 1
+        return CircuitGrant(circuit, receiver, sender, limits)
 
     def release(self, grant: CircuitGrant) -> None:
         """The circuit has ended, or will not be."""
-        _decrement(self._of_identity, grant.receiver)
-        _decrement(self._of_source, grant.source)
-
-
-def network_of(address: IPAddress) -> bytes:
-    """What addresses have in common that count together."""
-    return address.packed if address.version == 4 else address.packed[:_IPV6_NETWORK_BYTES]
-
-
-def _decrement(counter: Counter[T], key: T) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]  # or else it would grow with all who ever came
-
-
-@attrs.define(eq=False, weakref_slot=False)
-class Pace:
-    """Keeps one circuit to its rate: a token bucket that may be overdrawn by one piece.
-
-    Args:
-        bytes_per_second: the rate.
-    """
-
-    _bytes_per_second: int
-    _paid_until: float = -math.inf
-
-    @property
-    def piece(self) -> int:
-        """How many bytes to carry at most before the next pause."""
-        return max(1, int(self._bytes_per_second * BURST_TIME))
-
-    def spend(self, count: int, now: float) -> float:
-        """Bytes were carried; how many seconds to pause for it."""
-        self._paid_until = max(self._paid_until, now - BURST_TIME)
-        self._paid_until += count / self._bytes_per_second
-        return max(0.0, self._paid_until - now)
+        decrement(self._of_receiver, grant.receiver)
+        self._of_sender.remove(grant.sender)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from typing import NoReturn
 
+from .._addresses import Endpoint
 from .._attempt import Technique
 from .._identity.certificate import (
+    identification_statement,
     is_signed_untrusted,
     peer_id_of_untrusted,
     registration_statement,
 )
 from .._identity.peer_id import looks_like_peer_id
 from .._wire.messages import (
+    Identify,
     IntroductionRequest,
     RefusalCode,
     Refused,
@@ -60,14 +63,7 @@ def check_identity_untrusted(
         RefusalError: it does not.
         RemoteProtocolError: what it calls its certificate is none.
     """
-    assert connection.local is not None
-    if not own_endpoints.include(message.broker, connection.local):
-        refuse(
-            RefusalCode.IDENTITY_NOT_PROVEN,
-            f"the registration is signed for the broker at {message.broker}, and this one does not "
-            "know that it is found there: its operator can say so with --external",
-            message.number,
-        )
+    _check_broker(message.broker, connection, own_endpoints, message.number)
     statement = registration_statement(connection.challenge, message.broker, message.uid)
     if not is_signed_untrusted(message.certificate, message.signature, statement):
         refuse(
@@ -83,6 +79,46 @@ def check_identity_untrusted(
             RefusalCode.IDENTITY_NOT_PROVEN,
             "this UID is the peer id of another identity: register your own, or another name",
             message.number,
+        )
+
+
+def check_identification_untrusted(
+    message: Identify, connection: Connection, own_endpoints: OwnEndpoints
+) -> None:
+    """A client has to hold the key, and say so to this broker.
+
+    Args:
+        message: what it says.
+        connection: on which it says so.
+        own_endpoints: of this broker.
+
+    Raises:
+        RefusalError: it does not.
+        RemoteProtocolError: what it calls its certificate is none.
+    """
+    _check_broker(message.broker, connection, own_endpoints)
+    statement = identification_statement(connection.challenge, message.broker)
+    if not is_signed_untrusted(message.certificate, message.signature, statement):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            "the signature is not that of the certificate's key over the broker and the challenge "
+            "of this connection",
+        )
+
+
+def _check_broker(
+    named: Endpoint,
+    connection: Connection,
+    own_endpoints: OwnEndpoints,
+    number: int | None = None,
+) -> None:
+    assert connection.local is not None
+    if not own_endpoints.include(named, connection.local):
+        refuse(
+            RefusalCode.IDENTITY_NOT_PROVEN,
+            f"the client has signed for the broker at {named}, and this one does not know that it "
+            "is found there: its operator can say so with --external",
+            number,
         )
 
 

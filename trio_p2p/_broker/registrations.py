@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from .._identity.certificate import public_key_of_untrusted
 from .._identity.peer_id import looks_like_peer_id
-from .._wire.messages import MAX_NAMES, RefusalCode, Register
+from .._wire.messages import RefusalCode, Register
+from .budget import NAME_BYTES, RESERVED_BYTES, RETRY_TIME as NO_ROOM_TIME, Budget, neighbourhood_of
 from .connection import Connection, Name, Registration
-from .quota import network_of
+from .limits import BrokerLimits
+from .parties import decrement
 from .refusals import refuse
 from .shares import Shares
 
 # How long a UID stays reserved for its key when the connection was lost. Receivers whose network or
 # broker is away come back within that.
 RESERVED_TIME = 300.0  # seconds
+MAX_NAMES = 64  # UIDs that one connection may register at a time
 MAX_RESERVED = 64  # for one source: more than one address loses at a time that is shared by many
 MAX_RESERVED_IN_ALL = 16_384  # a few MiB
+MAX_RESERVED_OF_NEIGHBOURS = 2048  # for the sources of an IPv4 /24 or an IPv6 /48
 RETRY_TIME = 60.0  # seconds after which to ask again for one more name on a connection
 
 
 class Registrations:
-    """The names that are registered, and the UIDs that are reserved."""
+    """The names that are registered, and the UIDs that are reserved.
 
-    def __init__(self) -> None:
+    Args:
+        limits: what each network and each identity may register.
+        budget: the memory that is left.
+
+    Attributes:
+        limits: the same; may be replaced at any time.
+    """
+
+    def __init__(self, limits: BrokerLimits, budget: Budget) -> None:
+        self.limits: BrokerLimits = limits
+        self._budget = budget
+        self._of_network: Counter[bytes] = Counter()
+        self._of_key: Counter[bytes] = Counter()  # a name counts once, over both versions of IP
         self._names: dict[str, Name] = {}
         # The key, and until when.
-        self._reserved: Shares[str, tuple[bytes, float]] = Shares(MAX_RESERVED, MAX_RESERVED_IN_ALL)
+        self._reserved: Shares[bytes, str, tuple[bytes, float]] = Shares(
+            MAX_RESERVED,
+            MAX_RESERVED_IN_ALL,
+            MAX_RESERVED_OF_NEIGHBOURS,
+            neighbourhood_of,
+        )
 
     @property
     def uids(self) -> frozenset[str]:
@@ -57,6 +80,39 @@ class Registrations:
                 f"a connection may register {MAX_NAMES} UIDs at a time: use another one for more",
                 message.number,
                 retry_after=RETRY_TIME,
+            )
+
+    def check_room(self, connection: Connection, message: Register) -> None:
+        """Check that the network and the identity of a client may register one more name.
+
+        A name that is registered already may be so again: that takes the place of what was before.
+
+        Args:
+            connection: the client's, which has proven its identity.
+            message: what it registers.
+
+        Raises:
+            RefusalError: it may not.
+        """
+        if message.uid in self._names:
+            return
+        party, limit = connection.party, self.limits.registrations
+        assert party.key is not None
+        if max(self._of_network[party.network], self._of_key[party.key]) >= limit:
+            refuse(
+                RefusalCode.BUSY,
+                f"this broker registers {limit} UIDs at a time for one IP address and for "
+                "one identity, and yours has them: try again later",
+                message.number,
+                retry_after=RETRY_TIME,
+            )
+        if not self._budget.has_room(connection.source, NAME_BYTES):
+            refuse(
+                RefusalCode.BUSY,
+                "this broker has no memory left for more receivers of your network: try again "
+                "later",
+                message.number,
+                retry_after=NO_ROOM_TIME,
             )
 
     def check_holder(self, message: Register, now: float) -> Name | None:
@@ -100,20 +156,27 @@ class Registrations:
         if name is None:
             name = Name(message.uid, connection.certificate, message.instance, message.stream)
             self._names[message.uid] = name
+            assert connection.party.key is not None
+            self._of_key[connection.party.key] += 1
             self._reserved.pop(message.uid)
         else:
             name.had_both = True
         registration = Registration(name, connection, message.number, connection.registration)
         connection.registration = registration
         name.put(version, registration)
+        self._of_network[connection.source] += 1
+        self._budget.take(connection.source, NAME_BYTES)
         return name, not is_addition
 
     def end(self, registration: Registration) -> None:
         """A name is not registered over this connection any more."""
-        name = registration.name
-        name.put(registration.connection.ip_version, None)
+        name, connection = registration.name, registration.connection
+        name.put(connection.ip_version, None)
         if not name.registrations:
             del self._names[name.uid]
+            decrement(self._of_key, public_key_of_untrusted(name.certificate))
+        decrement(self._of_network, connection.source)
+        self._budget.give_back(connection.source, NAME_BYTES)
 
     def reserve(self, connection: Connection, now: float) -> None:
         """The connection of a receiver is lost: keep the UIDs for it that it holds by no other."""
@@ -128,5 +191,6 @@ class Registrations:
         if looks_like_peer_id(name.uid):
             return  # such a UID cannot become another key's
         key = public_key_of_untrusted(name.certificate)
-        source = network_of(registration.connection.endpoint.address)
+        source = registration.connection.source
         self._reserved.put(source, name.uid, (key, now + RESERVED_TIME))
+        self._budget.set_shared("reserved", RESERVED_BYTES * len(self._reserved))

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from .._attempt import Technique
 from .._errors import RemoteProtocolError
+from .._identity.access_token import Use
 from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import (
     CHALLENGE_BYTES,
@@ -21,6 +22,7 @@ from .._wire.messages import (
     Decline,
     Hello,
     HolePunched,
+    Identify,
     IntroductionRequest,
     JoinRelay,
     KeepAlive,
@@ -31,21 +33,30 @@ from .._wire.messages import (
     Refused,
     Register,
     Registered,
+    Report,
     Unregister,
     Unwatch,
     Update,
     Watch,
 )
+from .budget import CANDIDATE_BYTES
 from .connection import Connection, Messages, State, known_techniques
 from .ledger import Ledger
-from .refusals import RefusalError, check_identity_untrusted, check_introduction, refuse
+from .refusals import (
+    RefusalError,
+    check_identification_untrusted,
+    check_identity_untrusted,
+    check_introduction,
+    refuse,
+)
 
-# Seconds.
-SILENCE_TIME = 65.0  # initiation 4: two keepalives of 30 s may go astray, and 5 s
-INTRODUCTION_TIME = 10.0  # steps 2 to 9: four round trips, with room for retransmitted SYNs
-RETRY_TIME = 1.0  # after which to ask again for a receiver that does not read at once
-# Each takes a connection to its end.
-_ON_ITS_OWN = frozenset[str]({Technique.CLASSIC, Technique.RELAY})
+SILENCE_TIME = 65.0  # seconds; initiation 4: two keepalives of 30 s may go astray, and 5 s
+INTRODUCTION_TIME = 10.0  # seconds; steps 2 to 9: four round trips, and some retransmitted SYNs
+RETRY_TIME = 1.0  # seconds until to ask again for a receiver that does not read at once
+# What says nothing that TLS could hide or prove, and tells a NAT's mappings in fewer round trips.
+_WITHOUT_TLS = (Hello, Probe, CallBack)
+_TECHNIQUES = {str(each): each for each in Technique}
+_ON_ITS_OWN = frozenset[str]({Technique.CLASSIC, Technique.RELAY})  # take a whole connection
 
 
 class Registry(Ledger):
@@ -65,13 +76,23 @@ class Registry(Ledger):
                     RefusalCode.PROTOCOL_VIOLATION,
                     f"a {message.type} message is out of place here ({connection.state.value})",
                 )
-            return transition(self, connection, message, now)
+            self._farewell.check(message)
+            if connection.lacks_tls and not isinstance(message, _WITHOUT_TLS):
+                refuse(
+                    RefusalCode.PROTOCOL_VIOLATION,
+                    "this broker speaks TLS: put tls:// in front of its address",
+                )
+            before = connection.state
+            outgoing = transition(self, connection, message, now)
         except RefusalError as refusal:
             if refusal.refused.number is None:
                 return self._lose(connection, now, refusal.refused)
             return [(connection, refusal.refused)]
         except RemoteProtocolError as error:
             return self.violated(connection, error, now)
+        if self._farewell.notice is not None and before is State.READY:
+            outgoing += self.drain([connection], self._farewell.notice)
+        return outgoing
 
     # Transitions: one method for each kind of message.
 
@@ -81,36 +102,46 @@ class Registry(Ledger):
                 RefusalCode.UNSUPPORTED_VERSION,
                 f"this broker speaks version {VERSION} of the protocol, not {message.version}",
             )
+        connection.token = self._admission.token_of_untrusted(message.token)
         connection.state = State.READY
         connection.techniques = known_techniques(message.capabilities)
         connection.challenge = self._token_bytes(CHALLENGE_BYTES)
-        return [(connection, self._prober.hello(connection, self._capabilities))]
+        wants_proof = self._admission.wants_proof(connection)
+        hello = self._prober.hello(connection, self.capabilities, wants_proof=wants_proof)
+        return [(connection, hello)]
+
+    def _identify(self, connection: Connection, message: Identify, _now: float) -> Messages:
+        check_identification_untrusted(message, connection, self._own_endpoints)
+        connection.prove(message.certificate)
+        return []
 
     def _register(self, connection: Connection, message: Register, now: float) -> Messages:
         self._take_control(connection, now)
         self._registrations.check_number(connection, message)
         check_identity_untrusted(message, connection, self._own_endpoints)
+        connection.prove(message.certificate)
+        self._registrations.check_room(connection, message)
+        self._admission.check(
+            Use.REGISTER, connection, message.uid, message.certificate, message.number
+        )
         holder = self._registrations.check_holder(message, now)
-        outgoing: Messages = []
-        if holder is not None:
-            for old in holder.registrations:
-                is_kept = old.connection.ip_version != connection.ip_version
-                if not is_kept or not holder.is_continued_by(message):
-                    outgoing += self._release(
-                        old,
-                        Refused(
-                            RefusalCode.UID_TAKEN,
-                            "the UID was registered again by the same identity elsewhere",
-                            old.number,
-                        ),
-                    )
-        if message.certificate != connection.certificate:  # else one object for all
-            connection.certificate = message.certificate
+        outgoing = [] if holder is None else self._displace(holder, connection, message)
+        connection.certificate = connection.proven
         name, is_news = self._registrations.begin(connection, message)
+        if name.registrations == (connection.registration,):
+            self._observer.registered(name.uid, connection.endpoint)
         outgoing.append((connection, Registered(message.number, connection.endpoint)))
         if is_news:
-            outgoing += self._watches.registered(name)
+            outgoing += self._told(self._watches.registered(name), name.uid)
         return outgoing
+
+    def _told(self, news: Messages, uid: str) -> Messages:
+        """News of a UID for those that may ask for it: the others watch it in vain."""
+        return [
+            (watcher, message)
+            for watcher, message in news
+            if self._admission.admits(Use.ASK, watcher, uid, watcher.proven or watcher.certificate)
+        ]
 
     def _unregister(self, connection: Connection, message: Unregister, now: float) -> Messages:
         self._take_control(connection, now)
@@ -121,10 +152,18 @@ class Registry(Ledger):
     def _keep_alive(self, connection: Connection, _message: KeepAlive, now: float) -> Messages:
         self._take_control(connection, now)
         self._introductions.heard_from(connection, now)
-        return []
+        outgoing: Messages = []
+        for each in list(connection.registrations):
+            uid, certificate = each.name.uid, each.name.certificate
+            refused = self._admission.why_not_registered(connection, uid, certificate, each.number)
+            if refused is not None:
+                outgoing += self._release(each, refused)
+        return outgoing
 
     def _update(self, connection: Connection, message: Update, now: float) -> Messages:
-        connection.offer = message.offer
+        size = CANDIDATE_BYTES * len(message.offer.candidates)
+        if self._budget.has_room(connection.source, size):
+            self._hold_offer(connection, message.offer)
         return self._keep_alive(connection, KeepAlive(), now)
 
     def _decline(self, receiver: Connection, message: Decline, now: float) -> Messages:
@@ -161,6 +200,8 @@ class Registry(Ledger):
         if message.certificate != sender.certificate:  # a kept connection's is checked once
             public_key_of_untrusted(message.certificate)
             sender.certificate = message.certificate
+        use = Use.RELAY if message.technique == Technique.RELAY else Use.ASK
+        self._admission.check(use, sender, message.uid, message.certificate, message.number)
         name = self._registrations.holder(message.uid)
         if name is None:
             self._sources.refuse_unknown(sender, message.number, now)
@@ -173,12 +214,15 @@ class Registry(Ledger):
                 message.number,
                 retry_after=RETRY_TIME,
             )
-        if not is_on_its_own:
-            return self._introductions.introduce(sender, receiver, message, now)
-        outgoing = self._introductions.begin(sender, receiver, message)
-        sender.challenge, sender.local = b"", None
-        sender.state = State.WAITING
-        sender.deadline = now + INTRODUCTION_TIME
+        if is_on_its_own:
+            outgoing = self._introductions.begin(sender, receiver, message, now)
+            sender.challenge, sender.local = b"", None
+            sender.state = State.WAITING
+            sender.deadline = now + INTRODUCTION_TIME
+        else:
+            outgoing = self._introductions.introduce(sender, receiver, message, now)
+            self._farewell.introduced(now)
+        self._observer.introduced(_TECHNIQUES[message.technique])
         return outgoing
 
     def _watch(self, sender: Connection, message: Watch, now: float) -> Messages:
@@ -189,6 +233,12 @@ class Registry(Ledger):
     def _unwatch(self, sender: Connection, message: Unwatch, now: float) -> Messages:
         self._take_control(sender, now)
         self._watches.forget(sender, message.uid)
+        return []
+
+    def _report(self, sender: Connection, message: Report, now: float) -> Messages:
+        self._take_control(sender, now)
+        if self._sources.may_report(sender, now):
+            self._observer.reported(message)
         return []
 
     def _join_relay(self, connection: Connection, message: JoinRelay, _now: float) -> Messages:
@@ -205,8 +255,8 @@ class Registry(Ledger):
         connection.state = State.ACKNOWLEDGED
         return outgoing
 
-    def _hole_punched(self, connection: Connection, message: HolePunched, _now: float) -> Messages:
-        sender, last = self._introductions.punched(message)
+    def _hole_punched(self, connection: Connection, message: HolePunched, now: float) -> Messages:
+        sender, last = self._introductions.punched(message, now)
         self._close(connection)
         return self._close(sender, last)
 
@@ -224,15 +274,19 @@ class Registry(Ledger):
 
     TRANSITIONS: ClassVar[dict[tuple[State, type[Message]], Callable[..., Messages]]] = {
         (State.GREETING, Hello): _hello,
+        (State.READY, Identify): _identify,
         (State.READY, Register): _register,
         (State.READY, IntroductionRequest): _request,
         (State.READY, Watch): _watch,
+        (State.READY, Report): _report,
         (State.READY, KeepAlive): _keep_alive,
+        (State.CONTROL, Identify): _identify,
         (State.CONTROL, Register): _register,
         (State.CONTROL, Unregister): _unregister,
         (State.CONTROL, IntroductionRequest): _request,
         (State.CONTROL, Watch): _watch,
         (State.CONTROL, Unwatch): _unwatch,
+        (State.CONTROL, Report): _report,
         (State.CONTROL, KeepAlive): _keep_alive,
         (State.CONTROL, Update): _update,
         (State.CONTROL, Decline): _decline,

@@ -1,87 +1,95 @@
-"""The broker's Trio shell: one nursery, one task per connection, a scope for its timer.
-
-A connection that is relayed needs none of that any more but its task.
-"""
+"""The broker's Trio shell: accepts clients in one nursery, a task for each, and ends in order."""
 
 from __future__ import annotations
 
 import logging
-import math
-import secrets
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 import trio
 
 from .._addresses import Endpoint
-from .._attempt import Technique
-from .._errors import RemoteProtocolError
 from .._net.barrier import Barrier
-from .._net.channel import Channel, ChannelClosedError
-from .._net.log_limit import RepeatedLine
-from .._net.sockets import local_endpoint, remote_endpoint, round_trip
-from .._wire.messages import (
-    IntroductionRequest,
-    JoinRelay,
-    Message,
-    RefusalCode,
-    Refused,
-)
+from .._net.system import current_system
+from .._wire.messages import MAX_PROBES
 from .accepting import accept_clients
-from .callback_probes import call_back
-from .connection import Connection, Messages, Probes, State
-from .link import FAREWELL_TIME, Link
-from .own_endpoints import OwnEndpoints
-from .quota import DEFAULT_LIMITS, RelayLimits, network_of
-from .registry import Registry
-from .relay import Circuit, Relay
-from .source_limits import DEFAULT_SOURCE_LIMITS, SourceLimits
-
-MAX_CUT = 16  # clients that give way at once when there are no descriptors left
+from .admission import Admission
+from .arrivals import Arrival, Arrivals, Network, plain_arrival
+from .circuit import Circuit
+from .clients import Clients
+from .connection import Connection, Probes, State
+from .figures import Figures
+from .ledger import OPENING_TIME
+from .limits import DEFAULT_BROKER_LIMITS, BrokerLimits
+from .log_observer import LogObserver
+from .observer import Observer
+from .quota import DEFAULT_LIMITS, RelayLimits
+from .refusals import RefusalError
+from .room import Room
+from .secured_circuit import DESCRIPTORS, SecuredEnd
+from .turning_away import TurnedAway, part_from
 
 logger = logging.getLogger("trio_p2p.broker")
 now = trio.current_time
 
 
-class Broker:
-    """One registry, the links to its clients, and the circuits between them.
+class Broker(Clients):
+    """A broker: what it listens on, and the clients that come there; see :class:`Clients`.
 
     Args:
         relay: how much to relay; None for nothing.
         probes: where else clients may probe; None to say nothing of that, and to call none back.
-        source_limits: how much one source may ask for.
+        limits: how much one party may ask for, and all of them.
         external: endpoints at which clients find it, besides those that this host has itself.
+        observer: is told of what happens.
+        admission: decides who may do what; all may if None.
+        arrivals: receives clients; if None, they say messages from the beginning.
 
     Attributes:
-        registry: what it knows and decides.
-        writers: the nursery of the tasks that write what clients do not read at once. It is that of
-            :meth:`serve_listeners`, or has to be set.
+        carrying: how many connections are relayed now.
     """
-
-    writers: trio.Nursery
 
     def __init__(
         self,
         relay: RelayLimits | None = DEFAULT_LIMITS,
         probes: Probes | None = None,
-        source_limits: SourceLimits = DEFAULT_SOURCE_LIMITS,
+        limits: BrokerLimits = DEFAULT_BROKER_LIMITS,
+        *,
         external: Iterable[Endpoint] = (),
+        observer: Observer | None = None,
+        admission: Admission | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
-        self._links: dict[Connection, Link] = {}
-        self.registry = Registry(
-            token_bytes=secrets.token_bytes,
-            round_trip=lambda connection: round_trip(self._links[connection].channel.stream),
-            reads=lambda connection: self._links[connection].unwritten is None,
-            relay=relay,
-            probes=probes,
-            source_limits=source_limits,
-            own_endpoints=OwnEndpoints(external, self._say_taken),
+        self._arrivals = arrivals or Arrivals()
+        super().__init__(
+            relay,
+            probes,
+            limits,
+            external=external,
+            observer=observer or LogObserver(),
+            admission=admission,
         )
-        self._taken = RepeatedLine(logger, logging.WARNING, math.inf)
-        self._violations = RepeatedLine(logger, logging.INFO)
-        self._busy = RepeatedLine(logger, logging.INFO)
-        self._endings: dict[str, RepeatedLine] = {}
-        self._addresses = [] if probes is None else [each.address for each in probes.endpoints]
-        self._relay = None if relay is None else Relay(relay, self.registry.circuit_ended)
+        self._turned_away = TurnedAway()
+        self._room = Room(current_system(), self._links, self._arrivals)
+        self.carrying: int = 0
+        self._accepting: list[trio.CancelScope] = []
+
+    @property
+    def controls(self) -> int:
+        """How many control connections there are."""
+        return sum(each.state is State.CONTROL for each in self._links)
+
+    @property
+    def figures(self) -> Figures:
+        """How much of everything there is now."""
+        return Figures(
+            receivers=len(self.registry.uids),
+            connections=self._room.descriptors.in_use,
+            pending_introductions=self.registry.pending_introductions,
+            circuits=self.registry.circuits,
+            relayed_bytes=self._relay.passed,
+            is_draining=self.registry.is_draining,
+        )
 
     async def serve_listeners(
         self,
@@ -89,171 +97,132 @@ class Broker:
         *,
         task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve all clients that come to some listeners, until cancelled."""
+        """Serve all clients that come to some listeners, until cancelled, or :meth:`end`."""
         async with trio.open_nursery() as nursery:
             self.writers = nursery
-            if self._relay is not None:
-                nursery.start_soon(self._relay.watch)
+            nursery.start_soon(self._relay.watch)
             task_status.started(listeners)
-            await accept_clients(listeners, self.serve_socket, self._make_room, nursery)
+            accepting = trio.CancelScope()
+            self._accepting.append(accepting)
+            with accepting:
+                await accept_clients(listeners, self.serve_socket, self._room.make, nursery)
 
-    async def serve_socket(self, stream: trio.SocketStream) -> None:
-        """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
-        with Barrier(logger, "serving a client"):
-            try:
-                connection = self.registry.connected(
-                    remote_endpoint(stream.socket), local_endpoint(stream.socket), now()
-                )
-            except OSError:  # gone before it was accepted
-                await trio.aclose_forcefully(stream)
-                return
-            circuit = await self.serve(stream, connection)
-            if circuit is None:
-                return
-            del connection  # a relayed one is to cost little
-            try:
-                await circuit.carry(stream)
-            finally:
-                await trio.aclose_forcefully(stream)
+    def reload(
+        self,
+        *,
+        relay: RelayLimits | None,
+        limits: BrokerLimits,
+        external: Iterable[Endpoint],
+        proxies: Iterable[Network],
+        probe_at: Iterable[Endpoint],
+    ) -> None:
+        """Go on with other settings, without dropping any client.
 
-    async def serve(self, stream: trio.abc.Stream, connection: Connection) -> Circuit | None:
-        """Serve one client, until it is done, or to be relayed.
+        What clients have already is not taken away, and what the peers of a circuit were told holds
+        until its end.
 
         Args:
-            stream: what it is heard on.
-            connection: what the registry has made of that; see :meth:`Registry.connected`.
-
-        Returns:
-            What has to carry the stream's bytes from now on; None if the stream is closed.
+            relay: how much to relay; None for nothing more.
+            limits: how much one party may ask for, and all of them.
+            external: endpoints at which clients find it, besides those that this host has itself.
+            proxies: the addresses of proxies that say where a client comes from.
+            probe_at: where else clients may probe, if they may probe at all.
         """
-        scope = trio.CancelScope(deadline=connection.deadline)
-        link = self._links[connection] = Link(Channel(stream), scope)
-        circuit = None
+        self.limit_to(limits, relay)
+        self._own_endpoints.external = frozenset(external)
+        self._arrivals.proxies = tuple(proxies)
+        if self._probes is not None:
+            self._probes.endpoints = tuple(probe_at)[:MAX_PROBES]
+
+    def serve_socket(self, stream: trio.SocketStream) -> Coroutine[Any, Any, None]:
+        """Serve one client that came over TCP, until it is done. Nothing of it concerns others."""
+        # No coroutine stands between that of an idle client's task and what it waits in: each is
+        # memory of every receiver.
+        if self._arrivals.are_plain:
+            return self._serve_arrived(plain_arrival(stream))
+        return self._serve_received(stream)
+
+    async def _serve_received(self, stream: trio.SocketStream) -> None:
+        self._room.descriptors.in_use += 1
         try:
-            with scope:
-                await self._converse(connection, link)
-            if connection.state is State.RELAYED and not link.channel.detach()[1]:
-                circuit = link.circuit
-            elif scope.cancelled_caught and not connection.is_closed:
-                self._say_ended(connection, link)
-                self._post(self.registry.expired(connection, now()))
-                with trio.move_on_after(FAREWELL_TIME):
-                    await link.wait_written()
+            with Barrier(logger, "receiving a client"):
+                arrival = await self._arrivals.locate(stream)
+                connection = None if arrival is None else await self._admit(arrival)
+                if arrival is not None and connection is not None:
+                    await self._serve_admitted(arrival, connection)
         finally:
-            # Cancelled or not: whatever hangs on this connection ends with it.
+            self._room.descriptors.in_use -= 1
+
+    async def _serve_admitted(self, arrival: Arrival, connection: Connection) -> None:
+        """Serve a client that counts for its source, but has not agreed on TLS yet."""
+        try:
+            async with self._arrivals.secured(arrival) as secured:
+                if secured is not None:
+                    connection.lacks_tls = secured.lacks_tls
+                    connection.deadline = now() + OPENING_TIME
+                    await self._serve_arrived(secured, connection)
+        finally:
             self._post(self.registry.disconnected(connection, now()))
-            del self._links[connection]
-            if circuit is None:
-                if link.circuit is not None:
-                    link.circuit.end()
-                await trio.aclose_forcefully(stream)
-        return circuit
 
-    async def _converse(self, connection: Connection, link: Link) -> None:
-        while not connection.is_closed:
-            outgoing: Messages = []
+    async def _serve_arrived(
+        self, arrival: Arrival | None, connection: Connection | None = None
+    ) -> None:
+        if arrival is None:  # gone before
+            return
+        stream, arrived = arrival.stream, arrival.transport
+        counted = connection is None  # else it is already
+        self._room.descriptors.in_use += counted
+        with Barrier(logger, "serving a client"):
             try:
-                message: Message | None = await link.channel.receive()
-                while message is not None and not connection.is_closed:
-                    logger.debug("%s, from %s: %s", message.step, connection.endpoint, message)
-                    if connection.state is State.READY:
-                        _check_is_last(message, link.channel)
-                    outgoing += self.registry.received(connection, message, now())
-                    message = link.channel.receive_nowait()
-            except ChannelClosedError:
-                return
-            except RemoteProtocolError as error:
-                self._violations.say(
-                    now(), "client %s violated the protocol: %s", connection.endpoint, error
-                )
-                outgoing += self.registry.violated(connection, error, now())
-            link.scope.deadline = connection.deadline
-            if connection.state is State.RELAYED:
-                await self._open_circuit(connection, link, outgoing)
-                return
-            self._post(outgoing)
-            if connection in dict(outgoing):
-                await link.wait_written()  # more is read when the answers to this are
-            if connection.state is State.CALLED:
-                result = await call_back(
-                    link.channel.stream, connection.endpoint, connection.challenge, self._addresses
-                )
-                self._post(self.registry.called_back(connection, result))
-                await link.wait_written()
+                if connection is None:
+                    connection = await self._admit(arrival)
+                relayed = None
+                if connection is not None:
+                    relayed = await self.serve(stream, connection, arrival)
+                del connection, arrival  # a relayed one is to cost little
+                if relayed is not None:
+                    circuit, secured = relayed
+                    self.carrying += 1
+                    try:
+                        if isinstance(stream, trio.SocketStream):
+                            await circuit.carry(stream)
+                        elif secured is not None:
+                            await self._carry_secured(circuit, secured)
+                    finally:
+                        self.carrying -= 1
+                        arrived.socket.close()
+            finally:
+                self._room.descriptors.in_use -= counted
 
-    async def _open_circuit(self, connection: Connection, link: Link, outgoing: Messages) -> None:
-        """The receiver has joined: the two connections have no more to do with messages."""
-        introduction = connection.introduction
-        assert introduction is not None
-        assert introduction.grant is not None
-        assert self._relay is not None
-        sender = self._links[introduction.sender]
-        streams = sender.channel.stream, link.channel.stream
-        assert isinstance(streams[0], trio.SocketStream)
-        assert isinstance(streams[1], trio.SocketStream)
-        circuit = self._relay.open(introduction.grant, streams[0], streams[1])
-        sender.circuit = link.circuit = circuit
-        sender.scope.cancel(reason="it is relayed from here on")
-        self._post(outgoing)
+    async def _carry_secured(self, circuit: Circuit, secured: SecuredEnd) -> None:
+        self._room.descriptors.in_use += DESCRIPTORS
         try:
-            with trio.move_on_after(FAREWELL_TIME):
-                await sender.wait_written()
-                await link.wait_written()
+            await secured.carry(circuit)
         finally:
-            if sender.unwritten is not None or link.unwritten is not None:
-                circuit.end()
-            circuit.begin()  # not before: each client has to read the answer first
+            self._room.descriptors.in_use -= DESCRIPTORS
 
-    def _make_room(self) -> None:
-        """Cut some clients of the source that has most of those that are not registered."""
-        links: dict[bytes, list[Link]] = {}  # each source's oldest first
-        for connection, link in self._links.items():
-            if connection.registration is None and connection.state is not State.RELAYED:
-                links.setdefault(network_of(connection.endpoint.address), []).append(link)
-        for link in max(links.values(), key=len)[:MAX_CUT] if links else ():
-            link.cut("gives way to others, as there are no descriptors left")
+    async def _admit(self, arrival: Arrival) -> Connection | None:
+        """The connection of a client that has come; None if it is turned away."""
+        try:
+            self._room.check()
+            return self.registry.connected(arrival.remote, arrival.local, now())
+        except RefusalError as refusal:
+            refused = refusal.refused
+        self._observer.refused(arrival.remote, refused)
+        with self._turned_away.parting() as has_time:
+            if self._arrivals.are_plain or has_time:
+                async with self._arrivals.secured(arrival) as secured:
+                    if secured is not None:
+                        await part_from(secured.stream, refused, has_time=has_time)
+            else:  # to agree on TLS would take time
+                arrival.transport.socket.close()
+        return None
 
-    def _say_ended(self, connection: Connection, link: Link) -> None:
-        line = self._endings.setdefault(link.ending, RepeatedLine(logger, logging.INFO))
-        is_registered = connection.registration is not None
-        standing = "registered" if is_registered else connection.state.value
-        line.say(now(), f"client %s {link.ending} (%s)", connection.endpoint, standing)
+    def stop_accepting(self) -> None:
+        """Close the listeners."""
+        for accepting in self._accepting:
+            accepting.cancel(reason="the broker is drained")
 
-    def _say_taken(self, named: Endpoint, local: Endpoint) -> None:
-        self._taken.say(
-            now(),
-            "a receiver has registered with the broker at %s, and has come to %s, which is no "
-            "public address: such registrations are taken, though another broker may have passed "
-            "them on. Say with --external where clients find this broker",
-            named,
-            local,
-        )
-
-    def _post(self, outgoing: Messages) -> None:
-        """Tell each connection all of its own at once; end the closed ones. Waits for none."""
-        messages_of: dict[Connection, list[Message]] = {}
-        for connection, message in outgoing:
-            logger.debug("%s, to %s: %s", message.step, connection.endpoint, message)
-            if isinstance(message, Refused) and message.code is RefusalCode.BUSY:
-                self._busy.say(now(), "client %s refused: %s", connection.endpoint, message.reason)
-            messages_of.setdefault(connection, []).append(message)
-        for connection, messages in messages_of.items():
-            link = self._links.get(connection)
-            if link is None:  # just gone
-                continue
-            link.post(messages, self.writers)
-            if connection.is_closed:
-                logger.debug("after %s, closing %s", messages[-1].step, connection.endpoint)
-                link.end()
-
-
-def _check_is_last(message: Message, channel: Channel) -> None:
-    """Check that a client sends nothing between a request for the relay and the answer."""
-    is_request = isinstance(message, IntroductionRequest) and message.technique == Technique.RELAY
-    if is_request or isinstance(message, JoinRelay):
-        _, rest = channel.detach()
-        if rest:
-            raise RemoteProtocolError(
-                f"got more behind {message.type}: a relay takes bytes only once it has said that "
-                "it is there"
-            )
+    def end(self) -> None:
+        """Close all connections; :meth:`serve_listeners` returns."""
+        self.writers.cancel_scope.cancel(reason="the broker was stopped")

@@ -6,27 +6,50 @@ receiver is, nor who. So any UID may be watched, also one that is not registered
 
 from __future__ import annotations
 
-from collections import Counter
+import attrs
 
 from .._identity.certificate import public_key_of_untrusted
 from .._wire.messages import MAX_WATCHED, RefusalCode, RegisteredAgain, Watch
+from .budget import RETRY_TIME as NO_ROOM_TIME, WATCH_BYTES, Budget
 from .connection import Connection, Messages, Name
-from .quota import network_of
+from .limits import BrokerLimits
+from .parties import Holdings, Party
 from .refusals import refuse
 
-MAX_OF_SOURCE = 4096  # watches of an IPv4 address or an IPv6 /64, at a time; some 3 MiB
-MAX_IN_ALL = 65_536
 RETRY_TIME = 60.0  # seconds
 
 
-class Watches:
-    """The watches of all connections; what does not watch costs nothing."""
+@attrs.frozen(weakref_slot=False)
+class _Watched:
+    """What a connection watches.
 
-    def __init__(self) -> None:
+    Attributes:
+        party: for whom that counts: who the connection was known to be when it began.
+        uids: the UIDs.
+    """
+
+    party: Party
+    uids: set[str] = attrs.field(factory=set[str])
+
+
+class Watches:
+    """The watches of all connections; what does not watch costs nothing.
+
+    Args:
+        limits: what each party may watch.
+        budget: the memory that is left.
+
+    Attributes:
+        limits: the same; may be replaced at any time.
+    """
+
+    def __init__(self, limits: BrokerLimits, budget: Budget) -> None:
+        self.limits: BrokerLimits = limits
+        self._budget = budget
         # Who watches a UID, and the key whose registration that is about, if there was any.
         self._watchers: dict[str, dict[Connection, bytes | None]] = {}
-        self._watched: dict[Connection, set[str]] = {}  # the first that watched first
-        self._of_source: Counter[bytes] = Counter()
+        self._watched: dict[Connection, _Watched] = {}
+        self._held = Holdings()
         self._total = 0
 
     def __len__(self) -> int:
@@ -41,29 +64,28 @@ class Watches:
             message: what it watches; if it does so already, from now on.
             holder: what is registered under the UID now, if anything is.
 
-        Where there are too many in all, the connection whose first watch is the oldest loses its
-        own.
-
         Raises:
-            RefusalError: the connection or its source watches too many.
+            RefusalError: the connection or its party watches too many, or there is no room.
         """
         uid = message.uid
-        if uid not in self._watched.get(watcher, ()):
-            self._check_room(watcher, message.number)
-            while self._total >= MAX_IN_ALL:
-                self.end(next(iter(self._watched)))
-            self._watched.setdefault(watcher, set()).add(uid)
-            self._of_source[network_of(watcher.endpoint.address)] += 1
+        watched = self._watched.get(watcher) or _Watched(watcher.party)
+        if uid not in watched.uids:
+            self._check_room(watcher, watched, message.number)
+            self._watched[watcher] = watched
+            watched.uids.add(uid)
+            self._held.add(watched.party)
+            self._budget.take(watcher.source, WATCH_BYTES)
             self._total += 1
         key = None if holder is None else public_key_of_untrusted(holder.certificate)
         self._watchers.setdefault(uid, {})[watcher] = key
 
     def forget(self, watcher: Connection, uid: str) -> None:
         """A connection does not watch a UID any more, if it did."""
-        if uid in self._watched.get(watcher, ()):
-            self._watched[watcher].remove(uid)
-            self._forget(watcher, uid)
-            if not self._watched[watcher]:
+        watched = self._watched.get(watcher)
+        if watched is not None and uid in watched.uids:
+            watched.uids.remove(uid)
+            self._forget(watcher, watched.party, uid)
+            if not watched.uids:
                 del self._watched[watcher]
 
     def registered(self, name: Name) -> Messages:
@@ -80,32 +102,40 @@ class Watches:
 
     def end(self, watcher: Connection) -> None:
         """A connection is gone, or does not watch any more."""
-        for uid in self._watched.pop(watcher, ()):
-            self._forget(watcher, uid)
+        watched = self._watched.pop(watcher, None)
+        if watched is not None:
+            for uid in watched.uids:
+                self._forget(watcher, watched.party, uid)
 
-    def _check_room(self, watcher: Connection, number: int | None) -> None:
-        if len(self._watched.get(watcher, ())) >= MAX_WATCHED:
+    def _check_room(self, watcher: Connection, watched: _Watched, number: int | None) -> None:
+        if len(watched.uids) >= MAX_WATCHED:
             refuse(
                 RefusalCode.PROTOCOL_VIOLATION,
                 f"a connection may watch {MAX_WATCHED} UIDs at a time: use another one for more",
                 number,
             )
-        if self._of_source[network_of(watcher.endpoint.address)] >= MAX_OF_SOURCE:
+        limit = self.limits.watches
+        if self._held.of(watched.party) >= limit:
             refuse(
                 RefusalCode.BUSY,
-                f"one IP address may watch {MAX_OF_SOURCE} UIDs at a time: try again later",
+                f"one IP address, or identity, may watch {limit} UIDs at a time: try again later",
                 number,
                 retry_after=RETRY_TIME,
             )
+        if not self._budget.has_room(watcher.source, WATCH_BYTES):
+            refuse(
+                RefusalCode.BUSY,
+                "this broker has no memory left for more watches of your network: try again later",
+                number,
+                retry_after=NO_ROOM_TIME,
+            )
 
-    def _forget(self, watcher: Connection, uid: str) -> None:
+    def _forget(self, watcher: Connection, party: Party, uid: str) -> None:
         """Remove one watch from all but the set of its connection."""
         watchers = self._watchers[uid]
         del watchers[watcher]
         if not watchers:
             del self._watchers[uid]
-        source = network_of(watcher.endpoint.address)
-        self._of_source[source] -= 1
-        if not self._of_source[source]:
-            del self._of_source[source]
+        self._held.remove(party)
         self._total -= 1
+        self._budget.give_back(watcher.source, WATCH_BYTES)

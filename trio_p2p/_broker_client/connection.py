@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import cast
 
 import trio
 
@@ -21,8 +22,11 @@ from .._net.barrier import Barrier
 from .._net.channel import Channel, ChannelClosedError
 from .._net.network_changes import wait_stranded
 from .._net.sockets import adopt, detect_dead_peer, local_endpoint, round_trip
+from .._net.tls_carrier import TLSStream
 from .._wire.messages import VERSION, Hello, KeepAlive, Message, Refused
+from .credentials import Credentials
 from .refusals import error_of
+from .tls import BrokerTLS
 
 logger = logging.getLogger("trio_p2p.broker_client")
 
@@ -46,7 +50,13 @@ class BrokerConnection(trio.abc.AsyncResource):
         uid: the one UID that the connection is for, if there is one: errors name it.
     """
 
-    def __init__(self, sock: socket.socket, remote: Endpoint, capabilities: Sequence[str]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        remote: Endpoint,
+        capabilities: Sequence[str],
+        credentials: Credentials | None = None,
+    ) -> None:
         self.local: Endpoint = local_endpoint(sock)
         self.remote = remote  # which the socket does not know any more if it is reset already
         self.uid: str | None = None
@@ -54,8 +64,12 @@ class BrokerConnection(trio.abc.AsyncResource):
         self.probes: tuple[Endpoint, ...] = ()
         # What is not acknowledged before the next keepalive is due never will be.
         detect_dead_peer(sock, KEEPALIVE_TIME)
-        self._channel = Channel(trio.SocketStream(adopt(sock)))
-        self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities)),)
+        self._transport = trio.SocketStream(adopt(sock))
+        self._channel = Channel(self._transport)
+        token = None if credentials is None else credentials.token
+        self._greeting: tuple[Message, ...] = (Hello(VERSION, tuple(capabilities), token=token),)
+        self._credentials = credentials
+        self._tls: BrokerTLS | None = None
         self._challenge: bytes | None = None
         self._is_greeted = False
         self._is_stranded = False
@@ -63,7 +77,7 @@ class BrokerConnection(trio.abc.AsyncResource):
     @property
     def round_trip(self) -> float:
         """The round trip to the broker in seconds; 0 if the system does not say."""
-        return round_trip(self._channel.stream) / 1_000_000
+        return round_trip(self._transport) / 1_000_000
 
     @property
     def vantage(self) -> Vantage:
@@ -102,9 +116,24 @@ class BrokerConnection(trio.abc.AsyncResource):
             raise RemoteProtocolError("got a greeting without a challenge from the broker")
         return self._challenge
 
+    async def secure(self, tls: BrokerTLS) -> None:
+        """Speak TLS from now on: nothing has been said yet.
+
+        Raises:
+            BrokerUnreachableError: what is there is not that broker.
+        """
+        self._tls = tls
+        self._channel = Channel(await tls.secure(self._transport, self.remote))
+
     def detach(self) -> tuple[trio.SocketStream, bytes]:
-        """The stream, and what has come over it already behind the last message."""
+        """A stream to go on with, and what has come already behind the last message.
+
+        Raises:
+            P2PError: this host has no descriptors left.
+        """
         stream, received = self._channel.detach()
+        if self._tls is not None:
+            stream = self._tls.start_carrying(cast("TLSStream", stream))
         assert isinstance(stream, trio.SocketStream)
         return stream, received
 
@@ -174,12 +203,17 @@ class BrokerConnection(trio.abc.AsyncResource):
             return
         with trio.move_on_after(GREETING_TIME):
             try:
-                self._take_greeting(await self._receive_message())
+                greeting = self._take_greeting(await self._receive_message())
             except RemoteProtocolError as error:
                 raise RemoteProtocolError(
                     f"no trio-p2p broker answers at {self.remote}, but something else ({error}): "
                     f"{CHECK_BROKER}"
                 ) from error
+            if greeting.wants_proof and self._credentials is not None:
+                await self.send(self._credentials.prove(self.challenge, self.remote))
+            self._is_greeted = True
+            if self._tls is not None:
+                self._tls.keep_session(cast("TLSStream", self._channel.stream))
             return
         raise self.silent(GREETING_TIME)
 
@@ -192,7 +226,7 @@ class BrokerConnection(trio.abc.AsyncResource):
             raise error_of(message, self.remote, self.uid)
         return message
 
-    def _take_greeting(self, message: Message) -> None:
+    def _take_greeting(self, message: Message) -> Hello:
         if not isinstance(message, Hello):
             raise unexpected(message)
         if message.version != VERSION:
@@ -218,7 +252,7 @@ class BrokerConnection(trio.abc.AsyncResource):
             if vantage.may_dial_untrusted(each)
             or (each in here and scope_of(address) is Scope.INTERNET)
         )
-        self._is_greeted = True
+        return message
 
     async def keep_alive(self) -> None:
         """Send a keepalive now and then, until the connection is lost.
@@ -241,12 +275,15 @@ class BrokerConnection(trio.abc.AsyncResource):
 
     def close(self) -> None:
         """Close the connection at once."""
-        stream, _ = self.detach()
-        stream.socket.close()
+        self._transport.socket.close()
 
     async def aclose(self) -> None:
         """Close the connection, also when cancelled."""
-        await self._channel.aclose()
+        try:
+            with trio.move_on_after(FAREWELL_TIME):  # TLS says that it ends
+                await self._channel.aclose()
+        finally:
+            self.close()
 
     def _lost(self, error: ChannelClosedError) -> BrokerLostError:
         reason = "this host has changed networks" if self._is_stranded else error

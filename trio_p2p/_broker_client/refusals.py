@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._addresses import Endpoint
 from .._errors import (
+    AccessDeniedError,
     BusyError,
     IdentityError,
     IntroductionError,
@@ -66,6 +67,18 @@ _MEANINGS: dict[RefusalCode, tuple[type[P2PError], str]] = {
             "{retry_after:g} seconds"
         ),
     ),
+    RefusalCode.NOT_ADMITTED: (
+        AccessDeniedError,
+        "the broker at {broker} does not admit this program: {reason}",
+    ),
+    # By the next attempt it is proven; see Credentials.
+    RefusalCode.PROOF_WANTED: (
+        BusyError,
+        (
+            "the broker at {broker} wants a proof of this program's identity first ({reason}): "
+            "try again in {retry_after:g} seconds"
+        ),
+    ),
 }
 
 
@@ -88,6 +101,8 @@ def error_of(refused: Refused, broker: Endpoint, uid: str | None = None) -> P2PE
     )
     if issubclass(error_type, (UnknownUIDError, UIDTakenError)):
         return error_type(text, uid=uid)
+    if issubclass(error_type, RelayError):
+        return error_type(text, retry_after=0.0 if milliseconds is None else retry_after)
     if issubclass(error_type, BusyError):
         return error_type(text, retry_after=retry_after)
     return error_type(text)

@@ -23,8 +23,8 @@ from .._wire.messages import (
     StreamKind,
 )
 from .connection import INTRODUCTION_TIME, BrokerConnection, unexpected
+from .finder import BrokerFinder
 from .refusals import error_of
-from .resolve import BrokerFinder, connect_to_broker
 
 logger = logging.getLogger("trio_p2p.relay")
 
@@ -71,14 +71,18 @@ async def ask_for_relay(
 
 
 async def join_relay(
-    broker: Endpoint, request: RelayRequest, tell_broker: Callable[[Message], Awaitable[None]]
+    broker: BrokerFinder,
+    endpoint: Endpoint,
+    request: RelayRequest,
+    tell_broker: Callable[[Message], Awaitable[None]],
 ) -> PeerConnection:
     """The receiver's end of a relayed connection to a sender.
 
     If it does not come about, the sender is told so, which would wait in vain otherwise.
 
     Args:
-        broker: where the registration's broker is.
+        broker: connects to the broker.
+        endpoint: where the registration's broker is.
         request: what it sent.
         tell_broker: says something over what the request has come over.
 
@@ -88,7 +92,7 @@ async def join_relay(
     If cancelled, the connection is closed.
     """
     try:
-        leg = await connect_to_broker([broker], _CAPABILITIES)
+        leg = await broker.connect_to(endpoint, _CAPABILITIES)
         return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
     except P2PError as error:
         failure = error
@@ -123,5 +127,16 @@ async def _request_relay(
         logger.info("relay limit: %d bytes per second", relayed.bytes_per_second)
     if relayed.max_bytes is not None:
         logger.info("relay limit: %d bytes in total", relayed.max_bytes)
-    stream, received = connection.detach()
-    return PeerConnection(stream, Technique.RELAY, certificate, relayed.circuit, received)
+    try:
+        stream, received = connection.detach()
+    except P2PError:
+        connection.close()
+        raise
+    return PeerConnection(
+        stream,
+        Technique.RELAY,
+        certificate,
+        relayed.circuit,
+        received,
+        endpoints=(connection.local, connection.remote),
+    )

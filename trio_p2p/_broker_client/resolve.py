@@ -1,28 +1,27 @@
-"""Finds the broker: by its name, over IPv4 and IPv6, and from the network that this host is in."""
+"""Connects to a broker, of which the name is known, over IPv4 and IPv6."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import trio
 
 from .._addresses import Endpoint, endpoint_of
 from .._errors import BrokerLostError, BrokerUnreachableError, P2PError
-from .._net.network_changes import cancel_when_network_changes, current_network
-from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain, is_of_this_host, timeout_error
 from .._net.sockets import start_connecting, wait_connected
 from .._net.system import current_system
-from .._net.winner import Winner
 from .connection import CHECK_BROKER, BrokerConnection
-from .crowd import Crowd
+from .credentials import Credentials
+from .staggered import first_connection
+from .tls import BrokerTLS
 
 STAGGER_TIME = 0.25  # seconds between attempts at two addresses of a broker (RFC 8305, 5)
 CONNECT_TIME = 10.0  # seconds for each of them: SYNs leave after 0, 1, 3 and 7 (RFC 6298)
 SHORTAGE_PAUSES = (0.1, 0.4)  # seconds until a descriptor or a port may be free
-MAX_NETWORKS = 5  # to look for the broker from, one after the other
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -59,118 +58,68 @@ async def resolve_broker(broker: tuple[str, int], ip_version: int | None = None)
     return sorted(endpoints, key=lambda endpoint: endpoint.address.version)
 
 
-class BrokerFinder:
-    """Knows the broker by name, and connects to it from wherever this host is.
-
-    Args:
-        host: the broker's name or address.
-        port: its port.
-    """
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
-        self._address = host, port
-        self._crowd = Crowd()
-
-    async def find(
-        self, capabilities: Sequence[str], ip_version: int | None = None
-    ) -> BrokerConnection:
-        """A connection to the broker, as :func:`connect_to_broker`, from the network we are in.
-
-        If that changes meanwhile, the broker is looked for from the next one.
-
-        Args:
-            capabilities: what to greet it with.
-            ip_version: 4 or 6 if it is to be reached by that only.
-
-        Raises:
-            BrokerUnreachableError: it does not answer, or this host changes networks all the time.
-            P2PError: what answers is no broker of this version.
-        """
-        for _ in range(MAX_NETWORKS):
-            connection = await self._find_from_here(capabilities, ip_version)
-            if connection is not None:
-                return connection
-        raise BrokerUnreachableError(
-            f"this host has changed networks {MAX_NETWORKS} times while it connected to "
-            f"{self.host}: try again when its network is steady"
-        )
-
-    async def _find_from_here(
-        self, capabilities: Sequence[str], ip_version: int | None
-    ) -> BrokerConnection | None:
-        """A connection to the broker; None if this host has changed networks meanwhile."""
-        network = current_network() if ip_version is None else current_network(ip_version)
-        with Winner(BrokerConnection.close) as winner:
-            async with open_background_nursery() as nursery:
-                with trio.CancelScope() as scope:
-                    nursery.start_soon(cancel_when_network_changes, scope, network)
-                    endpoints = await resolve_broker(self._address, ip_version)
-                    async with self._crowd.joined() as greets:
-                        found = await connect_to_broker(endpoints, capabilities, greets=greets)
-                        winner.offer(found)
-        return winner.found
-
-
 async def connect_to_broker(
-    endpoints: Sequence[Endpoint], capabilities: Sequence[str], *, greets: bool = False
+    endpoints: Sequence[Endpoint],
+    capabilities: Sequence[str],
+    *,
+    greets: bool = False,
+    credentials: Credentials | None = None,
+    tls: BrokerTLS | None = None,
 ) -> BrokerConnection:
     """A connection to the first endpoint that answers, from a fresh port that may be shared.
 
     If there are several, the first one where a broker greets. With a single one that is left to
-    whoever receives, so that the first request can leave together with our greeting.
+    the first call that receives, so that the first request can leave together with our greeting.
 
     Args:
         endpoints: where the broker is.
         capabilities: what to greet it with.
         greets: whether to wait for its greeting even if there is one endpoint only.
+        credentials: by what right it is used, if it has to be shown any.
+        tls: to speak TLS with it.
 
     Raises:
         BrokerUnreachableError: none answers in time.
         P2PError: what answers is no broker of this version.
     """
-    errors: dict[Endpoint, OSError | P2PError] = {}
-    winner = Winner(BrokerConnection.close)
     greets |= len(endpoints) > 1
-
-    async def attempt(endpoint: Endpoint, failed: trio.Event) -> None:
-        try:
-            connection = await _connect_in_spite_of_shortages(endpoint, capabilities, greets=greets)
-        except (OSError, P2PError) as error:
-            errors[endpoint] = error
-            failed.set()
-            return
-        winner.offer(connection)
-        nursery.cancel_scope.cancel(reason="another address of the broker answered")
-
-    with winner:
-        async with trio.open_nursery() as nursery:
-            for endpoint in endpoints:
-                failed = trio.Event()
-                nursery.start_soon(attempt, endpoint, failed)
-                with trio.move_on_after(STAGGER_TIME):
-                    await failed.wait()
-    if winner.found is None:
-        raise _failure(errors)
-    return winner.found
+    found, errors = await first_connection(
+        [
+            partial(_connect_in_spite_of_shortages, each, capabilities, credentials, tls, greets)
+            for each in endpoints
+        ],
+        STAGGER_TIME,
+    )
+    if found is None:
+        raise _failure(dict(zip(endpoints, errors, strict=True)))
+    return found
 
 
 async def _connect_in_spite_of_shortages(
-    endpoint: Endpoint, capabilities: Sequence[str], *, greets: bool
+    endpoint: Endpoint,
+    capabilities: Sequence[str],
+    credentials: Credentials | None,
+    tls: BrokerTLS | None,
+    greets: bool,
 ) -> BrokerConnection:
     """Like :func:`_connect`; tried again for a moment if this host lacks something for it."""
     for pause in SHORTAGE_PAUSES:
         try:
-            return await _connect(endpoint, capabilities, greets=greets)
+            return await _connect(endpoint, capabilities, credentials, tls, greets=greets)
         except OSError as error:
             if not is_of_this_host(error):
                 raise
         await trio.sleep(pause)
-    return await _connect(endpoint, capabilities, greets=greets)
+    return await _connect(endpoint, capabilities, credentials, tls, greets=greets)
 
 
 async def _connect(
-    endpoint: Endpoint, capabilities: Sequence[str], *, greets: bool
+    endpoint: Endpoint,
+    capabilities: Sequence[str],
+    credentials: Credentials | None,
+    tls: BrokerTLS | None,
+    *,
+    greets: bool,
 ) -> BrokerConnection:
     """A connection to one endpoint.
 
@@ -183,9 +132,11 @@ async def _connect(
     try:
         with trio.move_on_after(CONNECT_TIME):
             await wait_connected(sock)
-            connection = BrokerConnection(sock, endpoint, capabilities)
+            connection = BrokerConnection(sock, endpoint, capabilities, credentials)
         if connection is None:
             raise timeout_error()
+        if tls is not None:
+            await connection.secure(tls)
         if greets:
             await connection.greet()
     except BaseException:

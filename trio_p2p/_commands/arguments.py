@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from .._attempt import Technique
 from .._errors import LocalProtocolError
+from .._identity.access_token import parse_token
 from .._options import parse_grace
 
 T = TypeVar("T")
@@ -29,6 +30,21 @@ def checked_by(parse: Callable[[str], T]) -> Callable[[str], T]:
 def broker_of_environment() -> str | None:
     """The broker that the user has set for all commands; None if there is none."""
     return os.environ.get("TRIO_P2P_BROKER") or None
+
+
+def token_of_environment() -> str | None:
+    """The access token that the user has set for all commands; None if there is none."""
+    return os.environ.get("TRIO_P2P_TOKEN") or None
+
+
+def parse_token_text(text: str) -> str:
+    """An access token, as its text.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    parse_token(text)
+    return text
 
 
 def parse_seconds(text: str) -> float:

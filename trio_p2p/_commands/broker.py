@@ -3,223 +3,169 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
-import math
+import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 
 import trio
 
-from .._addresses import Endpoint, endpoint_of
-from .._broker.quota import DEFAULT_LIMITS, MIN_IDLE_TIME, RelayLimits
-from .._broker.serve import serve_broker
-from .._broker_client.resolve import resolve_broker
+from .._addresses import endpoint_of
+from .._broker.access import Access
+from .._broker.counts import Counts
+from .._broker.log_observer import LogObserver
+from .._broker.observer import Observers
+from .._broker.serve import open_broker
+from .._broker.tls import BrokerTLS, TLSFiles
 from .._errors import LocalProtocolError
 from .._net.system import current_system
-from .._options import parse_broker
-from .._wire.messages import MAX_COUNT
-from .arguments import checked_by
-from .run import EXIT_SIGNALLED, CommandError, add_verbose_option, run_command
+from .broker_end import end_on_signals
+from .broker_reloading import Reloading, load, log_as, resolve_probes
+from .broker_settings import GROUPS, BrokerSettings
+from .broker_token import make_token
+from .run import EXIT_SIGNALLED, CommandError, run_command
+from .settings import Sources, add_options, as_toml
+from .status.serving import read_token, serve_status
+from .systemd import Notifier, inherited_listeners, watchdog_interval
+
+PREFIX = "TRIO_P2P_BROKER_"
+
+logger = logging.getLogger("trio_p2p.broker")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a broker until it is told to stop; the exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["token"]:
+        return make_token(given[1:])
+    parser = _parser()
+    options = parser.parse_args(given)
+    sources = Sources(options, os.environ, PREFIX, options.config)
+    try:
+        settings = load(sources)
+    except LocalProtocolError as error:
+        parser.error(str(error))
+    if options.check_config:
+        print(as_toml(settings), end="")
+        return 0
+    stopping = signal.SIGINT, signal.SIGTERM
+    code = run_command(partial(_serve, settings, sources), partial(log_as, settings), stopping)
+    return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trio-p2p-broker",
         description="Introduces trio_p2p peers to each other, and relays what they say where "
         "there is no direct way. Run it where the internet reaches it without a NAT in between.",
+        epilog="`trio-p2p-broker token --help` says how to make access tokens. "
+        f"Each option is also a key of the file, without the dashes, and the variable "
+        f"{PREFIX}… of the environment, in capitals and with underscores. SIGHUP has the file read "
+        "again.",
     )
-    parser.add_argument("--host", help="the interface to listen on (default: all)")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('trio-p2p')}")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
-        "--port",
-        type=_port,
-        default=4433,
-        help="the TCP port to listen on, 0 for any free one (default: %(default)s)",
+        "--check-config", action="store_true", help="check the settings, show them, and exit"
     )
     parser.add_argument(
-        "--external",
-        action="append",
-        default=[],
-        metavar="ADDRESS[:PORT]",
-        help="an endpoint at which peers find this broker, if a NAT or a proxy has it and not this "
-        "host; the port is that of --port if none is given; may be repeated",
+        "-v",
+        "--verbose",
+        action="store_const",
+        dest="log_level",
+        const="debug",
+        help="the same as --log-level debug",
     )
-    _add_probe_options(parser)
-    _add_relay_options(parser)
-    add_verbose_option(parser)
-    options = parser.parse_args(arguments)
-    relay = _relay_limits(options)
-    try:
-        external = [_external(text, options.port) for text in options.external]
-    except LocalProtocolError as error:
-        parser.error(str(error))
-    code = run_command(partial(_serve, options, relay, external), verbose=options.verbose)
-    return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
+    add_options(parser, BrokerSettings, GROUPS)
+    return parser
 
 
-def _add_probe_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "probes",
-        "Peers find out what their NATs do by connecting to several endpoints of the broker, and "
-        "by letting it call back. Two IP addresses tell the most.",
-    )
-    group.add_argument(
-        "--probe-port",
-        type=_port,
-        metavar="PORT",
-        help="the second TCP port to listen on, 0 for any free one (default: the one after --port)",
-    )
-    group.add_argument(
-        "--probe-at",
-        action="append",
-        type=checked_by(parse_broker),
-        default=[],
-        metavar="HOST:PORT",
-        help="where peers can probe as well: another address of this broker, or another broker; "
-        "may be repeated",
-    )
-    group.add_argument(
-        "--no-probes", action="store_true", help="no second port, and call no client back"
-    )
-
-
-def _add_relay_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "relay",
-        "Peers that find no direct way to each other are relayed, within limits. What is relayed "
-        "is encrypted between the peers.",
-    )
-    group.add_argument("--no-relay", action="store_true", help="relay nothing")
-    group.add_argument(
-        "--relay-rate",
-        type=_count,
-        metavar="BYTES",
-        help="bytes per second for each circuit, both directions together (default: no limit)",
-    )
-    group.add_argument(
-        "--relay-bytes",
-        type=_count,
-        metavar="BYTES",
-        help="cut a circuit that has carried so many bytes (default: no limit)",
-    )
-    group.add_argument(
-        "--relay-circuits-per-ip",
-        type=_count,
-        metavar="N",
-        default=DEFAULT_LIMITS.circuits_per_ip,
-        help="circuits at a time that one IP address may ask for (default: %(default)s)",
-    )
-    group.add_argument(
-        "--relay-circuits-per-identity",
-        type=_count,
-        metavar="N",
-        default=DEFAULT_LIMITS.circuits_per_identity,
-        help="circuits at a time for one receiver (default: %(default)s)",
-    )
-    group.add_argument(
-        "--relay-idle",
-        type=_idle_time,
-        metavar="SECONDS",
-        default=DEFAULT_LIMITS.idle_time,
-        help="cut a circuit on which nothing was said for so long, at least 10 "
-        "(default: %(default)g)",
-    )
-
-
-def _relay_limits(options: argparse.Namespace) -> RelayLimits | None:
-    if options.no_relay:
-        return None
-    return RelayLimits(
-        bytes_per_second=options.relay_rate,
-        max_bytes=options.relay_bytes,
-        circuits_per_ip=options.relay_circuits_per_ip,
-        circuits_per_identity=options.relay_circuits_per_identity,
-        idle_time=options.relay_idle,
-    )
-
-
-async def _serve(
-    options: argparse.Namespace, relay: RelayLimits | None, external: Sequence[Endpoint]
-) -> None:
+async def _serve(settings: BrokerSettings, sources: Sources) -> None:
     with suppress(OSError, ValueError):  # then it has to do with those it may open
         current_system().raise_descriptor_limit()
-    probe_port = _probe_port(options)
-    probe_at = [
-        endpoint for broker in options.probe_at for endpoint in await resolve_broker(broker)
-    ]
-    serve = partial(
-        serve_broker,
-        options.port,
-        host=options.host,
-        relay=relay,
-        probe_port=probe_port,
-        probe_at=probe_at,
-        external=external,
-    )
-    async with trio.open_nursery() as nursery:
-        try:
-            listeners = await nursery.start(serve)
-        except OSError as error:
-            ports = f"port {options.port}" + (f" or {probe_port}" if probe_port else "")
-            raise CommandError(
-                f"cannot listen on {ports} of {options.host or 'this host'} ({error.strerror}): "
-                "choose others with --port, --probe-port and --host"
-            ) from error
-        first_for_probes = len(listeners) if probe_port is None else len(listeners) // 2
-        for index, listener in enumerate(listeners):
-            endpoint = endpoint_of(listener.socket.getsockname())
-            what = "answering probes" if index >= first_for_probes else "listening"
-            print(f"trio-p2p-broker: {what} on {endpoint}", file=sys.stderr, flush=True)
-
-
-def _probe_port(options: argparse.Namespace) -> int | None:
-    """The port for probes, 0 for any; None for none."""
-    if options.no_probes:
-        return None
-    if options.probe_port is not None:
-        port: int = options.probe_port
-        return port
-    return options.port + 1 if 0 < options.port < 65535 else 0
-
-
-def _external(text: str, port: int) -> Endpoint:
-    """The endpoint in a text like ``192.0.2.1``, ``192.0.2.1:4433`` or ``[2001:db8::1]:4433``."""
+    probe_at = await resolve_probes(settings)
+    access, tls = Access(settings.access), BrokerTLS(settings.tls)
+    counts = Counts()
+    notifier = Notifier.of(os.environ)
     try:
-        address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        host, port = parse_broker(text)
-    else:
-        host, port = parse_broker((str(address), port))
-    try:
-        return Endpoint(ipaddress.ip_address(host), port)
-    except ValueError:
-        raise LocalProtocolError(
-            f"--external takes IP addresses, which peers connect to, and {host!r} is none"
-        ) from None
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_COUNT:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _idle_time(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not MIN_IDLE_TIME <= seconds < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds of at least {MIN_IDLE_TIME:g}: peers do not say "
-            "something more often"
+        broker, listeners = await open_broker(
+            settings.port,
+            host=settings.host or None,
+            relay=settings.relay,
+            probe_port=settings.second_port,
+            probe_at=probe_at,
+            external=settings.externals,
+            limits=settings.limits,
+            observer=Observers(LogObserver(), counts),
+            access=access,
+            tls=tls,
+            proxies=settings.proxies,
+            listening=inherited_listeners(os.environ),
         )
-    return seconds
+    except OSError as error:
+        raise CommandError(_cannot_listen(settings, error)) from error
+    with (
+        trio.open_signal_receiver(signal.SIGHUP) as hangups,
+        trio.open_signal_receiver(signal.SIGTERM) as ends,
+    ):
+        reloading = Reloading(settings, sources, broker, access, tls)
+        async with trio.open_nursery() as nursery:
+
+            async def reload_on_hangups() -> None:
+                async for _ in hangups:
+                    notifier.reloading()
+                    await reloading.reload()
+                    notifier.ready()
+
+            nursery.start_soon(reload_on_hangups)
+            nursery.start_soon(end_on_signals, ends, broker, lambda: reloading.settings, notifier)
+            if settings.status is not None:
+                show = partial(_say, settings, "status page on")
+                token = (
+                    None
+                    if settings.status_token is None
+                    else read_token(Path(settings.status_token))
+                )
+                nursery.start_soon(serve_status, broker, counts, settings.status, token, show)
+            _announce(settings, listeners)
+            _announce_pin(settings.tls)
+            nursery.start_soon(access.watch)
+            nursery.start_soon(notifier.watch, watchdog_interval(os.environ))
+            notifier.ready()
+            await broker.serve_listeners(listeners)
+            nursery.cancel_scope.cancel(reason="the broker has ended")
+
+
+def _announce(settings: BrokerSettings, listeners: Sequence[trio.SocketListener]) -> None:
+    """Say where the broker is, on standard error: in logs for programs, as a line of the log."""
+    first_for_probes = len(listeners) // (1 if settings.second_port is None else 2)
+    for index, listener in enumerate(listeners):
+        what = "answering probes" if index >= first_for_probes else "listening"
+        _say(settings, f"{what} on", str(endpoint_of(listener.socket.getsockname())))
+
+
+def _say(settings: BrokerSettings, what: str, where: str) -> None:
+    if settings.log_format == "json":
+        logger.info("%s %s", what, where)
+    else:
+        print(f"trio-p2p-broker: {what} {where}", file=sys.stderr, flush=True)
+
+
+def _announce_pin(tls: TLSFiles | None) -> None:
+    pin = None if tls is None else tls.pin()
+    if pin is not None:
+        logger.info("TLS: clients can pin the key by tls://HOST:PORT#sha256=%s", pin.hex())
+
+
+def _cannot_listen(settings: BrokerSettings, error: OSError) -> str:
+    second = settings.second_port
+    ports = f"port {settings.port}" + (f" or {second}" if second else "")
+    return (
+        f"cannot listen on {ports} of {' or '.join(settings.host) or 'this host'} "
+        f"({error.strerror}): choose others with --port, --probe-port and --host"
+    )

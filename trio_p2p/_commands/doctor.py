@@ -6,10 +6,10 @@ import argparse
 import json
 import sys
 
+from .._broker_client.place import parse_brokers
 from .._broker_client.resolve import resolve_broker
 from .._doctor.page import as_json, render
 from .._nat.network_survey import survey_network
-from .._options import parse_broker
 from .arguments import broker_of_environment, checked_by
 from .run import UsageError
 from .standard_streams import printable, require_standard_streams, write_standard_output
@@ -25,7 +25,7 @@ def add_doctor_command(parser: argparse.ArgumentParser) -> None:
         "broker",
         metavar="BROKER",
         nargs="?",
-        type=checked_by(parse_broker),
+        type=checked_by(parse_brokers),
         default=broker_of_environment(),
         help="HOST:PORT of the broker (default: $TRIO_P2P_BROKER)",
     )
@@ -37,6 +37,6 @@ async def diagnose(options: argparse.Namespace) -> None:
     require_standard_streams()
     if options.broker is None:
         raise UsageError("which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT")
-    survey = await survey_network(await resolve_broker(options.broker))
+    survey = await survey_network(await resolve_broker(options.broker[0].address))
     page = json.dumps(as_json(survey), indent=2) if options.json else printable(render(survey))
     await write_standard_output(f"{page}\n".encode(sys.stdout.encoding))

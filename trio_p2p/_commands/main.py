@@ -9,15 +9,28 @@ from collections.abc import Sequence
 from functools import partial
 
 from .._attempt import Technique
+from .._broker_client.place import parse_brokers
 from .._identity.peer_id import PeerId
-from .._options import parse_broker, parse_uid
-from .._stream.carrier import DEFAULT_GRACE
-from .arguments import broker_of_environment, checked_by, parse_seconds, parse_technique
+from .._stream.limits import DEFAULT_GRACE
+from .._wire.uids import parse_uid
+from .arguments import (
+    broker_of_environment,
+    checked_by,
+    parse_seconds,
+    parse_technique,
+    parse_token_text,
+)
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
 from .identity_file import load_or_create_identity
 from .peer import connect, listen
-from .run import EXIT_SIGNALLED, add_verbose_option, run_command
+from .run import (
+    EXIT_SIGNALLED,
+    add_verbose_option,
+    log_for_user,
+    run_command,
+    stopping_signals,
+)
 from .standard_streams import require_standard_streams, write_standard_output
 
 
@@ -35,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "id": _print_peer_id,
         "doctor": diagnose,
     }[options.command]
-    return run_command(partial(command, options), verbose=options.verbose)
+    log = partial(log_for_user, verbose=options.verbose)
+    return run_command(partial(command, options), log, stopping_signals())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,9 +109,17 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--broker",
         metavar="HOST:PORT",
-        type=checked_by(parse_broker),
+        type=checked_by(parse_brokers),
         default=broker_of_environment(),
-        help="where both meet (default: $TRIO_P2P_BROKER)",
+        help="where both meet; tls://HOST:PORT if it speaks TLS; with commas in between, spare "
+        "ones behind the first (default: $TRIO_P2P_BROKER)",
+    )
+    command.add_argument(
+        "--token",
+        metavar="TOKEN",
+        type=checked_by(parse_token_text),
+        help="the access token that the operator of a closed broker has made for you; others on "
+        "this host may see it here (default: $TRIO_P2P_TOKEN)",
     )
     command.add_argument(
         "--only",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from .._attempt import Technique
+from .._broker_client.place import BrokerPlace
 from .._errors import WrongPeerError
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId, looks_like_peer_id
+from .._net.nursery import open_background_nursery
 from .._peer.opening import open_peer
 from .._peer.peer import Peer
-from .._stream.carrier import DEFAULT_GRACE
+from .._stream.limits import DEFAULT_GRACE
 from .._stream.p2p_stream import P2PStream
 from .._stream.tracer import Tracer
+from .arguments import token_of_environment
 from .bridge import bridge_standard_streams
 from .identity_file import load_or_create_identity
 from .known_peers import KnownPeers
@@ -32,12 +34,18 @@ async def listen(options: argparse.Namespace) -> None:
     """
     require_standard_streams()
     _refuse_without_sessions(options, "grace", "admit")
-    broker, techniques = _broker(options), _techniques(options)
-    admitted = _admitted(options, broker)
+    brokers, techniques = _brokers(options), _techniques(options)
+    admitted = _admitted(options, brokers[0].address)
     identity = load_or_create_identity(options.identity)
     async with AsyncExitStack() as stack:
         peer = await stack.enter_async_context(
-            open_peer(broker, identity=identity, techniques=techniques, grace=_grace(options))
+            open_peer(
+                brokers,
+                identity=identity,
+                techniques=techniques,
+                grace=_grace(options),
+                token=_token(options),
+            )
         )
         if options.raw:
             async with peer.listen_raw(options.uid) as raw_listener:
@@ -47,10 +55,12 @@ async def listen(options: argparse.Namespace) -> None:
                 await bridge_standard_streams(raw_stream)
             return
         listener = await stack.enter_async_context(
-            peer.listen(options.uid, admit=_admit_one(admitted))
+            peer.listen(options.uid, admit=None if admitted is None else admitted.__contains__)
         )
         _say(options, f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
+        nursery = await stack.enter_async_context(open_background_nursery())
+        nursery.start_soon(listener.drain)  # there is no place for another one
         _say(options, f"connected to {stream.peer_id}")
         await bridge_standard_streams(stream)
 
@@ -78,7 +88,7 @@ async def _open_stream(peer: Peer, options: argparse.Namespace) -> P2PStream:
     """A stream to the peer that has answered to the UID before, if any has and no other is said."""
     if options.expect is not None:
         return await peer.open_stream(options.uid, expect=options.expect)
-    broker, known_peers = _broker(options), KnownPeers()
+    broker, known_peers = _brokers(options)[0].address, KnownPeers()
     known = known_peers.lookup(broker, options.uid)
     try:
         stream = await peer.open_stream(options.uid, expect=known)
@@ -105,11 +115,12 @@ def _open_peer(
     options: argparse.Namespace, tracer: Tracer, identity: Identity | None = None
 ) -> AbstractAsyncContextManager[Peer]:
     return open_peer(
-        _broker(options),
+        _brokers(options),
         identity=identity,
         techniques=_techniques(options),
         grace=_grace(options),
         tracer=tracer,
+        token=_token(options),
     )
 
 
@@ -131,19 +142,6 @@ def _peer_called(name: str, broker: tuple[str, int]) -> PeerId:
             f"UID at {broker[0]}:{broker[1]} that you have connected to"
         )
     return peer_id
-
-
-def _admit_one(admitted: frozenset[PeerId] | None) -> Callable[[PeerId], bool]:
-    """What admits the first stream that one of these peers opens, and no other."""
-    is_free = True
-
-    def admit(peer_id: PeerId) -> bool:
-        nonlocal is_free
-        is_admitted = is_free and (admitted is None or peer_id in admitted)
-        is_free = is_free and not is_admitted
-        return is_admitted
-
-    return admit
 
 
 def _refuse_without_sessions(options: argparse.Namespace, *names: str) -> None:
@@ -172,13 +170,18 @@ def _grace(options: argparse.Namespace) -> float:
     return DEFAULT_GRACE if options.grace is None else options.grace
 
 
-def _broker(options: argparse.Namespace) -> tuple[str, int]:
+def _brokers(options: argparse.Namespace) -> list[BrokerPlace]:
     if options.broker is None:
         raise UsageError(
             "where is the broker? Say --broker HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT"
         )
-    broker: tuple[str, int] = options.broker
-    return broker
+    return list(options.broker)
+
+
+def _token(options: argparse.Namespace) -> str | None:
+    """The access token: the option's, or the environment's, which other users do not see."""
+    token: str | None = options.token or token_of_environment()
+    return token
 
 
 def _say(options: argparse.Namespace, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The report of ``trio-p2p connect``: how a stream came about, or why not, and what carried it."""
+"""The report of ``trio-p2p connect``: how a connection came about, or why not, and its paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio
 
 from .._attempt import Attempt, Outcome
 from .._identity.peer_id import PeerId
-from .._stream.p2p_stream import P2PStream
+from .._stream.p2p_connection import P2PConnection
 from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tracer import Tracer
 from .run import CommandError
@@ -61,12 +61,12 @@ class Report(Tracer):
         """Note an attempt."""
         self.attempts.append(attempt)
 
-    def stream_opened(self, stream: P2PStream) -> None:
-        """Note the stream."""
+    def connection_opened(self, connection: P2PConnection) -> None:
+        """Note the connection."""
         self._seconds = self._elapsed()
-        self._peer_id = stream.peer_id
+        self._peer_id = connection.peer_id
 
-    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:  # noqa: ARG002
+    def path_changed(self, connection: P2PConnection, path: StreamPath | None) -> None:  # noqa: ARG002
         """Note a path, or that there is none for the time being."""
         self._note_path(path)
 

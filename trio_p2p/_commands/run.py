@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -47,19 +47,42 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_command(main: Callable[[], Awaitable[None]], *, verbose: bool) -> int:
-    """Run a command; the exit code. An error becomes one sentence on standard error."""
-    if sys.stderr is None:  # then print() would take standard output
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+def log_for_user(*, verbose: bool) -> None:
+    """Write log lines for the user of a tool: all of them, or warnings only."""
     if verbose:
         logging.basicConfig(
             level=logging.DEBUG, format="%(relativeCreated)8.1f ms  %(name)s  %(message)s"
         )
     else:
         logging.basicConfig(level=logging.WARNING, format=f"{_program()}: %(message)s")
+
+
+def stopping_signals() -> list[signal.Signals]:
+    """The signals that end a tool, as it may have been started from a terminal."""
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is how nohup starts commands
+        stopping.append(signal.SIGHUP)
+    return stopping
+
+
+def run_command(
+    main: Callable[[], Awaitable[None]],
+    begin_logging: Callable[[], object],
+    stopping: Iterable[signal.Signals],
+) -> int:
+    """Run a command; the exit code. An error becomes one sentence on standard error.
+
+    Args:
+        main: what to run.
+        begin_logging: called before.
+        stopping: the signals that end it.
+    """
+    if sys.stderr is None:  # then print() would take standard output
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    begin_logging()
     code = 0
     try:
-        signalled = trio.run(_run_until_signal, main)
+        signalled = trio.run(_run_until_signal, main, stopping)
         code = EXIT_SIGNALLED + signalled if signalled else 0
     except* KeyboardInterrupt as group:  # before or after the signals are received otherwise
         code = exit_code_of(_first_of(group))
@@ -71,12 +94,11 @@ def run_command(main: Callable[[], Awaitable[None]], *, verbose: bool) -> int:
     return code
 
 
-async def _run_until_signal(main: Callable[[], Awaitable[None]]) -> int:
+async def _run_until_signal(
+    main: Callable[[], Awaitable[None]], stopping: Iterable[signal.Signals]
+) -> int:
     """Run until the end or a signal; then everything is left in order. The signal, or 0."""
     received = 0
-    stopping = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which is how nohup starts commands
-        stopping.append(signal.SIGHUP)
     with trio.open_signal_receiver(*stopping) as signals:
         async with trio.open_nursery() as nursery:
 

@@ -1,8 +1,9 @@
-"""Opens streams to receivers: sessions that are kept supplied with paths, and raw connections."""
+"""Connects to receivers: connections that are kept supplied with paths, and raw ones."""
 
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from functools import cached_property, partial
 
 import trio
@@ -10,24 +11,24 @@ import trio
 from .._attempt import Technique
 from .._control.controls import Controls
 from .._errors import LocalProtocolError
-from .._identity.peer_id import PeerId
 from .._options import RELAY_ONLY, direct_techniques
-from .._stream.carrier import Carrier
 from .._stream.frames import SESSION_ID_BYTES
+from .._stream.p2p_connection import P2PConnection
 from .._stream.p2p_stream import P2PStream
-from .._stream.session import Session
 from .._stream.states import SessionRole
+from .._stream.stream_frames import StreamNames
 from .._stream.stream_path import PathKind
 from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
 from .direct import DirectDialer
 from .path_finder import PathFinder
+from .pool import Made, Pool, Target
 from .relayed import RelayDialer
 from .secured import Dialer, open_bare
 
 
 class Connector:
-    """Opens streams to the receivers that the broker knows.
+    """Connects to the receivers that the broker knows.
 
     Args:
         controls: the connections to the broker.
@@ -36,51 +37,90 @@ class Connector:
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
         self._options = controls.options
-        self._streams = controls.streams
+        self._connections = controls.connections
         self._direct_techniques = direct_techniques(self._options.techniques)
+        self._pool = Pool(self._connect, self._connections.nursery)
 
     @cached_property
     def _context(self) -> Context:
         return make_context(self._options.identity)  # which raw streams do not want
 
     async def open_raw(self, uid: str) -> trio.SocketStream:
-        """Connect directly, and leave the connection as it is; like :meth:`open_session`.
+        """Connect directly, and leave the connection as it is.
 
         It is handed over when the receiver has proven to be the one that the broker introduced.
+
+        Raises:
+            P2PError: as :meth:`Peer.open_raw_stream`.
+
+        If cancelled, everything that was under way is closed.
         """
         if not self._direct_techniques:
             raise LocalProtocolError(RELAY_ONLY)
         dialer = DirectDialer(self._controls, uid, StreamKind.RAW)
         return await open_bare(dialer, partial(self._options.tracer.attempt_ended, uid))
 
-    async def open_session(self, uid: str, expected: PeerId | None) -> P2PStream:
-        """Open a stream.
-
-        Args:
-            uid: the receiver's.
-            expected: the peer id that the receiver has to have; any if None.
+    async def open_stream(self, target: Target, protocol: str) -> P2PStream:
+        """Open a stream over the connection to a receiver, perhaps a new one.
 
         Raises:
-            P2PError: as :meth:`Peer.open_stream`.
+            P2PError: as :meth:`Peer.connect`.
 
         If cancelled, everything that was under way is closed.
         """
-        options = self._options
+        while True:
+            # Here, so that none is left between a new connection and its first stream.
+            await trio.lowlevel.checkpoint()
+            made = await self._pool.get(target)
+            names = StreamNames("" if made.target.uid == target.uid else target.uid, protocol)
+            # Else it was closed meanwhile: when the peer is left, this is cancelled.
+            with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
+                return await made.connection.open_named(names)
+            made.connection.check_admitted()
+
+    async def connect(self, target: Target) -> Made:
+        """The connection to a receiver that is there, or else a new one.
+
+        Raises:
+            P2PError: as :meth:`Peer.connect`.
+
+        If cancelled, and no other task waits for it, everything that was under way is closed.
+        """
+        return await self._pool.get(target)
+
+    async def _connect(self, target: Target) -> P2PConnection:
+        options, connections = self._options, self._connections
         dialers: dict[PathKind, Dialer] = {}
-        if self._direct_techniques:
-            dialers[PathKind.DIRECT] = DirectDialer(self._controls, uid, StreamKind.SESSION)
-        if Technique.RELAY in options.techniques:
-            dialers[PathKind.RELAY] = RelayDialer(self._controls, uid)
-        identifier = secrets.token_bytes(SESSION_ID_BYTES)
-        session = Session(SessionRole.OPENER, identifier, options.window, trio.current_time())
-        carrier = Carrier(session, options.grace, self._streams.nursery)
-        path_finder = PathFinder(
-            carrier, self._context, expected, dialers, uid=uid, controls=self._controls
+        if self._direct_techniques and target.kind is not PathKind.RELAY:
+            dialers[PathKind.DIRECT] = DirectDialer(self._controls, target.uid, StreamKind.SESSION)
+        if Technique.RELAY in options.techniques and target.kind is not PathKind.DIRECT:
+            dialers[PathKind.RELAY] = RelayDialer(self._controls, target.uid)
+        if not dialers:
+            raise LocalProtocolError(
+                f"this peer's techniques lead to no {target.kind} path: allow others"
+            )
+        connection = P2PConnection(
+            SessionRole.OPENER,
+            secrets.token_bytes(SESSION_ID_BYTES),
+            self._controls.instance,
+            options.limits,
+            nursery=connections.nursery,
+            tracer=options.tracer,
         )
-        self._streams.nursery.start_soon(path_finder.run)
+        path_finder = PathFinder(
+            connection.carrier,
+            self._context,
+            target.expected,
+            dialers,
+            uid=target.uid,
+            controls=self._controls,
+            pool=self._pool,
+        )
+        connections.nursery.start_soon(path_finder.run)
         try:
-            peer_id = await path_finder.wait_found()
+            connection.identify(await path_finder.wait_found())
         except BaseException:
-            carrier.end()
+            connection.carrier.end()
             raise
-        return self._streams.add(carrier, peer_id)
+        connections.add(connection)
+        return connection

@@ -1,7 +1,7 @@
 """Tries IPv6 and IPv4 at once: an introduction of its own by each, and one connection.
 
 A peer is introduced by the version of IP that its connection to the broker uses. So the broker has
-seen every endpoint that it names, and no peer can name somebody else's.
+seen every endpoint that it names, and no peer can name another host's.
 """
 
 from __future__ import annotations
@@ -78,10 +78,13 @@ class DirectDialer:
             async with trio.open_nursery() as nursery:
                 for control in self._controls:
                     nursery.start_soon(open_by, control)
-        if winner.found is None:
+        found = winner.found
+        if found is not None or attempts:
+            search.reporter.end(self._controls, None if found is None else found.technique)
+        if found is None:
             failures = [errors[each] for each in IP_VERSIONS if each in errors]
             raise _failure(self._uid, attempts, failures)
-        return winner.found
+        return found
 
 
 def _failure(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -13,6 +12,7 @@ import trio
 from .._control.controls import Controls
 from .._errors import P2PError, RelayError
 from .._identity.peer_id import PeerId
+from .._net.backoff import MAX_AWAITED_PAUSE, Backoff
 from .._net.barrier import Barrier
 from .._net.network_changes import Network, cancel_when_network_changes, current_network
 from .._stream.carrier import Carrier
@@ -21,17 +21,13 @@ from .._stream.stream_path import PathKind, StreamPath
 from .._stream.tls import Context
 from .failures import combined, explained
 from .path_record import PathRecord
+from .pool import Pool
 from .reserve import keep_reserve
 from .secured import Dialer, SecuredPath, open_secured
 
-# Seconds. A stream without any path waits for the application's sake, so the pauses are short; a
-# better path than the relay is looked for at once, and again when the network has changed.
-MIN_PAUSE = 0.1
-MAX_PAUSE = 60.0
-MAX_URGENT_PAUSE = 1.0
-PAUSE_GROWTH = 2.0
-FAILURE_PAUSE = 10.0  # after something that no search foresees
-STEADY_TIME = 1.0  # that a path has to last to be no reason for pauses
+# Seconds.
+STEADY_TIME = 1.0  # that a path has to last for the next search to begin at once
+HEAD_START = 1.0  # of the relay before a direct way that fell silent, give or take a half
 # From the first path until the peer is watched: what is sent first is not to wait for that, and a
 # stream that is over by then need not pay for it.
 WATCHING_DELAY = 0.1
@@ -40,7 +36,6 @@ WATCHING_DELAY = 0.1
 UNDER_WAY_TIME = 0.75
 
 logger = logging.getLogger("trio_p2p.sender")
-_JITTER = random.SystemRandom()  # without a state, so that forked processes do not keep in step
 
 
 class PathFinder:
@@ -49,10 +44,11 @@ class PathFinder:
     Args:
         carrier: carries the session.
         context: proves our identity.
-        expected: who the peer has to be; whoever proves to be it first if None.
+        expected: the peer id that the peer has to have; any if None.
         dialers: how to come by a connection, for each kind of path that is wanted.
         uid: the peer's.
         controls: the connections to the broker, which tells when the peer has registered again.
+        pool: the connections that this side has made.
 
     Attributes:
         peer_id: who the peer is, once it is known.
@@ -67,6 +63,7 @@ class PathFinder:
         *,
         uid: str,
         controls: Controls,
+        pool: Pool,
     ) -> None:
         self._uid = uid
         self.peer_id = expected
@@ -75,8 +72,10 @@ class PathFinder:
         self._dialers = dialers
         self._on_attempt = partial(controls.options.tracer.attempt_ended, uid)
         self._controls = controls
+        self._pool = pool
         self._registered_again = trio.lowlevel.ParkingLot()
         self._failures: dict[PathKind, P2PError] = {}
+        self._asked: dict[PathKind, float] = {}  # seconds that the broker wants us to wait
         self._news = trio.Event()
         self._has_found = False
         self._record = PathRecord()
@@ -103,7 +102,7 @@ class PathFinder:
 
         Raises:
             P2PError: no way leads to the peer.
-            trio.ClosedResourceError: whoever owns the stream does not want it any more.
+            trio.ClosedResourceError: the connection was closed meanwhile.
         """
         while self.peer_id is None or not self._has_found:
             if self._carrier.session.is_over:
@@ -115,24 +114,18 @@ class PathFinder:
         return self.peer_id
 
     async def _keep_finding(self, kind: PathKind, dialer: Dialer) -> None:
-        pause = 0.0
-        steady_at = math.inf
+        backoff = Backoff(lasting=STEADY_TIME, at_once=True)
         network = current_network()
         while True:
             await self._wait_wanted(kind)
-            if trio.current_time() >= steady_at:
-                pause = 0.0
-            if kind is PathKind.DIRECT and self._record.is_poor and len(self._dialers) > 1:
-                pause = max(pause, MAX_URGENT_PAUSE)  # the relay first
-            await self._rest(pause, network)
+            gives_way = kind is PathKind.DIRECT and self._record.is_poor and len(self._dialers) > 1
+            asked = self._asked.pop(kind, 0.0)
+            await self._rest(backoff, network, HEAD_START if gives_way else 0.0, asked)
             before, network = network, current_network()
-            if network == before:
-                pause = max(MIN_PAUSE, min(PAUSE_GROWTH * pause, MAX_PAUSE))
-            else:
-                pause = MIN_PAUSE
+            if network != before:
                 self._record = PathRecord()
-            is_found = self._is_wanted(kind) and await self._find_apart(kind, dialer, network)
-            steady_at = trio.current_time() + STEADY_TIME if is_found else math.inf
+            if self._is_wanted(kind) and await self._find_apart(kind, dialer, network):
+                backoff.works()
 
     async def _wait_wanted(self, kind: PathKind) -> None:
         while True:
@@ -170,10 +163,12 @@ class PathFinder:
 
     async def _keep_on(self, what: str, search: Callable[[], Awaitable[None]]) -> None:
         """Begin a search anew, after a pause, when it has failed in an unforeseen way."""
+        backoff = Backoff()
         while True:
+            backoff.works()
             with Barrier(logger, what):
                 await search()
-            await trio.sleep(FAILURE_PAUSE)
+            await trio.sleep(backoff.next_pause())
 
     async def _find(self, kind: PathKind, dialer: Dialer, network: Network) -> bool:
         """Try once to find a path from a network, as long as it is wanted; whether there is one."""
@@ -187,7 +182,12 @@ class PathFinder:
             except (P2PError, OSError) as error:
                 logger.info("no %s path was found: %s", kind, error)
                 self._failures[kind] = explained(error)
+                if isinstance(error, RelayError):
+                    self._asked[kind] = error.retry_after
             else:
+                if not self._has_found:
+                    session = self._carrier.session
+                    session.is_only = self._pool.is_only(session, found.peer_id)
                 is_found = self._is_wanted(kind) and self._carrier.attach(
                     found.path, found.described, circuit=found.circuit
                 )
@@ -233,20 +233,30 @@ class PathFinder:
             await self._carrier.path_changed.park()
         scope.cancel(reason="a path as good has been found")
 
-    async def _rest(self, seconds: float, network: Network) -> None:
-        """Wait so long; less if no path carries the stream, or either side may have moved."""
-        if not seconds:
-            return
+    async def _rest(
+        self, backoff: Backoff, network: Network, at_least: float, asked: float
+    ) -> None:
+        """Pause, unless the path or the broker changes meanwhile, or either side may have moved."""
+
+        async def cut_short(wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            scope.cancel(reason="the pause is cut short")
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_when_network_changes, nursery.cancel_scope, network)
-            is_urgent = not self._is_carried
-            pause = min(seconds, MAX_URGENT_PAUSE) if is_urgent else seconds
-            with trio.move_on_after(pause * _JITTER.uniform(0.5, 1.5)):
-                if is_urgent:
-                    await self._registered_again.park()
-                while self._is_carried:
-                    await self._carrier.path_changed.park()
-            nursery.cancel_scope.cancel(reason="rested enough")
+            scope = nursery.cancel_scope
+            if not asked:
+                nursery.start_soon(cut_short, self._registered_again.park)
+                nursery.start_soon(cut_short, self._wait_lost)
+                nursery.start_soon(cut_short, self._controls.wait_found_again)
+            at_most = math.inf if self._is_carried else MAX_AWAITED_PAUSE
+            await backoff.rest(network, at_least=at_least, at_most=at_most, asked=asked)
+            scope.cancel(reason="the pause is over")
+
+    async def _wait_lost(self) -> None:
+        """Wait until the stream has a path, and then until that is lost or in doubt."""
+        for is_carried in (True, False):
+            while self._is_carried is not is_carried:
+                await self._carrier.path_changed.park()
 
     def _tell(self) -> None:
         self._news.set()
@@ -254,7 +264,7 @@ class PathFinder:
 
     @property
     def _is_carried(self) -> bool:
-        """Whether there is a path that nobody doubts."""
+        """Whether there is a path that is not in doubt."""
         return self._carrier.path is not None and not self._carrier.is_doubted
 
     def _is_wanted(self, kind: PathKind) -> bool:

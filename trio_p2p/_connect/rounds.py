@@ -25,6 +25,7 @@ from .._traversal.strategy import reflexive_route
 from .._wire.messages import StreamKind
 from .._wire.offer import Opening
 from .patience import retry_while_busy
+from .reports import Reporter
 
 logger = logging.getLogger("trio_p2p.sender")
 
@@ -63,6 +64,7 @@ class Search:
         techniques: what to try, in this order.
         on_attempt: told of each attempt when it has ended.
         nomination: of the one connection.
+        reporter: keeps what the broker is to be told of the search.
     """
 
     uid: str
@@ -70,6 +72,7 @@ class Search:
     techniques: Sequence[Technique]
     on_attempt: OnAttempt
     nomination: Nomination = attrs.field(factory=Nomination)
+    reporter: Reporter = attrs.field(factory=Reporter)
 
 
 @attrs.frozen
@@ -174,6 +177,7 @@ async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:
         logger.info("introduction refused: %s", error)
         give_up(Outcome.NOT_INTRODUCED)
         return None
+    search.reporter.introduced(link, introduction)
     if introduction.strategy.is_hopeless:
         give_up(Outcome.RULED_OUT)
         return None

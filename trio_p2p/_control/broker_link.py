@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, suppress
 
 import trio
 
-from .._addresses import Endpoint
+from .._addresses import Endpoint, Vantage
 from .._attempt import Technique
 from .._broker_client.connection import (
     ANSWER_TIME,
@@ -24,6 +24,7 @@ from .._traversal.introduction import Introduction
 from .._traversal.shared_port import SharedPort
 from .._traversal.strategy import Side
 from .._wire.messages import (
+    Draining,
     IntroductionRequest,
     Kill,
     Message,
@@ -55,6 +56,8 @@ class BrokerLink:
         asked: the UIDs whose receivers have been introduced to the port.
         ended: set when it is of no use any more.
         news: the UIDs that were registered again.
+        leaving: set when the broker goes away, or the link is of no use any more.
+        retired: set when another link has taken over.
     """
 
     def __init__(
@@ -74,6 +77,8 @@ class BrokerLink:
         self._connection = connection
         self._dialogue = Dialogue(connection)
         self.ended: trio.Event = self._dialogue.ended
+        self.leaving: trio.Event = self._dialogue.leaving
+        self.retired: trio.Event = self._dialogue.retired
         self.news: trio.MemoryReceiveChannel[str] = self._dialogue.news
         self._options = options
         self._nursery = nursery
@@ -88,6 +93,21 @@ class BrokerLink:
     def lost(self) -> P2PError | None:
         """Why the link is of no use any more, or None."""
         return self._dialogue.lost
+
+    @property
+    def draining(self) -> Draining | None:
+        """What the broker has said when it was going away."""
+        return self._dialogue.draining
+
+    @property
+    def vantage(self) -> Vantage:
+        """Where this host stands towards the broker."""
+        return self._connection.vantage
+
+    @property
+    def _gives_names_back(self) -> bool:
+        """Whether to; those of a link that gives way last until others have taken their place."""
+        return self.lost is None and not self.retired.is_set()
 
     @property
     def round_trip(self) -> float:
@@ -129,20 +149,25 @@ class BrokerLink:
         """
         # All but the fast technique wait for the receiver.
         seconds = ANSWER_TIME if technique is Technique.FAST else INTRODUCTION_TIME
-        number = self._dialogue.next_number()
-        identity, port_guessing = self._options.identity, self._options.port_guessing
-        nat = self.local_network.nat
-        offer = make_offer(
-            nat, self._connection.local, port_guessing=port_guessing, opening=opening
-        )
-        # A receiver guesses only for peers that it knows who they are, and admits.
-        proof = identity.sign_introduction(search, uid) if port_guessing else None
-        certificate = identity.certificate
+        identity, guesses = self._options.identity, self._options.port_guessing
         request = IntroductionRequest(
-            number, uid, technique, kind, certificate, offer, search, proof
+            self._dialogue.next_number(),
+            uid,
+            technique,
+            kind,
+            identity.certificate,
+            make_offer(
+                self.local_network.nat,
+                self._connection.local,
+                port_guessing=guesses,
+                opening=opening,
+            ),
+            search,
+            # A receiver guesses only for peers that it knows who they are, and admits.
+            identity.sign_introduction(search, uid) if guesses else None,
         )
         answer = await self._dialogue.answer_to(request, seconds, ReceiverEndpoint)
-        own = Side(self._connection.observed or self._connection.local, offer)
+        own = Side(self._connection.observed or self._connection.local, request.offer)
         return Introduction.of(
             technique,
             answer,
@@ -157,8 +182,7 @@ class BrokerLink:
         Raises:
             ClaimedError: another introduction has it, perhaps since the block has begun.
         """
-        me = self._options.identity.peer_id
-        return self.claims.claimed(introduction.peer.endpoint, me)
+        return self.claims.claimed(introduction.peer.endpoint, self._options.identity.peer_id)
 
     def until_declined(self, introduction: Introduction) -> AbstractContextManager[None]:
         """Cancel a block when the receiver declines the introduction that the block is for.
@@ -194,12 +218,11 @@ class BrokerLink:
             raise self.lost
         number = self._dialogue.next_number()
         try:
-            # Before the answer: the first introduction may come right behind it.
-            with self._dialogue.naming(number, uid) as name:
+            with self._dialogue.naming(number, uid) as name:  # introductions may come at once
                 await self._register(number, uid, kind, instance)
                 yield name
         finally:
-            if self.lost is None:
+            if self._gives_names_back:
                 with trio.move_on_after(FAREWELL_TIME, shield=True), suppress(BrokerLostError):
                     await self._connection.send(Unregister(number))
 
@@ -210,19 +233,11 @@ class BrokerLink:
             number, uid, kind, instance, self.remote, identity.certificate, signature
         )
         answer = await self._dialogue.answer_to(request, ANSWER_TIME, Registered)
-        logger.debug(
-            "%r is registered over IPv%d; the broker sees us at %s",
-            uid,
-            self.ip_version,
-            answer.endpoint,
-        )
+        version, seen_at, network = self.ip_version, answer.endpoint, self.local_network
+        logger.debug("%r is registered over IPv%d; we are seen at %s", uid, version, seen_at)
         if self._reachability is None:
-            self._reachability = Reachability(
-                connection,
-                answer.endpoint,
-                self.local_network,
-                port_guessing=self._options.port_guessing,
-            )
+            guesses = self._options.port_guessing
+            self._reachability = Reachability(connection, seen_at, network, port_guessing=guesses)
             self._nursery.start_soon(self._reachability.run)
 
     async def watch(self, *uids: str) -> None:
@@ -244,18 +259,15 @@ class BrokerLink:
         await self._connection.send(*map(Unwatch, uids))
 
     async def send(self, message: Message) -> None:
-        """Tell the broker something that it does not answer.
-
-        Raises:
-            BrokerLostError: the connection broke.
-        """
+        """Tell the broker something that it does not answer; raises BrokerLostError."""
         await self._connection.send(message)
 
-    async def learn(self) -> None:
-        """Find out what our NATs do, unless it is known.
+    def retire(self) -> None:
+        """Hold no names any more: another link has taken over."""
+        self._dialogue.retire()
 
-        Not whom they let in: if they let everything in, we would be connected already.
-        """
+    async def learn(self) -> None:
+        """Find out what our NATs do, but not whom they let in: we would be connected already."""
         await self.local_network.learn(self._connection, asks_filtering=False)
 
     async def quit(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import (
-    asynccontextmanager,
+    AbstractAsyncContextManager,
     contextmanager,
     suppress,
 )
@@ -13,26 +13,26 @@ from contextlib import (
 import trio
 
 from .._attempt import Technique
-from .._broker_client.resolve import BrokerFinder
+from .._broker_client.finder import BrokerFinder
 from .._errors import BrokerLostError, P2PError
 from .._nat.local_network import LocalNetwork
 from .._nat.survey_cache import SurveyCache
-from .._net.backoff import Backoff
 from .._net.barrier import Barrier
 from .._net.network_changes import Network, current_network
-from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain
 from .._options import PeerOptions
-from .._stream.open_streams import OpenStreams
-from .._traversal.shared_port import start_shared_port
+from .._stream.open_connections import OpenConnections
+from .._wire.messages import Draining
 from .broker_link import BrokerLink
+from .fresh_link import open_link
+from .handover import HandedOverError, Turn, stay_away, wait_useless
+from .patience import Patience
 from .watches import Registrations, Watches
 
-# Seconds. Until a version of IP is tried again by which the broker was not reached, while another
-# one leads there: this host may be without it for good.
-MIN_OTHER_PAUSE, MAX_OTHER_PAUSE = 60.0, 3600.0
-# Until we greet although nothing has asked for anything: what asks first brings the greeting along.
+# Seconds until we greet although nothing has asked for anything: what asks first brings the
+# greeting along.
 GREETING_DELAY = 0.1
+HOME_TIME = 30.0  # seconds from one look to the next whether a better broker is there again
 
 logger = logging.getLogger("trio_p2p.control")
 
@@ -47,7 +47,7 @@ class Control:
         broker: finds it.
         ip_version: 4 or 6.
         options: the peer's.
-        streams: the peer's, which own the tasks.
+        connections: those to other peers, which own the tasks.
         surveys: what surveys of NATs have found.
 
     Attributes:
@@ -60,7 +60,7 @@ class Control:
         broker: BrokerFinder,
         ip_version: int,
         options: PeerOptions,
-        streams: OpenStreams,
+        connections: OpenConnections,
         surveys: SurveyCache,
     ) -> None:
         self.ip_version = ip_version
@@ -69,7 +69,7 @@ class Control:
         self._watches = Watches()
         self._broker = broker
         self._options = options
-        self._streams = streams
+        self._connections = connections
         self._network = LocalNetwork(surveys, ip_version)
         self._link: BrokerLink | None = None
         self._error: P2PError | None = None
@@ -78,9 +78,9 @@ class Control:
         self._changed = trio.lowlevel.ParkingLot()
         self._is_running = False
         self._pause = trio.CancelScope()
+        self._is_sent_away = False
         self._has_greeted = False  # on the last connection
-        self._backoff = Backoff()
-        self._other_backoff = Backoff(MIN_OTHER_PAUSE, MAX_OTHER_PAUSE)
+        self._patience = Patience(self._is_awaited)
 
     @property
     def local_network(self) -> LocalNetwork:
@@ -102,9 +102,11 @@ class Control:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.link is None:
+            self._patience.check_busy()
             with self.needed():
                 failures = self._failures
-                self._pause.cancel(reason="the connection is wanted at once")
+                if not self._is_sent_away:
+                    self._pause.cancel(reason="the connection is wanted at once")
                 while self.link is None:
                     if self._failures > failures:
                         assert self._error is not None
@@ -127,15 +129,16 @@ class Control:
         self._needs += 1
         if not self._is_running:
             self._is_running = True
-            self._streams.nursery.start_soon(self._keep)
+            self._connections.nursery.start_soon(self._keep)
         self._changed.unpark_all()
         try:
             yield
         finally:
             self._needs -= 1
 
-    @asynccontextmanager
-    async def open_fresh_link(self, techniques: Sequence[Technique]) -> AsyncGenerator[BrokerLink]:
+    def open_fresh_link(
+        self, techniques: Sequence[Technique]
+    ) -> AbstractAsyncContextManager[BrokerLink]:
         """Another connection, from a fresh port, kept alive as long as the context lasts.
 
         Args:
@@ -145,26 +148,15 @@ class Control:
             BrokerUnreachableError: no broker answers there.
             P2PError: this host has no descriptor left, or another program has the port.
         """
-        async with (
-            await self._broker.find(techniques, self.ip_version) as connection,
-            open_background_nursery() as background,
-        ):
-            try:
-                shared_port = start_shared_port(
-                    background, connection.local, on_stranger=self._note_stranger
-                )
-            except OSError as error:
-                text = f"this host cannot accept connections: {explain(error)}"
-                raise P2PError(text) from error
-            link = BrokerLink(
-                connection, shared_port, self.local_network, self._options, self._streams.nursery
-            )
-            background.start_soon(link.receive)
-            background.start_soon(connection.keep_alive)
-            try:
-                yield link
-            finally:
-                await link.quit()  # noqa: ASYNC102 - it shields itself, for a second
+        return open_link(
+            self._broker,
+            techniques,
+            self.ip_version,
+            self._options,
+            self._connections.nursery,
+            local_network=lambda: self.local_network,
+            on_stranger=self._note_stranger,
+        )
 
     @contextmanager
     def watching(self, uid: str) -> Generator[Registrations]:
@@ -177,31 +169,64 @@ class Control:
             while not self._needs:
                 await self._changed.park()
             network = current_network(self.ip_version)
-            error: P2PError = P2PError("the connection to the broker has failed: see the log")
-            with Barrier(logger, "keeping a connection to the broker"):
-                error = await self._hold_link()
-            self._error = error
+            turn = Turn()
+            self._connections.nursery.start_soon(self._hold_apart, turn)
+            await turn.over.wait()
+            if turn.goes_home:
+                continue
+            if turn.draining is not None:
+                await self._leave(turn.draining, network, is_sent_on=turn.is_sent_on)
+                continue
+            self._error = turn.error
             self._failures += 1
             self._changed.unpark_all()
-            logger.info("no connection to the broker over IPv%d: %s", self.ip_version, error)
+            logger.info("no connection to the broker over IPv%d: %s", self.ip_version, turn.error)
             with trio.CancelScope() as self._pause:
-                await self._rest(network)
+                await self._rest(network, turn.error)
 
-    async def _hold_link(self) -> P2PError:
+    async def _leave(self, notice: Draining, network: Network, *, is_sent_on: bool) -> None:
+        """Wait until there may be another connection, as the broker of this one goes away."""
+        logger.info("the broker goes away; IPv%d goes on elsewhere, or later", self.ip_version)
+        if is_sent_on:
+            await self._patience.rest(network, None, is_spare=False)
+            return
+        self._is_sent_away = True
+        try:
+            await stay_away(notice, network, self._patience.next_pause())
+        finally:
+            self._is_sent_away = False
+
+    async def _hold_apart(self, turn: Turn) -> None:
+        """Hold a connection until it is lost; beyond its turn if the broker goes away."""
+        with Barrier(logger, "keeping a connection to the broker"):
+            try:
+                turn.error = await self._hold_link(turn)
+            finally:
+                turn.over.set()
+
+    async def _hold_link(self, turn: Turn) -> P2PError:
         """Connect, and wait until the connection is lost; why it is, or could not be made."""
         self._has_greeted = False
+        link: BrokerLink | None = None
         try:
             async with self.open_fresh_link(self._options.techniques) as link:
-                self._link = link
-                self._changed.unpark_all()
+                await self._take_over(link)
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._note_working, link)
                     nursery.start_soon(self._keep_watching, link, nursery)
-                    await link.ended.wait()
-                    nursery.cancel_scope.cancel(reason="the connection is lost")
+                    if self._broker.is_spare(link.remote):
+                        nursery.start_soon(self._go_home, link, turn)
+                    await link.leaving.wait()
+                    nursery.cancel_scope.cancel(reason="the connection is lost, or will be")
                 self._has_greeted = link.has_greeted
-                assert link.lost is not None
-                return link.lost
+                if link.lost is None:
+                    turn.draining = notice = link.draining
+                    turn.is_sent_on = notice is not None and self._broker.move_to_untrusted(
+                        notice.brokers, link.remote, link.vantage
+                    )
+                    turn.over.set()
+                    await wait_useless(link.ended, link.retired)
+                return link.lost or HandedOverError("another connection has taken over")
         except P2PError as error:
             return error
         except OSError as error:
@@ -209,7 +234,35 @@ class Control:
             failure.__cause__ = error
             return failure
         finally:
-            self._link = None
+            if self._link is link:
+                self._link = None
+
+    async def _take_over(self, link: BrokerLink) -> None:
+        """Use a connection from now on, instead of one whose broker goes away.
+
+        Raises:
+            P2PError: it is of no use.
+        """
+        old = self.link
+        if old is not None:  # it is better than one whose broker does not even greet
+            await link.greet()
+            await link.wait_greeted()
+            if link.lost is not None:
+                raise link.lost
+        self._link = link
+        self._changed.unpark_all()
+        if old is not None:
+            old.retire()
+
+    async def _go_home(self, link: BrokerLink, turn: Turn) -> None:
+        """Leave a spare broker as soon as one is there that stands before it."""
+        is_there = False
+        while not is_there:
+            await trio.sleep(HOME_TIME)
+            is_there = await self._broker.is_better_there(link.remote, self.ip_version)
+        logger.info("a better broker is there again; IPv%d goes on with it", self.ip_version)
+        turn.goes_home = True
+        link.leaving.set()
 
     async def _note_working(self, link: BrokerLink) -> None:
         await trio.sleep(GREETING_DELAY)
@@ -217,8 +270,7 @@ class Control:
             await link.greet()
         await link.wait_greeted()
         if link.has_greeted:
-            self._backoff.works()
-            self._other_backoff.reset()
+            self._patience.works()
 
     def _note_stranger(self) -> None:
         self.strangers += 1
@@ -229,33 +281,20 @@ class Control:
 
         async def ask() -> None:
             while True:
-                await _ask(link, self._watches, asked)
+                await self._watches.ask(link, asked)
                 await self._watches.changed.park()
 
         nursery.start_soon(ask)
         async for uid in link.news:
             asked.discard(uid)
             # Asked again before anything that it wakes runs, so that none is missed.
-            await _ask(link, self._watches, asked)
-            self._streams.nursery.start_soon(self._watches.note_registration, uid)
+            await self._watches.ask(link, asked)
+            self._connections.nursery.start_soon(self._watches.note_registration, uid)
 
-    async def _rest(self, network: Network) -> None:
+    async def _rest(self, network: Network, error: P2PError) -> None:
         is_elsewhere = any(other.link is not None for other in self.others)
-        if is_elsewhere and not self._has_greeted:
-            await self._other_backoff.rest(network)
-        else:
-            await self._backoff.rest(network, is_awaited=self._is_awaited)
+        is_spare = is_elsewhere and not self._has_greeted
+        await self._patience.rest(network, error, is_spare=is_spare)
 
     def _is_awaited(self) -> bool:
-        return self._streams.is_any_without_path
-
-
-async def _ask(link: BrokerLink, watches: Watches, asked: set[str]) -> None:
-    gone, new = watches.to_forget(asked), watches.to_ask(asked)
-    asked.difference_update(gone)
-    asked.update(new)
-    with suppress(BrokerLostError):  # the task that receives is told
-        if gone:
-            await link.unwatch(*gone)
-        if new:
-            await link.watch(*new)
+        return self._connections.is_any_without_path

@@ -6,12 +6,19 @@ import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from .._broker_client.resolve import BrokerFinder, ip_versions_of
+import trio
+
+from .._broker_client.credentials import Credentials
+from .._broker_client.finder import BrokerFinder
+from .._broker_client.place import BrokerPlace
+from .._broker_client.tls import BrokerTLS
 from .._nat.survey_cache import SurveyCache
 from .._options import PeerOptions
-from .._stream.open_streams import OpenStreams
+from .._stream.open_connections import OpenConnections
 from .._wire.messages import INSTANCE_BYTES
 from .control import Control
+from .guesses import Guesses
+from .reports import Reports
 from .watches import Registrations
 
 
@@ -20,26 +27,35 @@ class Controls:
 
     Args:
         options: the peer's.
-        streams: the peer's, which own the tasks.
+        connections: those to other peers, which own the tasks.
 
     Attributes:
-        options, streams: the same.
+        options, connections: the same.
         instance: what tells this program from others of the same identity.
         broker: finds it.
+        reports: limits how often the broker is told what came of searches.
+        guesses: limits how often ports are guessed, under all names together.
     """
 
-    def __init__(self, options: PeerOptions, streams: OpenStreams) -> None:
+    def __init__(self, options: PeerOptions, connections: OpenConnections) -> None:
         self.options = options
-        self.streams = streams
+        self.connections = connections
         self.instance: bytes = secrets.token_bytes(INSTANCE_BYTES)
-        self.broker: BrokerFinder = BrokerFinder(*options.broker)
+        self.broker: BrokerFinder = BrokerFinder(
+            options.brokers, Credentials(options.identity, options.token), self._tls_for
+        )
+        self.guesses: Guesses = Guesses()
+        self.reports: Reports = Reports()
         surveys = SurveyCache()
         self._controls = [
-            Control(self.broker, ip_version, options, streams, surveys)
-            for ip_version in ip_versions_of(self.broker.host)
+            Control(self.broker, ip_version, options, connections, surveys)
+            for ip_version in self.broker.ip_versions
         ]
         for control in self._controls:
             control.others = [other for other in self._controls if other is not control]
+
+    def _tls_for(self, place: BrokerPlace) -> BrokerTLS | None:
+        return BrokerTLS(place, self.connections.nursery) if place.is_encrypted else None
 
     def __iter__(self) -> Iterator[Control]:
         """Each connection, that over IPv6 first."""
@@ -49,6 +65,19 @@ class Controls:
         """Be told of the registrations of a UID while a block lasts."""
         alive = (control for control in self._controls if control.link is not None)
         return next(alive, self._controls[-1]).watching(uid)
+
+    async def wait_found_again(self) -> None:
+        """Wait until the broker is connected to again; for ever if it is connected to now."""
+        if any(control.link is not None for control in self._controls):
+            await trio.sleep_forever()
+
+        async def wait(control: Control) -> None:
+            await control.wait_link()
+            nursery.cancel_scope.cancel(reason="the broker is there again")
+
+        async with trio.open_nursery() as nursery:
+            for control in self._controls:
+                nursery.start_soon(wait, control)
 
     @property
     def strangers(self) -> int:

@@ -22,6 +22,7 @@ from .._net.barrier import Barrier
 from .._wire.messages import (
     MAX_WATCHED,
     ConnectionRequest,
+    Draining,
     IntroductionRequest,
     Message,
     ReceiverEndpoint,
@@ -33,6 +34,7 @@ from .._wire.messages import (
     SenderEndpoint,
     Watch,
 )
+from .handover import HandedOverError
 from .registered_name import RegisteredName
 
 MAX_DECLINED: Final = 64  # introductions that nothing has asked about yet
@@ -40,6 +42,7 @@ CLOSED: Final = "the connection to the broker was closed: try again"
 _DECLINED: Final = "the receiver has declined"
 
 logger = logging.getLogger("trio_p2p.control")
+
 
 _Answer: TypeAlias = ReceiverEndpoint | Registered | Refused
 A = TypeVar("A", ReceiverEndpoint, Registered)
@@ -53,16 +56,23 @@ class Dialogue:
         lost: why nothing can be asked any more, or None.
         ended: set when nothing can.
         news: the UIDs that were registered again.
+        draining: what the broker has said when it was going away, or None.
+        leaving: set when it has, or when nothing can be asked any more.
+        retired: set when another connection has taken over.
     """
 
     def __init__(self, connection: BrokerConnection) -> None:
         self.has_greeted: bool = False
         self.lost: P2PError | None = None
         self.ended = trio.Event()
+        self.draining: Draining | None = None
+        self.leaving = trio.Event()
+        self.retired = trio.Event()
         self._put_news, self.news = trio.open_memory_channel[str](MAX_WATCHED)
         self._connection = connection
         self._greeted = trio.Event()
         self._numbers = itertools.count()
+        self._heard = 0  # messages
         self._answers: dict[int, trio.MemorySendChannel[_Answer]] = {}
         self._blocks: dict[int, trio.CancelScope] = {}  # of until_declined()
         self._declined: dict[int, P2PError] = {}
@@ -80,14 +90,16 @@ class Dialogue:
 
         Args:
             request: what to ask.
-            seconds: until the broker counts as lost if it has not answered.
+            seconds: for how long.
             answered_by: what the answer has to be.
 
         Raises:
-            P2PError: the broker refuses it, or does not answer in time, or is lost.
+            P2PError: the broker refuses it, or does not answer in time, or is lost. It counts as
+                lost if it does not answer a registration, or has said nothing else meanwhile.
         """
         if self.lost is not None:
             raise self.lost
+        heard = self._heard
         put, got = trio.open_memory_channel[_Answer](1)
         self._answers[request.number] = put
         answer: _Answer | None = None
@@ -101,7 +113,9 @@ class Dialogue:
         finally:
             self._answers.pop(request.number, None)
         if answer is None:
-            raise self.lose(self._connection.silent(seconds))
+            error = self._connection.silent(seconds)
+            owes_only_this = answered_by is ReceiverEndpoint and self._heard > heard
+            raise error if owes_only_this else self.lose(error)
         if isinstance(answer, Refused):
             raise error_of(answer, self._connection.remote, request.uid)
         if not isinstance(answer, answered_by):
@@ -169,7 +183,14 @@ class Dialogue:
             self._put_news.close()
             self._greeted.set()
             self.ended.set()
+            self.leaving.set()
         return self.lost
+
+    def retire(self) -> None:
+        """Hold no names any more: they are going to be registered over another connection."""
+        self.retired.set()
+        for name in self._names.values():
+            name.end(HandedOverError("another connection to a broker has taken over"))
 
     async def wait_greeted(self) -> None:
         """Wait until the broker has greeted, or the connection is lost."""
@@ -187,6 +208,7 @@ class Dialogue:
                 self._greeted.set()
                 while self.lost is None:  # an answer may come when it is not waited for any more
                     message = await self._connection.receive()
+                    self._heard += 1
                     if self.lost is None:
                         self._take(message)
             except P2PError as error:
@@ -212,6 +234,9 @@ class Dialogue:
             ):
                 if number in self._names:  # else it was given back meanwhile
                     self._names[number].put(introducing)
+            case Draining():
+                self.draining = message
+                self.leaving.set()
             case RegisteredAgain(uid=uid):
                 with suppress(trio.WouldBlock):  # more than was asked for
                     self._put_news.send_nowait(uid)

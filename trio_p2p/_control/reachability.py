@@ -26,7 +26,7 @@ from .._wire.offer import NO_OFFER
 
 PROTOCOLS = ALL_PROTOCOLS
 # Seconds until the router, or what the broker sees of the NATs, is asked for again.
-MIN_RETRY_PAUSE, MAX_RETRY_PAUSE = 60.0, 3600.0
+MIN_MAPPING_PAUSE, MAX_MAPPING_PAUSE = 60.0, 3600.0
 
 logger = logging.getLogger("trio_p2p.control")
 
@@ -92,7 +92,7 @@ class Reachability:
 
     async def _keep_surveyed(self) -> None:
         """Look at the NATs, and again later if something did not answer."""
-        backoff = Backoff(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE)
+        backoff = Backoff(MIN_MAPPING_PAUSE, MAX_MAPPING_PAUSE)
         while True:
             await self._local_network.learn(self._connection, asks_filtering=True)
             await self._tell()
@@ -108,7 +108,7 @@ class Reachability:
         local = self._connection.local
         if is_public(local.address) or is_special(local.address) or local.address.version != 4:
             return
-        backoff = Backoff(MIN_RETRY_PAUSE, MAX_RETRY_PAUSE)
+        backoff = Backoff(MIN_MAPPING_PAUSE, MAX_MAPPING_PAUSE)
         while True:
             network = current_network(local.address.version)
             try:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Set as AbstractSet
-from contextlib import contextmanager
-from typing import Self
+from contextlib import contextmanager, suppress
+from typing import Protocol, Self
 
 import trio
 
+from .._errors import BrokerLostError
 from .._net.backoff import Backoff
 from .._wire.messages import MAX_WATCHED
 
@@ -58,6 +59,16 @@ class Registrations:
     async def __anext__(self) -> None:
         """Wait for the next registration."""
         await self.wait()
+
+
+class Link(Protocol):
+    """A connection to the broker."""
+
+    async def watch(self, *uids: str) -> None:
+        """Have the broker tell once when these UIDs are registered."""
+
+    async def unwatch(self, *uids: str) -> None:
+        """Have the broker not tell of these UIDs any more."""
 
 
 class _Watched:
@@ -130,6 +141,22 @@ class Watches:
             asked: what it is going to tell of.
         """
         return [uid for uid in asked if uid not in self._watched]
+
+    async def ask(self, link: Link, asked: set[str]) -> None:
+        """Have the broker tell of what is watched now.
+
+        Args:
+            link: the connection to it.
+            asked: what it is going to tell of.
+        """
+        gone, new = self.to_forget(asked), self.to_ask(asked)
+        asked.difference_update(gone)
+        asked.update(new)
+        with suppress(BrokerLostError):  # the task that receives is told
+            if gone:
+                await link.unwatch(*gone)
+            if new:
+                await link.watch(*new)
 
     async def note_registration(self, uid: str) -> None:
         """A UID was registered: tell all that watch it, perhaps after a pause."""

@@ -10,7 +10,7 @@ from .._wire.offer import Behaviour
 
 
 def advise(survey: Survey) -> list[str]:
-    """Sentences for whoever runs this network, or the broker; none if all is well."""
+    """Sentences for the people who run this network, or the broker; none if all is well."""
     return [*_about_the_broker(survey), *_about_the_router(survey), *_about_ipv6(survey)]
 
 
@@ -75,6 +75,6 @@ def _about_ipv6(survey: Survey) -> Iterator[str]:
         )
     elif ipv6.filtering not in (None, Behaviour.ENDPOINT_INDEPENDENT):
         yield (
-            "IPv6 works, through a firewall that lets nobody in unasked. Peers get through it even "
-            "so; if some do not, open it for this program's port."
+            "IPv6 works, through a firewall that lets no unasked connection in. Peers get through "
+            "it even so; if some do not, open it for this program's port."
         )

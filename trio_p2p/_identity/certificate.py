@@ -1,10 +1,11 @@
 """What peers show of their identity: certificates and proofs, which travel through the broker.
 
 The certificate of an identity has exactly one form, in which only the key and the signature
-differ. So whoever gets one compares it with that form: no parser of X.509 sees hostile bytes, and
-nothing that a certificate could otherwise say (names, extensions, dates) can mean anything.
+differ. So the side that gets one compares it with that form: no parser of X.509 sees hostile
+bytes, and nothing that a certificate could otherwise say (names, extensions, dates) can mean
+anything.
 
-Nobody has to trust a certificate: it only carries the key. That the peer holds it is proven by the
+A certificate need not be trusted: it only carries the key. That the peer holds it is proven by the
 registration's signature towards the broker and by TLS towards the other peer. Pure.
 """
 
@@ -35,6 +36,7 @@ _WEAK_KEYS = frozenset(
 _SIGNATURE_BYTES = 64
 _HEADER_BYTES = 3  # a certificate begins with a tag and a length of two bytes
 _REGISTRATION_CONTEXT = b"trio_p2p registration\0"
+_IDENTIFICATION_CONTEXT = b"trio_p2p identification\0"
 _INTRODUCTION_CONTEXT = b"trio_p2p introduction\0"
 
 
@@ -82,7 +84,11 @@ def signed_certificate(body: bytes, signature: bytes) -> bytes:
     return _der(_SEQUENCE, body, _ED25519, _der(_BIT_STRING, b"\0", signature))
 
 
+# What stands before the key, between it and the signature, and so in every certificate.
 _BODY_END = _HEADER_BYTES + len(certificate_body(bytes(_PUBLIC_KEY_BYTES)))
+_FORM = signed_certificate(certificate_body(bytes(_PUBLIC_KEY_BYTES)), bytes(_SIGNATURE_BYTES))
+_BEFORE_KEY = _FORM[: _BODY_END - _PUBLIC_KEY_BYTES]
+_BEHIND_KEY = _FORM[_BODY_END:-_SIGNATURE_BYTES]
 
 
 def public_key_of_untrusted(certificate: bytes) -> bytes:
@@ -96,18 +102,18 @@ def public_key_of_untrusted(certificate: bytes) -> bytes:
     """
     public_key = certificate[_BODY_END - _PUBLIC_KEY_BYTES : _BODY_END]
     signature = certificate[-_SIGNATURE_BYTES:]
-    if certificate != signed_certificate(certificate_body(public_key), signature):
+    if certificate != _BEFORE_KEY + public_key + _BEHIND_KEY + signature:
         raise RemoteProtocolError(
             "what was sent as the certificate of a peer is not one of this version: both sides "
             "need a trio_p2p that knows the same form"
         )
     if public_key[:-1] + bytes([public_key[-1] & 0x7F]) in _WEAK_KEYS:
-        raise RemoteProtocolError("got a certificate with a key that anybody can sign for")
+        raise RemoteProtocolError("got a certificate with a key that every host can sign for")
     return public_key
 
 
 def peer_id_of_untrusted(certificate: bytes) -> PeerId:
-    """The peer id of whoever holds the key in a certificate.
+    """The peer id that belongs to the key in a certificate.
 
     Args:
         certificate: what the other side sent, of any length.
@@ -127,9 +133,17 @@ def registration_statement(challenge: bytes, broker: Endpoint, uid: str) -> byte
             pass on the challenge of an honest one, and register its client there.
         uid: what the receiver registers under.
     """
-    address = broker.address.packed
-    parts = (challenge, address + broker.port.to_bytes(2, "big"))
-    return _REGISTRATION_CONTEXT + b"".join(map(_counted, parts)) + uid.encode()
+    return _REGISTRATION_CONTEXT + _bound_to(challenge, broker) + uid.encode()
+
+
+def identification_statement(challenge: bytes, broker: Endpoint) -> bytes:
+    """What a client signs to show a broker who it is.
+
+    Args:
+        challenge: what the broker sent on this connection.
+        broker: the endpoint that the client has connected to.
+    """
+    return _IDENTIFICATION_CONTEXT + _bound_to(challenge, broker)
 
 
 def introduction_statement(search: bytes, uid: str) -> bytes:
@@ -159,6 +173,12 @@ def is_signed_untrusted(certificate: bytes, signature: bytes, statement: bytes) 
     except InvalidSignature:
         return False
     return True
+
+
+def _bound_to(challenge: bytes, broker: Endpoint) -> bytes:
+    """What makes a statement good for one connection to one broker."""
+    endpoint = broker.address.packed + broker.port.to_bytes(2, "big")
+    return _counted(challenge) + _counted(endpoint)
 
 
 def _counted(part: bytes) -> bytes:

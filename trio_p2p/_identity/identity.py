@@ -24,6 +24,7 @@ from .._addresses import Endpoint
 from .._errors import IdentityError
 from .certificate import (
     certificate_body,
+    identification_statement,
     introduction_statement,
     registration_statement,
     signed_certificate,
@@ -65,7 +66,7 @@ class Identity:
 
     @classmethod
     def generate(cls) -> Identity:
-        """A new identity, which nobody else has. Takes well below a millisecond."""
+        """A new identity, which no other peer has. Takes well below a millisecond."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
@@ -119,6 +120,15 @@ class Identity:
         """
         return self._private_key.sign(registration_statement(challenge, broker, uid))
 
+    def sign_identification(self, challenge: bytes, broker: Endpoint) -> bytes:
+        """The proof to a broker who this is.
+
+        Args:
+            challenge: what the broker sent on this connection.
+            broker: the endpoint that this side has connected to.
+        """
+        return self._private_key.sign(identification_statement(challenge, broker))
+
     def sign_introduction(self, search: bytes, uid: str) -> bytes:
         """The proof to a receiver that this identity asks for it.
 
@@ -150,7 +160,7 @@ def _check_status(path: str | os.PathLike[str], status: os.stat_result) -> None:
         raise IdentityError(
             f"the identity {name} may be read or written by others than its owner (its mode is "
             f"{stat.S_IMODE(status.st_mode):04o}): run chmod 600 {name}, and make a new one if "
-            "somebody may have read it"
+            "others may have read it"
         )
 
 
@@ -160,7 +170,7 @@ def _private_key_of(path: str | os.PathLike[str], data: bytes) -> Ed25519Private
         key = load_pem_private_key(data, password=None)
     except TypeError as error:  # which is how cryptography says so
         raise IdentityError(
-            f"the identity {name} is encrypted, and nobody is there to be asked for the password: "
+            f"the identity {name} is encrypted, and there is no way to ask for its password: "
             f"decrypt it with openssl pkey -in {name} -out FILE"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:

@@ -1,7 +1,7 @@
 """Peer ids: short names of public keys, which people can copy and programs can pin.
 
-A name that is derived from the key needs nobody to vouch for it: whoever proves to hold the key is
-the peer. Pure.
+A name that is derived from the key needs no authority to vouch for it: a peer that proves to hold
+the key is the peer. Pure.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def start_thread(function: Callable[[], T], *, name: str) -> Future[T]:
     def run() -> None:
         try:
             result = function()
-        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised by whoever asks for the result
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - raised where the result is asked for
             future.set_exception(error)
         else:
             future.set_result(result)

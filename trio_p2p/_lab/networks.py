@@ -37,8 +37,8 @@ class NatKind(enum.Enum):
 
     PUBLIC = "no NAT: a stateful firewall, with address-and-port-dependent filtering"
     MASQUERADE = "the default Linux router: address-and-port-dependent filtering"
-    ADDRESS_DEPENDENT_FILTERING = "lets in whoever sends from an address that the port has sent to"
-    ENDPOINT_INDEPENDENT_FILTERING = "lets in whoever sends to a port that has sent"
+    ADDRESS_DEPENDENT_FILTERING = "lets in what comes from an address that the port has sent to"
+    ENDPOINT_INDEPENDENT_FILTERING = "lets in what comes to a port that has sent"
 
 
 class SymmetricKind(enum.Enum):

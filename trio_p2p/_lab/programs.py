@@ -75,7 +75,7 @@ def running(
 
 
 def _result(finished: Future[None]) -> None:
-    # The nursery is ours, so its group around a single failure is nobody else's business.
+    # The nursery is ours, so callers do not see its group around a single failure.
     try:
         finished.result()
     except BaseExceptionGroup as group:

@@ -1,287 +1,169 @@
-"""What a receiver makes of a connection: a new stream, or another path of one that it has."""
+"""What a receiver makes of a connection, and whom the streams over it are for."""
 
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import Protocol
 
-import trio
-
-from .._errors import (
-    NotAdmittedError,
-    P2PError,
-    PathLostError,
-    SessionLostError,
-    StreamAbortedError,
-)
+from .._errors import NotAdmittedError, PathLostError, StreamAbortedError
 from .._identity.peer_id import PeerId
-from .._options import PeerOptions
 from .._peer_connection import PeerConnection
-from .._stream.carrier import Carrier
-from .._stream.frames import AbortCode, HelloReader, PathHello, abort
-from .._stream.handshake import secure
-from .._stream.open_streams import OpenStreams
 from .._stream.p2p_stream import P2PStream
-from .._stream.path import Path
-from .._stream.session import Session
-from .._stream.states import SessionRole, SessionState
-from .._stream.stream_path import PathKind, StreamPath
-from .._stream.tls import make_context
+from .._stream.stream_frames import ResetCode
 from .probation import Probation
+from .service import RawService, StreamService
+from .sessions import Sessions
 
 logger = logging.getLogger("trio_p2p.receiver")
 
-_NOT_KNOWN = "this stream is not known here any more: the program was started again, or ended it"
-
-# Seconds; the side that opens keeps a reserve for less.
-MAX_RESERVE_TIME = 60.0
-MAX_ENDED = 1024  # sessions that are remembered: a late path must not begin one of them anew
-
-Admit: TypeAlias = Callable[[PeerId], bool]
-
-S = TypeVar("S", bound=trio.abc.AsyncResource)
+_DRAINING = "the receiver is going to end, and takes no new streams"
 
 
-class Accepting(ABC, Generic[S]):
-    """What a listener makes of connections.
+class Accepting(Protocol):
+    """What a registered name makes of connections."""
 
-    Args:
-        accepted: where new streams go.
-
-    Attributes:
-        connected: how many there were.
-        is_draining: whether to take no more.
-    """
-
-    def __init__(self, accepted: trio.MemorySendChannel[S]) -> None:
-        self.connected: int = 0
-        self.is_draining: bool = False
-        self._accepted = accepted
-
-    @abstractmethod
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
-        """Make a stream of a connection, or give it to the stream that it belongs to.
+        """Make streams of a connection.
 
         Args:
             connection: what came of an introduction; it is ours from now on.
-            probation: it ends when the sender is admitted; the new stream then waits until the
-                application takes it.
+            probation: it ends when the sender is admitted.
 
         Raises:
             P2PError: nothing comes of it.
 
         If cancelled, the connection is closed.
         """
-
-    @abstractmethod
-    def discard(self, stream: S) -> None:
-        """End a stream that the application has not accepted."""
-
-    def end(self) -> None:
-        """No stream is going to come any more: accepting has nothing to wait for."""
-        self._accepted.close()
-
-    @abstractmethod
-    async def wait_all_over(self) -> None:
-        """Wait until no accepted stream needs the listener any more."""
-
-    async def _deliver(self, stream: S) -> None:
-        # No checkpoint between the stream's making and here: nothing may lose it.
-        self.connected += 1
-        delivered = False
-        try:
-            await self._accepted.send(stream)
-            delivered = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            logger.info("a stream came as the listener was closed")
-        finally:
-            if not delivered:
-                self.discard(stream)
+        ...
 
 
-class Acceptor(Accepting[P2PStream]):
-    """Turns connections into streams, and carries them.
+class Acceptor:
+    """Makes connections of peers for one UID, whose streams go to its services.
 
     Args:
-        options: the peer's.
-        admit: says whom to admit; everybody if None.
-        streams: where the streams belong.
-        accepted: where the new ones go.
+        uid: the UID.
+        sessions: those of all UIDs.
+        names: the acceptors of all UIDs, this one among them.
+
+    Attributes:
+        services: by protocol.
     """
 
-    def __init__(
-        self,
-        options: PeerOptions,
-        *,
-        admit: Admit | None,
-        streams: OpenStreams,
-        accepted: trio.MemorySendChannel[P2PStream],
-    ) -> None:
-        super().__init__(accepted)
-        self._context = make_context(options.identity)
-        self._admit = admit
-        self._window = options.window
-        self._grace = options.grace
-        self._streams = streams
-        self._carriers: dict[bytes, tuple[PeerId, Carrier]] = {}
-        self._one_over = trio.lowlevel.ParkingLot()
-        self._ended: dict[bytes, tuple[PeerId, Session | bytes]] = {}  # or its last words
-        self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
+    def __init__(self, uid: str, sessions: Sessions, names: Mapping[str, Acceptor]) -> None:
+        self.services: dict[str, StreamService] = {}
+        self._uid = uid
+        self._sessions = sessions
+        self._names = names
 
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
-        """Make a stream of a connection, or give it to the stream that it belongs to.
+        """Make a connection of it, or give it to the one that it is a path of.
 
         Raises:
-            NotAdmittedError: we do not admit the peer.
-            StreamAbortedError: we take no new streams.
-            SessionLostError: the connection is for a stream that is over or not known.
-            P2PError: it is not who it claims to be, or does not speak as it should.
+            NotAdmittedError: the peer is not admitted.
+            StreamAbortedError: no new streams are taken.
+            SessionLostError: it belongs to a session that is over or not known.
+            P2PError: the peer is not who it claims to be, or does not speak as it should.
 
-        If cancelled, the connection is closed.
+        If cancelled, it is closed.
         """
-        path, described, peer_id = await secure(connection, self._context, server_side=True)
-        is_taken = False
-        try:
-            with self._reserving(described, peer_id, probation):
-                hello = await _receive_hello(path)
-            if hello.session in self._ended:
-                self._answer_late(path, hello, peer_id)
-                return
-            known = self._carrier_of(hello, peer_id)
-            carrier = known or self._begin(hello.session, peer_id)
-            is_taken = carrier.attach(path, described, circuit=connection.circuit, hello=hello)
-        except NotAdmittedError as error:
-            path.send_at_once(abort(AbortCode.NOT_ADMITTED, str(error)))
-            raise
-        except SessionLostError as error:
-            path.send_at_once(abort(AbortCode.UNKNOWN_SESSION, str(error)))
-            raise
-        except StreamAbortedError as error:
-            path.send_at_once(abort(AbortCode.GIVEN_UP, str(error)))
-            raise
-        finally:
-            if not is_taken:
-                path.close()
-        if known is None:
-            probation.end()
-            stream = self._streams.add(carrier, peer_id)
-            await self._deliver(stream)
+        await self._sessions.take(connection, probation, self)
 
-    async def wait_all_over(self) -> None:
-        while self._carriers:
-            await self._one_over.park()
+    def admits(self, peer_id: PeerId) -> bool:
+        """Whether any service takes streams of a peer."""
+        return any(service.admits(peer_id) for service in self.services.values())
 
-    @contextmanager
-    def _reserving(
-        self, described: StreamPath, peer_id: PeerId, probation: Probation
-    ) -> Generator[None]:
-        """Let a relayed path wait as a reserve, one for each live session of its peer."""
-        sessions = sum(owner == peer_id for owner, _ in self._carriers.values())
-        if described.kind is not PathKind.RELAY or self._reserves[peer_id] >= sessions:
-            yield
-            return
-        self._reserves[peer_id] += 1
-        probation.extend(MAX_RESERVE_TIME)
-        try:
-            yield
-        finally:
-            self._reserves[peer_id] -= 1
-            if not self._reserves[peer_id]:
-                del self._reserves[peer_id]
+    def dispatcher(self, peer_id: PeerId) -> Dispatcher:
+        """What takes the streams of a new connection.
 
-    def _carrier_of(self, hello: PathHello, peer_id: PeerId) -> Carrier | None:
-        """What carries the session that a path belongs to; None if that is to begin."""
-        if hello.session in self._carriers:
-            owner, carrier = self._carriers[hello.session]
-            if owner != peer_id:
-                raise NotAdmittedError("this session belongs to another peer")
-            return carrier
-        if not hello.is_new:
-            raise SessionLostError(_NOT_KNOWN)
-        if self.is_draining:
-            raise StreamAbortedError("the receiver is going to end, and takes no new streams")
-        if not self._admits(peer_id):
+        Raises:
+            NotAdmittedError: no service takes streams of the peer.
+            StreamAbortedError: no new streams are taken from any peer.
+            PathLostError: there is no service any more.
+        """
+        if not self.services:
+            raise PathLostError("the listener was closed before it accepted the connection")
+        if all(service.is_draining for service in self.services.values()):
+            raise StreamAbortedError(_DRAINING)
+        dispatcher = Dispatcher(self._uid, peer_id, self._names)
+        if not any(map(dispatcher.admits, self.services.values())):
             raise NotAdmittedError(f"the receiver does not admit {peer_id}")
-        return None
+        return dispatcher
 
-    def _admits(self, peer_id: PeerId) -> bool:
-        try:
-            return self._admit is None or self._admit(peer_id)
-        except Exception:  # the application's, which concerns this peer only
-            logger.exception("admit= failed for %s, which is refused therefore", peer_id)
-            return False
-
-    def _answer_late(self, path: Path, hello: PathHello, peer_id: PeerId) -> None:
-        owner, ended = self._ended[hello.session]
-        if owner != peer_id:
-            raise SessionLostError(_NOT_KNOWN)
-        path.send_at_once(ended.answer_late(hello) if isinstance(ended, Session) else ended)
-
-    def _begin(self, identifier: bytes, peer_id: PeerId) -> Carrier:
-        session = Session(SessionRole.ACCEPTOR, identifier, self._window, trio.current_time())
-        carrier = Carrier(session, self._grace, self._streams.nursery)
-        self._carriers[identifier] = peer_id, carrier
-        self._streams.nursery.start_soon(self._carry, carrier)
-        return carrier
-
-    async def _carry(self, carrier: Carrier) -> None:
-        identifier = carrier.session.identifier
-        try:
-            await carrier.run()
-        finally:
-            peer_id, _ = self._carriers.pop(identifier)
-            self._one_over.unpark_all()
-            session = carrier.session
-            # One that is broken may hold bytes that the application has yet to read: only its
-            # last words are kept.
-            is_finished = session.state is SessionState.FINISHED
-            self._ended[identifier] = (
-                peer_id,
-                session if is_finished else session.former_farewell(),
-            )
-            if len(self._ended) > MAX_ENDED:
-                del self._ended[next(iter(self._ended))]
-
-    def discard(self, stream: P2PStream) -> None:
-        stream.abort("the receiver was closed before it accepted the stream")
+    def retire_if_drained(self) -> None:
+        """Let peers know if no service takes new streams any more, and where they connected to."""
+        if all(service.is_draining for service in self.services.values()):
+            self._sessions.retire(self)
 
 
-class RawAcceptor(Accepting[trio.SocketStream]):
-    """Passes connections on as they are."""
+class Dispatcher:
+    """Takes the streams that a peer opens over one connection to the services they are for.
+
+    Args:
+        uid: what the connection was opened for.
+        peer_id: the peer.
+        names: the acceptors, by UID.
+
+    Attributes:
+        used: those that streams were for.
+    """
+
+    def __init__(self, uid: str, peer_id: PeerId, names: Mapping[str, Acceptor]) -> None:
+        self._uid = uid
+        self._peer_id = peer_id
+        self._names = names
+        self.used: set[Acceptor] = set()
+        self._admitted: dict[StreamService, bool] = {}
+        self._services: dict[P2PStream, StreamService] = {}
+
+    def take(self, stream: P2PStream) -> None:
+        """Take a stream to the service that it is for, or reset it."""
+        uid = stream.uid or self._uid
+        acceptor = self._names.get(uid)
+        if acceptor is None:
+            stream.refuse(ResetCode.UNKNOWN_UID, f"nothing listens under {uid!r} here")
+            return
+        service = acceptor.services.get(stream.protocol)
+        if service is None:
+            text = f"the receiver {uid!r} does not serve the protocol {stream.protocol!r}"
+            stream.refuse(ResetCode.UNKNOWN_PROTOCOL, text)
+        elif service.is_draining:
+            stream.refuse(ResetCode.DRAINING, _DRAINING)
+        elif not self.admits(service):
+            text = f"the receiver {uid!r} does not admit {self._peer_id}"
+            stream.refuse(ResetCode.NOT_ADMITTED, text)
+        else:
+            self.used.add(acceptor)
+            self._services[stream] = service
+            service.take(stream)
+
+    def admits(self, service: StreamService) -> bool:
+        """Whether a service admits the peer; it is asked once."""
+        if service not in self._admitted:
+            self._admitted[service] = service.admits(self._peer_id)
+        return self._admitted[service]
+
+    def forget(self, stream: P2PStream) -> None:
+        """A stream is over."""
+        service = self._services.pop(stream, None)
+        if service is not None:
+            service.forget()
+
+
+class RawAcceptor:
+    """Passes connections on as they are.
+
+    Args:
+        service: where they go.
+    """
+
+    def __init__(self, service: RawService) -> None:
+        self._service = service
 
     async def take(self, connection: PeerConnection, probation: Probation) -> None:
+        """Pass a connection on."""
         probation.end()  # it has shown the proof of the introduction
-        if self.is_draining:
+        if self._service.is_draining:
             connection.close()
             return
-        await self._deliver(connection.stream)
-
-    def discard(self, stream: trio.SocketStream) -> None:
-        stream.socket.close()
-
-    async def wait_all_over(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
-async def _receive_hello(path: Path) -> PathHello:
-    """The hello that a path begins with.
-
-    Raises:
-        RemoteProtocolError: it does not begin with one.
-        PathLostError: it ended before.
-    """
-    reader = HelloReader()
-    while reader.hello is None:
-        try:
-            count = await path.receive(reader)
-        except trio.BrokenResourceError as error:
-            if isinstance(error.__cause__, P2PError):
-                raise error.__cause__ from error
-            raise PathLostError(f"the connection broke: {error}") from error
-        if not count:
-            raise PathLostError("the other side has closed the connection")
-    return reader.hello
+        await self._service.take(connection.stream)

@@ -8,7 +8,6 @@ import attrs
 import trio
 
 from .._addresses import site_of
-from .._broker_client.relay import join_relay
 from .._control.broker_link import BrokerLink
 from .._control.registered_name import Introducing
 from .._errors import BrokerLostError
@@ -27,12 +26,14 @@ class IncomingIntroduction:
     Attributes:
         message: what the broker says of the sender.
         link: the connection to the broker.
-        scope: ends what is done to connect.
+        scope: ends what is done for the sender.
+        connecting: ends that as long as it has led to no connection.
     """
 
     message: Introducing
     link: BrokerLink
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    connecting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     @property
     def is_relayed(self) -> bool:
@@ -57,7 +58,8 @@ class IncomingIntroduction:
             puncher: connects directly.
 
         Returns:
-            The connection; None if another introduction of the same search counts instead.
+            The connection; None if another introduction of the same search counts instead, or
+            :attr:`connecting` was cancelled.
 
         Raises:
             P2PError: there is no connection.
@@ -65,13 +67,15 @@ class IncomingIntroduction:
 
         If cancelled, everything that was under way is closed.
         """
-        match self.message:
-            case SenderEndpoint() as message:
-                return await puncher.connect_fast(message, self.link)
-            case ConnectionRequest() as message:
-                return await puncher.connect_classic(message, self.link.local_side)
-            case RelayRequest() as message:
-                return await join_relay(self.link.remote, message, self.link.send)
+        with self.connecting:
+            match self.message:
+                case SenderEndpoint() as message:
+                    return await puncher.connect_fast(message, self.link)
+                case ConnectionRequest() as message:
+                    return await puncher.connect_classic(message, self.link.local_side)
+                case RelayRequest() as message:
+                    return await puncher.join_relay(message, self.link)
+        return None
 
     def decline_at_port(self) -> None:
         """Answer at once that there is no room if the sender comes to the port."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
 
 import trio
 
 from .._attempt import Attempt, Outcome, Technique
 from .._control.broker_link import BrokerLink
+from .._control.controls import Controls
 from .._control.registered_name import Introducing
 from .._errors import NotAdmittedError, P2PError, PathLostError, WrongPeerError
 from .._identity.peer_id import PeerId
@@ -28,18 +28,16 @@ MAX_INTRODUCTIONS = 256  # under way at a time
 INTRODUCTION_TIME = 15.0  # seconds; no sender tries one technique for longer
 MAX_DECLINING = 64  # answers at a time that wait for a broker that does not read
 
-S = TypeVar("S", bound=trio.abc.AsyncResource)
 
-
-class Introductions(Generic[S]):
+class Introductions:
     """The introductions to a receiver, whichever of its registrations they come over.
 
     Args:
         uid: the receiver's.
         techniques: by which to be introduced.
         acceptor: makes of a connection what the application wants of it.
+        controls: the peer's connections to the broker.
         admit: says which peers are admitted; all if None.
-        port_guessing: whether to take part in guessing ports, for those.
 
     Attributes:
         acceptor: the same.
@@ -50,10 +48,10 @@ class Introductions(Generic[S]):
         self,
         uid: str,
         techniques: Sequence[Technique],
-        acceptor: Accepting[S],
+        acceptor: Accepting,
+        controls: Controls,
         *,
         admit: Callable[[PeerId], bool] | None,
-        port_guessing: bool,
     ) -> None:
         self.introduced: int = 0
         self.failed: int = 0
@@ -61,10 +59,12 @@ class Introductions(Generic[S]):
         self.wrong_peers: int = 0
         self._uid = uid
         self.acceptor = acceptor
+        self._nursery = controls.connections.nursery
         self._puncher = Puncher(
+            controls.broker,
             techniques,
-            port_guessing=port_guessing,
-            permits=GuessingPermits(uid, admit),
+            port_guessing=controls.options.port_guessing,
+            permits=GuessingPermits(uid, admit, controls.guesses),
             on_attempt=self._note_attempt,
             on_stranger=self.note_stranger,
         )
@@ -76,36 +76,38 @@ class Introductions(Generic[S]):
             level: RepeatedLine(logger, level) for level in (logging.WARNING, logging.DEBUG)
         }
 
-    def start(
-        self,
-        message: Introducing,
-        link: BrokerLink,
-        nursery: trio.Nursery,
-    ) -> None:
+    def start(self, message: Introducing, link: BrokerLink) -> None:
         """Begin to connect to a sender, or decline to.
 
         Args:
             message: what the broker says of the sender.
             link: what the message came over.
-            nursery: where to connect.
         """
         introduction = IncomingIntroduction(message, link)
         self.introduced += 1
-        slot = self._find_slot(introduction.holder, nursery)
+        slot = self._find_slot(introduction.holder)
         if slot is None:
             self.failed += 1
             text = "an introduction to %r was declined: too many are under way"
             self._declined_line.say(trio.current_time(), text, self._uid)
-            self._decline(introduction, nursery)
+            self._decline(introduction)
             return
         self._under_way[slot] = introduction
-        nursery.start_soon(self._run, introduction, slot)
+        self._nursery.start_soon(self._run, introduction, slot)
+
+    def end(self) -> None:
+        """End all connecting, as the name is not registered any more.
+
+        What is connected already goes on: by then a session may have left its former path for it.
+        """
+        for introduction in self._under_way.values():
+            introduction.connecting.cancel(reason="the listener is closed")
 
     def note_stranger(self) -> None:
         """A connection was closed whose other side has not proven itself."""
         self.wrong_peers += 1
 
-    def _find_slot(self, holder: Holder, nursery: trio.Nursery) -> Slot | None:
+    def _find_slot(self, holder: Holder) -> Slot | None:
         """Take a slot, perhaps from another introduction; None if the newcomer has to wait."""
         if self._slots.is_full:
             loser = self._slots.giving_way_to(holder)
@@ -113,15 +115,15 @@ class Introductions(Generic[S]):
                 return None
             self._slots.release(loser)
             self._under_way[loser].scope.cancel(reason="it gives way to another sender")
-            self._decline(self._under_way[loser], nursery)
+            self._decline(self._under_way[loser])
         return self._slots.take(holder)
 
-    def _decline(self, introduction: IncomingIntroduction, nursery: trio.Nursery) -> None:
+    def _decline(self, introduction: IncomingIntroduction) -> None:
         """Let a sender know that there is no room for it, whichever way it hears first."""
         introduction.decline_at_port()
         if self._declining < MAX_DECLINING:
             self._declining += 1
-            nursery.start_soon(self._tell_declined, introduction)
+            self._nursery.start_soon(self._tell_declined, introduction)
 
     async def _tell_declined(self, introduction: IncomingIntroduction) -> None:
         try:
@@ -143,7 +145,7 @@ class Introductions(Generic[S]):
             with introduction.scope as scope:
                 scope.deadline = trio.current_time() + INTRODUCTION_TIME
                 connection = await introduction.connect(self._puncher)
-                if connection is not None:  # else the sender has another one already
+                if connection is not None:  # else none is needed any more
                     await self.acceptor.take(connection, Probation(scope, slot))
                 return
             why = "in time" if slot in self._slots else "before it gave way to another sender"

@@ -1,26 +1,28 @@
-"""The receiver: accepts streams from whoever asks the broker for its UID."""
+"""The receiver: accepts streams from the senders that ask the broker for its UID."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 import attrs
 import trio
 
-from .._control.controls import Controls
 from .._errors import LocalProtocolError
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
-from .._options import RELAY_ONLY, check_callback, direct_techniques, parse_registered_uid
+from .._options import (
+    RELAY_ONLY,
+    PeerOptions,
+    check_callback,
+    direct_techniques,
+    parse_registered_uid,
+)
 from .._stream.p2p_stream import P2PStream
-from .._wire.messages import StreamKind
-from .acceptor import Acceptor, Admit, RawAcceptor
-from .introductions import Introductions
-from .registration import Registration
-
-ACCEPT_BACKLOG = 128  # streams that wait for accept()
+from .._wire.uids import parse_protocol
+from .names import Name, Names
+from .service import Admit, RawService, Service, StreamService
 
 S = TypeVar("S", bound=trio.abc.AsyncResource)
 
@@ -39,7 +41,7 @@ class P2PListenerStatistics:
         lost: how many handlers of :meth:`Peer.serve` have ended because their sender had gone.
         waiting: how many streams wait for ``accept`` now.
         forbidden: how many endpoints senders have named that cannot be theirs, such as services,
-            loopback, or somebody else's. Nothing was sent there.
+            loopback, or another host's. Nothing was sent there.
         wrong_peers: how many connections were closed because the other side could not prove to be
             the sender that was introduced. Strangers who come to the port are among them, and now
             and then a connection that an honest sender has given up for a better one.
@@ -68,24 +70,23 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
     raises when the listener is closed.
     """
 
-    def __init__(
-        self,
-        registration: Registration,
-        introductions: Introductions[S],
-        identity: Identity,
-        accepted: trio.MemoryReceiveChannel[S],
-    ) -> None:
-        self._registration = registration
-        self._introductions = introductions
+    def __init__(self, name: Name, service: Service[S], protocol: str, identity: Identity) -> None:
+        self._name = name
+        self._service = service
+        self._protocol = protocol
         self._peer_id = identity.peer_id
-        self._accepted = accepted
-        self._acceptor = introductions.acceptor
         self._lost = 0
+        self._is_draining = False
 
     @property
     def uid(self) -> str:
         """The UID that senders ask for."""
-        return self._registration.uid
+        return self._name.registration.uid
+
+    @property
+    def protocol(self) -> str:
+        """The name of what is spoken on the streams; empty for the default one."""
+        return self._protocol
 
     @property
     def peer_id(self) -> PeerId:
@@ -95,7 +96,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
     @property
     def is_draining(self) -> bool:
         """Whether :meth:`drain` was called: there are no new streams any more."""
-        return self._acceptor.is_draining
+        return self._is_draining
 
     async def accept(self) -> S:
         """Wait for the next stream.
@@ -112,19 +113,26 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
         If cancelled, no stream was taken.
         """
         try:
-            return await self._accepted.receive()
+            return await self._service.accepted.receive()
         except trio.EndOfChannel:
-            failure = self._registration.failure
+            failure = self._name.registration.failure
             raise failure or trio.ClosedResourceError("the listener is closed") from None
+
+    def take_waiting(self) -> list[S]:
+        """Accept all streams that wait for it, and no more."""
+        accepted = self._service.accepted
+        waiting = accepted.statistics().current_buffer_used
+        return [accepted.receive_nowait() for _ in range(waiting)]
 
     async def aclose(self) -> None:
         """Give the UID back, and abort the streams that were not accepted yet.
 
-        Streams that were accepted live on as long as the :class:`Peer` does, but cannot get another
-        path from the sender any more; see :meth:`drain`. Works when cancelled, too.
+        Streams that were accepted live on as long as the :class:`Peer` does. One that is moving to
+        another path at this moment gets there, but after that the sender cannot bring any more
+        paths; see :meth:`drain`. Works when cancelled, too.
         """
-        self._registration.scope.cancel(reason="the listener was closed")
-        self._stop_accepting()
+        self._service.stop()
+        self._name.give_up(self._protocol, self._service)
         await trio.lowlevel.checkpoint()
 
     async def drain(self) -> None:
@@ -140,16 +148,11 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
         If cancelled, the listener takes no new streams, and is not closed.
         """
-        self._acceptor.is_draining = True
-        self._stop_accepting()
-        await self._acceptor.wait_all_over()
+        self._is_draining = True
+        self._service.stop()
+        self._name.retire_if_drained()
+        await self._service.wait_all_over()
         await self.aclose()
-
-    def _stop_accepting(self) -> None:
-        with suppress(trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
-            while True:
-                self._acceptor.discard(self._accepted.receive_nowait())
-        self._accepted.close()
 
     def note_lost_peer(self) -> None:
         """Count a handler that has ended because its sender had gone."""
@@ -157,14 +160,14 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
     def statistics(self) -> P2PListenerStatistics:
         """What the listener has seen so far."""
-        counts = self._introductions
+        counts = self._name.introductions
         return P2PListenerStatistics(
-            registrations=self._registration.registered,
+            registrations=self._name.registration.registered,
             introductions=counts.introduced,
-            connected=self._acceptor.connected,
+            connected=self._service.connected,
             failed=counts.failed,
             lost=self._lost,
-            waiting=self._accepted.statistics().current_buffer_used,
+            waiting=self._service.accepted.statistics().current_buffer_used,
             forbidden=counts.forbidden,
             wrong_peers=counts.wrong_peers,
         )
@@ -172,79 +175,43 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
 @asynccontextmanager
 async def open_listener(
-    uid: str | PeerId, admit: Admit | None, controls: Controls
+    uid: str | PeerId,
+    protocol: str,
+    admit: Admit | None,
+    names: Names,
+    options: PeerOptions,
 ) -> AsyncGenerator[P2PListener[P2PStream]]:
     """A listener of encrypted streams: see :meth:`Peer.listen`.
 
     Args:
         uid: what to register.
+        protocol: the name of what is spoken on the streams.
         admit: says whom to admit; all if None.
-        controls: the peer's connections to the broker.
+        names: those of the peer.
+        options: the peer's.
     """
-    options = controls.options
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
+    checked_protocol = parse_protocol(protocol)
     check_callback("admit", admit, "a function of a PeerId, like friends.__contains__")
-    put, accepted = trio.open_memory_channel[P2PStream](ACCEPT_BACKLOG)
-    acceptor = Acceptor(options, admit=admit, streams=controls.streams, accepted=put)
-    introductions = Introductions(
-        checked_uid, options.techniques, acceptor, admit=admit, port_guessing=options.port_guessing
-    )
-    async with _listening(
-        checked_uid, StreamKind.SESSION, controls, introductions, accepted
-    ) as listener:
-        yield listener
+    service = StreamService(admit)
+    async with names.offering(checked_uid, checked_protocol, service) as name:
+        yield P2PListener(name, service, checked_protocol, options.identity)
 
 
 @asynccontextmanager
 async def open_raw_listener(
-    uid: str | PeerId, controls: Controls
+    uid: str | PeerId, names: Names, options: PeerOptions
 ) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
     """A listener of bare connections: see :meth:`Peer.listen_raw`.
 
     Args:
         uid: what to register.
-        controls: the peer's connections to the broker.
+        names: those of the peer.
+        options: the peer's.
     """
-    options = controls.options
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
-    direct = direct_techniques(options.techniques)
-    if not direct:
+    if not direct_techniques(options.techniques):
         raise LocalProtocolError(RELAY_ONLY)
-    put, accepted = trio.open_memory_channel[trio.SocketStream](ACCEPT_BACKLOG)
-    introductions = Introductions(
-        checked_uid, direct, RawAcceptor(put), admit=None, port_guessing=options.port_guessing
-    )
-    async with _listening(
-        checked_uid, StreamKind.RAW, controls, introductions, accepted
-    ) as listener:
-        yield listener
-
-
-@asynccontextmanager
-async def _listening(
-    uid: str,
-    kind: StreamKind,
-    controls: Controls,
-    introductions: Introductions[S],
-    accepted: trio.MemoryReceiveChannel[S],
-) -> AsyncGenerator[P2PListener[S]]:
-    """Register while the block lasts; afterwards the listener is closed."""
-    registration = Registration(uid, kind, controls, introductions)
-    listener = P2PListener(registration, introductions, controls.options.identity, accepted)
-    try:
-        await controls.streams.nursery.start(_keep_registered, registration, introductions)
-        yield listener
-    finally:
-        await trio.aclose_forcefully(listener)
-
-
-async def _keep_registered(
-    registration: Registration,
-    introductions: Introductions[S],
-    *,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    try:
-        await registration.run(task_status=task_status)
-    finally:
-        introductions.acceptor.end()
+    service = RawService()
+    async with names.offering_raw(checked_uid, service) as name:
+        yield P2PListener(name, service, "", options.identity)

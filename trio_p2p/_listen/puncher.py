@@ -11,7 +11,8 @@ import trio
 from .._addresses import Endpoint, Vantage
 from .._attempt import Technique
 from .._broker_client.connection import unexpected
-from .._broker_client.resolve import connect_to_broker
+from .._broker_client.finder import BrokerFinder
+from .._broker_client.relay import join_relay
 from .._control.broker_link import BrokerLink
 from .._control.claims import ClaimedError
 from .._control.reachability import LocalSide
@@ -26,7 +27,13 @@ from .._traversal.nomination import Searches
 from .._traversal.race import connect_introduced
 from .._traversal.shared_port import SharedPort, start_shared_port
 from .._traversal.strategy import Side
-from .._wire.messages import Acknowledge, ConnectionRequest, HolePunched, SenderEndpoint
+from .._wire.messages import (
+    Acknowledge,
+    ConnectionRequest,
+    HolePunched,
+    RelayRequest,
+    SenderEndpoint,
+)
 from .guessing import GuessingPermits
 
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
@@ -38,6 +45,7 @@ class Puncher:
     """Punches for a receiver, from the ports of its connections to the broker and from fresh ones.
 
     Args:
+        broker: connects to the broker.
         capabilities: what to greet the broker with.
         port_guessing: whether to take part in guessing ports.
         permits: for whom to do so.
@@ -47,6 +55,7 @@ class Puncher:
 
     def __init__(
         self,
+        broker: BrokerFinder,
         capabilities: Sequence[str],
         *,
         port_guessing: bool,
@@ -54,6 +63,7 @@ class Puncher:
         on_attempt: OnAttempt,
         on_stranger: Callable[[], object],
     ) -> None:
+        self._broker = broker
         self._capabilities = capabilities
         self._port_guessing = port_guessing
         self._permits = permits
@@ -61,6 +71,10 @@ class Puncher:
         self._on_stranger = on_stranger
         self._nonces: dict[bytes, None] = {}
         self._searches = Searches()
+
+    async def join_relay(self, request: RelayRequest, link: BrokerLink) -> PeerConnection:
+        """Join a circuit of the broker's."""
+        return await join_relay(self._broker, link.remote, request, link.send)
 
     async def connect_fast(
         self, message: SenderEndpoint, link: BrokerLink
@@ -100,7 +114,9 @@ class Puncher:
     async def _punch_classic(
         self, request: ConnectionRequest, local_side: LocalSide, nursery: trio.Nursery
     ) -> PeerConnection | None:
-        async with await connect_to_broker([local_side.broker], self._capabilities) as connection:
+        async with await self._broker.connect_to(
+            local_side.broker, self._capabilities
+        ) as connection:
             logger.debug("step 3: acknowledging from %s", connection.local)
             nat = local_side.local_network.nat
             offer = make_offer(nat, connection.local, port_guessing=self._port_guessing)
@@ -133,7 +149,7 @@ class Puncher:
 
     async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
         try:
-            async with await connect_to_broker([broker], self._capabilities) as connection:
+            async with await self._broker.connect_to(broker, self._capabilities) as connection:
                 logger.debug("step 9: reporting the punched hole to the broker")
                 await connection.send(HolePunched(request.introduction))
         except P2PError as error:

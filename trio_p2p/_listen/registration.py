@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from typing import Any
 
 import trio
 
 from .._control.broker_link import BrokerLink
 from .._control.control import Control
 from .._control.controls import Controls
+from .._control.handover import HandedOverError
 from .._errors import (
     BrokerLostError,
     BrokerUnreachableError,
@@ -21,6 +22,7 @@ from .._errors import (
 from .._net.backoff import Backoff
 from .._net.network_changes import Network, current_network
 from .._net.nursery import open_background_nursery
+from .._stream.owned_connection import LEFT
 from .._wire.messages import StreamKind
 from .introductions import Introductions
 
@@ -51,7 +53,7 @@ class Registration:
         uid: str,
         kind: StreamKind,
         controls: Controls,
-        introductions: Introductions[Any],
+        introductions: Introductions,
     ) -> None:
         self.uid = uid
         self.scope: trio.CancelScope = trio.CancelScope()
@@ -66,33 +68,51 @@ class Registration:
         self._given_up: dict[int, P2PError] = {}
         self._changed = trio.lowlevel.ParkingLot()
         self._noted: set[type[P2PError]] = set()
+        self._is_over = False
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Stay registered until cancelled, or until the broker does not want us any more.
-
-        Args:
-            task_status: started with the first registration.
+    async def wait_registered(self) -> None:
+        """Wait for the first registration.
 
         Raises:
-            P2PError: the first registration failed.
+            P2PError: it failed.
+            trio.ClosedResourceError: the peer was left.
         """
-        with self.scope:
-            async with open_background_nursery() as nursery:
-                for control in self._controls:
-                    nursery.start_soon(self._keep, control, nursery)
-                versions = [control.ip_version for control in self._controls]
-                while not self.registered:
-                    if len(self._failed) == len(versions):
-                        raise _telling([self._failed[version] for version in versions])
-                    await self._changed.park()
-                task_status.started()
-                while len(self._given_up) < len(versions):
-                    await self._changed.park()
-                failure = _telling([self._given_up[version] for version in versions])
-                logger.warning("%r is not registered, giving up: %s", self.uid, failure)
-                self.failure = failure
+        while not self.registered:
+            if self.failure is not None:
+                raise copy.copy(self.failure) from self.failure.__cause__  # one for each caller
+            if self._is_over:
+                raise trio.ClosedResourceError(LEFT)
+            await self._changed.park()
 
-    async def _keep(self, control: Control, nursery: trio.Nursery) -> None:
+    async def run(self) -> None:
+        """Stay registered until cancelled, or until the broker does not want us any more.
+
+        Then :attr:`failure` says why.
+        """
+        try:
+            with self.scope:
+                self.failure = await self._keep_all()
+        finally:
+            self._is_over = True
+            self._changed.unpark_all()
+
+    async def _keep_all(self) -> P2PError:
+        """Stay registered as long as any version of IP allows; why none does any more."""
+        async with open_background_nursery() as nursery:
+            for control in self._controls:
+                nursery.start_soon(self._keep, control)
+            versions = [control.ip_version for control in self._controls]
+            while not self.registered:
+                if len(self._failed) == len(versions):
+                    return _telling([self._failed[version] for version in versions])
+                await self._changed.park()
+            while len(self._given_up) < len(versions):
+                await self._changed.park()
+            failure = _telling([self._given_up[version] for version in versions])
+            logger.warning("%r is not registered, giving up: %s", self.uid, failure)
+            return failure
+
+    async def _keep(self, control: Control) -> None:
         """Keep the name registered by one version of IP."""
         backoff, shortages = Backoff(), 0
         with control.needed():
@@ -101,10 +121,12 @@ class Registration:
                 was_held = False
                 try:
                     link = await (control.wait_link() if self.registered else control.use())
-                    failure = await self._hold(link, nursery, backoff)
+                    failure = await self._hold(link, backoff)
                     was_held = True
                 except P2PError as error:
                     failure = error
+                if isinstance(failure, HandedOverError):
+                    continue
                 if self.registered and not _is_passing(failure, was_held=was_held):
                     self._given_up[control.ip_version] = failure
                     self._changed.unpark_all()
@@ -118,9 +140,12 @@ class Registration:
                     # The caller decides whether to try again, unless another version of IP works.
                     await self._wait_registered(control.ip_version, failure)
                 if control.link is not None or not self.registered:
-                    await backoff.rest(network)  # else there is nothing until the next connection
+                    asked = failure.retry_after if isinstance(failure, BusyError) else 0.0
+                    await backoff.rest(
+                        network, asked=asked
+                    )  # else there is nothing until the next connection
 
-    async def _hold(self, link: BrokerLink, nursery: trio.Nursery, backoff: Backoff) -> P2PError:
+    async def _hold(self, link: BrokerLink, backoff: Backoff) -> P2PError:
         """Hold the name over one connection; why that has ended.
 
         Raises:
@@ -132,7 +157,7 @@ class Registration:
             try:
                 while True:
                     introducing = await name.next_introduction()
-                    self._introductions.start(introducing, link, nursery)
+                    self._introductions.start(introducing, link)
             except P2PError as error:
                 return error
             finally:

@@ -18,7 +18,7 @@ from .._wire.messages import CallBack, Called, CalledBack, CallSource, Observed,
 from .classification import Calls
 
 GRACE_TIME = 0.5  # seconds that a call that was made may take to be heard
-MAX_CALLERS = 16  # that are listened to; anybody can call
+MAX_CALLERS = 16  # that are listened to; any host can call
 
 
 async def receive_calls(
@@ -56,7 +56,7 @@ async def receive_calls(
             }
             with trio.move_on_after(GRACE_TIME):
                 await callers.wait_heard(expected)
-    # The broker may have been connected with somebody else: with the NAT itself, say.
+    # The broker may have been connected with another host: with the NAT itself, say.
     got_in = {
         source: None if made is None else Called(challenge, source) in callers.heard
         for source, made in _outcomes(message)
@@ -75,7 +75,7 @@ class _Callers:
     """Those who have connected, and what they have said."""
 
     def __init__(self) -> None:
-        self.heard: set[Called] = set()  # by anybody: what is right may not be known yet
+        self.heard: set[Called] = set()  # from any host: what is right may not be known yet
         self._changed = trio.Event()
 
     async def listen(self, listening: trio.socket.SocketType, nursery: trio.Nursery) -> None:

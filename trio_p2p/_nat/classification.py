@@ -56,7 +56,7 @@ class Sample:
 
 @attrs.frozen
 class Calls:
-    """Who got in, to a port that had sent to one endpoint only. None: nobody has tried.
+    """Who got in, to a port that had sent to one endpoint only. None: no host has tried.
 
     Attributes:
         same_address: another port of that endpoint's address.
@@ -159,7 +159,7 @@ def _step_of_all(ports: Sequence[int]) -> int:
 
 
 def filtering_of(calls: Calls, samples: Sequence[Sample]) -> Behaviour | None:
-    """Who gets in, to a port that has sent to somebody."""
+    """Who gets in, to a port that has sent to another host."""
     match calls:
         case Calls(other_address=True):
             return Behaviour.ENDPOINT_INDEPENDENT

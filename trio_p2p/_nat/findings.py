@@ -36,7 +36,7 @@ class IPv6Findings:
         address: the global address that it sends from; None if it has none.
         broker: the broker's endpoint; None if it has none.
         is_reached: whether that was reached; None if there was none to reach.
-        filtering: who gets in, to a port that has sent to somebody; None if not known.
+        filtering: who gets in, to a port that has sent to another host; None if not known.
     """
 
     address: IPAddress | None = None

@@ -16,7 +16,7 @@ from .._net.sockets import adopt, listen_on, receive_exactly, start_connecting, 
 GREETING_TIME = 5.0  # seconds for the broker to say how it sees both
 HAIRPIN_TIME = 2.0  # seconds: until the second SYN of a socket, should the first have come early
 REDIAL_TIME = 0.3  # seconds between two SYNs: whichever came first may have been refused
-MAX_ACCEPTED = 16  # that are listened to; anybody can connect
+MAX_ACCEPTED = 16  # that are listened to; any host can connect
 _TOKEN_BYTES = 16
 
 
@@ -85,7 +85,7 @@ class _Meeting:
             await trio.sleep(REDIAL_TIME)
 
     async def _meet(self, sock: trio.socket.SocketType, end: _End) -> None:
-        """Whoever says the other end's token is the other end."""
+        """A connection that says the other end's token is the other end."""
         with sock, suppress(OSError):
             await sock.send(end.token)
             if await receive_exactly(sock, _TOKEN_BYTES) == self._expected[end]:

@@ -34,7 +34,7 @@ from .._wire.offer import Nat
 from .callback_probes import receive_calls
 from .classification import Calls, Sample, classify
 
-SURVEY_TIME = 4.0  # seconds until whoever has not answered is left out: a SYN was lost, and again
+SURVEY_TIME = 4.0  # seconds until what has not answered is left out: a SYN was lost, and again
 MAX_REMOTES = 3  # besides the broker: its second port, and two more addresses
 
 
@@ -48,7 +48,7 @@ async def survey_nat(
         probes: where it answers probes besides, as it says in its greeting; first on another port
             of the same address. If there are none, nothing can be found out, and nothing is sent.
         asks_filtering: whether to find out who is let in, too, which takes another second where
-            it is nobody.
+            it is none.
 
     What does not answer within :data:`SURVEY_TIME` is missing in the result; no error is raised. If
     cancelled, nothing is left of it.

@@ -53,8 +53,8 @@ class SurveyCache:
     ) -> Nat:
         """What the NATs do; as :func:`survey_nat`, but at once if it is known.
 
-        Whoever asks while it is being found out waits for that. What was not found out at all is
-        not remembered, and a part only for a short time.
+        A caller that asks while it is being found out waits for that. What was not found out at
+        all is not remembered, and a part only for a short time.
 
         Args:
             broker: as for :func:`survey_nat`.

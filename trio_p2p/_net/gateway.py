@@ -76,7 +76,7 @@ def open_multicast_listener(port: int) -> trio.socket.SocketType | None:
     """A UDP socket for what is sent to all hosts of the network (224.0.0.1) at a port.
 
     It shares the port with other programs that allow that. The hosts' own group is not joined, as
-    every host is a member always. None if somebody else has the port for himself.
+    every host is a member always. None if another program has the port for itself.
     """
     sock = current_system().open_socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:

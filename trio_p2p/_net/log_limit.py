@@ -1,5 +1,7 @@
 """Log lines about what happens again and again: said once in an interval, with a count.
 
+And what a log may hide.
+
 Time is an argument.
 """
 
@@ -8,7 +10,23 @@ from __future__ import annotations
 import logging
 import math
 
+import attrs
+
 INTERVAL = 60.0  # seconds
+
+
+@attrs.frozen(repr=False)
+class Private:
+    """An argument of a log line that tells of a client: a log may hide it.
+
+    Attributes:
+        text: what to write if it is not hidden.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return repr(self.text)
 
 
 class RepeatedLine:

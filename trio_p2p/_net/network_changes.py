@@ -164,7 +164,7 @@ class _News:
         return self._sleeps.look(current_system().time_since_boot(), trio.current_time())
 
     def _is_pending(self) -> bool:
-        """Whether something may have changed that nobody has read of yet."""
+        """Whether something may have changed that no task has read of yet."""
         return self._told is None or self._told.is_pending()
 
     async def wait(self) -> None:
@@ -176,7 +176,7 @@ class _News:
         try:
             await self._read()
         except trio.Cancelled:
-            self._waiting.unpark()  # somebody else has to read now
+            self._waiting.unpark()  # another task has to read now
             raise
         else:
             self._waiting.unpark_all()

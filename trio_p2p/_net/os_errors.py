@@ -77,5 +77,5 @@ def no_room_error() -> OSError:
 
 
 def refused_error() -> OSError:
-    """The error of a connecting socket that has reached nobody."""
+    """The error of a connecting socket that has reached no listener."""
     return error_from(errno.ECONNREFUSED)

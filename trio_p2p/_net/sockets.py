@@ -8,7 +8,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+import sys
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -25,7 +27,9 @@ _IPV6_MINHOPCOUNT: Final = 73
 _MSG_ERRQUEUE: Final = 0x2000
 _ICMP_ORIGINS: Final = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _TCP_SYN_SENT: Final = 2
+_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)  # where the system has it
 _TCPI_RTT: Final = slice(68, 72)
+_TCPI_DELIVERY_RATE = slice(160, 168)
 
 _HOPS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
@@ -175,7 +179,7 @@ def send_at_once(sock: trio.socket.SocketType, data: bytes) -> int:
 
 def is_answered(sock: socket.socket) -> bool:
     """Whether a connecting socket has got anything from the other side, its SYN at least."""
-    return _tcp_info(sock)[:1] not in (b"", bytes((_TCP_SYN_SENT,)))
+    return _tcp_info(sock, 1) not in (b"", bytes((_TCP_SYN_SENT,)))
 
 
 def abort(sock: socket.socket) -> None:
@@ -206,9 +210,22 @@ def detect_dead_peer(sock: AnySocket, seconds: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
+def limit_unsent(sock: AnySocket, count: int) -> None:
+    """Let the socket take no more while it holds so many unsent bytes, if the system can do that.
+
+    What is said later then need not queue behind megabytes that the network is too slow for.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, count)
+
+
+_one_endpoint_of = lru_cache(maxsize=256)(endpoint_of)
+
+
 def local_endpoint(sock: AnySocket) -> Endpoint:
-    """The socket's local endpoint."""
-    return endpoint_of(sock.getsockname())
+    """The socket's local endpoint: one object for many connections to one listener."""
+    return _one_endpoint_of(sock.getsockname())
 
 
 def remote_endpoint(sock: AnySocket) -> Endpoint:
@@ -224,15 +241,21 @@ def round_trip(stream: trio.abc.Stream) -> int:
     """The smoothed round trip time of a stream in microseconds; 0 if the system does not say."""
     if not isinstance(stream, trio.SocketStream):
         return 0
-    measured = _tcp_info(stream.socket)[_TCPI_RTT]
-    return struct.unpack("=I", measured)[0] if measured else 0
+    measured = _tcp_info(stream.socket, _TCPI_RTT.stop)[_TCPI_RTT]
+    return int.from_bytes(measured, sys.byteorder)
 
 
-def _tcp_info(sock: AnySocket) -> bytes:
-    if not hasattr(socket, "TCP_INFO"):
+def delivery_rate(sock: AnySocket) -> int:
+    """How many bytes per second have arrived lately; 0 if the system does not say."""
+    measured = _tcp_info(sock, _TCPI_DELIVERY_RATE.stop)[_TCPI_DELIVERY_RATE]
+    return int.from_bytes(measured, sys.byteorder)
+
+
+def _tcp_info(sock: AnySocket, count: int) -> bytes:
+    if _TCP_INFO is None:
         return b""
     try:
-        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, count)
     except OSError:  # closed meanwhile
         return b""
 

@@ -31,6 +31,11 @@ from .routes import KernelRoute, RouteNews
 
 AnySocket: TypeAlias = socket.socket | trio.socket.SocketType
 
+UNKNOWN_ROOM: Final = 65_536  # bytes that a socket is taken to have room for
+
+_SO_MEMINFO: Final = 55  # <asm-generic/socket.h>
+_MEMINFO: Final = struct.Struct("9I")  # <linux/sock_diag.h>: SK_MEMINFO_VARS
+
 _libc: Final = ctypes.PyDLL(None, use_errno=True)  # calls without releasing the GIL
 
 
@@ -78,9 +83,23 @@ class System:
         """Receive at once: how many bytes, 0 at the end; BlockingIOError if none have come."""
         return os.readv(sock.fileno(), (buffer,))
 
+    def read(self, sock: AnySocket, most: int) -> bytes:
+        """Receive at once: what has come, nothing at the end; BlockingIOError if none has."""
+        return os.read(sock.fileno(), most)
+
     def write(self, sock: AnySocket, data: bytes | memoryview) -> int:
         """Send at once: how many bytes; BlockingIOError if the socket takes none."""
         return os.write(sock.fileno(), data)
+
+    def room_to_write(self, sock: AnySocket) -> int:
+        """How many bytes a socket takes at once, about; 0 if it would not count as writable."""
+        try:
+            info = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        except OSError:  # not Linux, or before 4.12
+            return UNKNOWN_ROOM
+        _, _, _, limit, _, queued, *_ = _MEMINFO.unpack(info)
+        room: int = limit - queued
+        return room if room > 0 and 2 * room >= queued else 0  # as the kernel's poll has it
 
     async def wait_readable(self, sock: AnySocket) -> None:
         """Wait until more has come."""
@@ -96,7 +115,7 @@ class System:
         """Wake up the tasks that wait for a socket, with a ClosedResourceError."""
         trio.lowlevel.notify_closing(sock)
 
-    async def resolve(self, host: str, port: int, family: int) -> list[Any]:
+    async def resolve(self, host: str | bytes, port: int, family: int) -> list[Any]:
         """The socket addresses of a TCP port of a host, the best first."""
         found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         return [sockaddr for *_, sockaddr in found]

@@ -8,23 +8,26 @@ from contextlib import asynccontextmanager
 from .._identity.identity import Identity
 from .._net.network_changes import network_remembered
 from .._net.nursery import open_background_nursery
-from .._options import ALL_TECHNIQUES, BrokerAddress, PeerOptions
-from .._stream.carrier import DEFAULT_GRACE
+from .._options import ALL_TECHNIQUES, Brokers, PeerOptions
+from .._stream.credit import DEFAULT_MEMORY, DEFAULT_STREAMS
+from .._stream.limits import DEFAULT_GRACE, DEFAULT_WINDOW
 from .._stream.tracer import Tracer
-from .._stream.window import DEFAULT_WINDOW
 from .peer import Peer
 
 
 @asynccontextmanager
 async def open_peer(
-    broker: BrokerAddress,
+    broker: Brokers,
     *,
     identity: Identity | None = None,
     techniques: Sequence[str] = ALL_TECHNIQUES,
     window: int = DEFAULT_WINDOW,
     grace: float = DEFAULT_GRACE,
+    max_streams: int = DEFAULT_STREAMS,
+    max_memory: int = DEFAULT_MEMORY,
     port_guessing: bool = True,
     tracer: Tracer | None = None,
+    token: str | None = None,
 ) -> AsyncGenerator[Peer]:
     """Be a peer: listen under names, and open streams to other peers.
 
@@ -33,19 +36,25 @@ async def open_peer(
     once.
 
     Args:
-        broker: ``"HOST:PORT"`` or a tuple of both. By a name that stands for IPv4 and IPv6
-            addresses of the broker peers meet over both.
+        broker: ``"HOST:PORT"`` or a tuple of both, or a list of brokers, of which the first one
+            is used that answers; ``"tls://HOST:PORT"`` if it speaks TLS, with
+            ``#sha256=`` and a pin behind it to trust that key only. By a name that stands for IPv4
+            and IPv6 addresses of the broker peers meet over both.
         identity: who we are. If None, one is made that no peer knows.
         techniques: by which techniques to be introduced, in this order, until one leads to a
             direct connection: ``"fast"``, ``"classic"``; ``"relay"`` is tried at the same time. So
             ``["relay"]`` never connects directly, and ``["fast", "classic"]`` never over the relay.
-        window: how many bytes each stream may hold, sent and not acknowledged, or received and
-            not read. A quarter is for either direction at least.
-        grace: for how many seconds a stream waits for another path when it has lost one.
+        window: how many bytes each connection may hold that the peer's side has not acknowledged;
+            a stream holds no more than that which are received and not read, either.
+        grace: for how many seconds a connection waits for another path when it has lost one.
+        max_streams: how many streams a peer may have open over one connection.
+        max_memory: how many bytes all streams of one connection may hold together, received and not
+            read. It is never promised twice, whatever the peer does.
         port_guessing: whether to guess ports where one side's NAT gives them at random, if the
             other side does, too: it takes up to 1,024 connection attempts, and some hundred
             descriptors.
         tracer: is told of what happens.
+        token: the access token that the operator of a closed broker has made for us.
 
     Yields:
         The :class:`Peer`. The broker is connected to when it is needed first.
@@ -59,8 +68,11 @@ async def open_peer(
         techniques=techniques,
         window=window,
         grace=grace,
+        max_streams=max_streams,
+        max_memory=max_memory,
         port_guessing=port_guessing,
         tracer=tracer,
+        token=token,
     )
     with network_remembered():  # which is asked for with every step of every stream
         async with open_background_nursery() as nursery:

@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
 
+import attrs
 import trio
 
 from .._broker_client.resolve import resolve_broker
 from .._connect.connector import Connector
+from .._connect.pool import Target
 from .._control.controls import Controls
 from .._control.watches import Registrations
-from .._errors import LocalProtocolError, UnknownUIDError
 from .._identity.peer_id import PeerId
-from .._listen.acceptor import Admit
 from .._listen.listener import P2PListener, open_listener, open_raw_listener
+from .._listen.names import Names
+from .._listen.service import Admit
 from .._listen.serving import serve_streams
 from .._nat.findings import Survey
 from .._nat.network_survey import survey_network
-from .._net.backoff import Backoff
-from .._options import (
-    PeerOptions,
-    check_flag,
-    check_serving,
-    parse_expected,
-    parse_uid,
-)
-from .._stream.open_streams import OpenStreams
+from .._options import PeerOptions, check_flag, parse_expected, parse_path_kind
+from .._stream.handling import Handler, check_serving
+from .._stream.open_connections import OpenConnections
+from .._stream.p2p_connection import P2PConnection
 from .._stream.p2p_stream import P2PStream
+from .._wire.uids import parse_protocol, parse_uid
+from .calls import Calls
 from .statistics import PeerStatistics
-
-S = TypeVar("S", P2PStream, trio.SocketStream)
-
-# Seconds until a receiver that is waited for is asked for again, told of it or not: at first, and
-# at most.
-MIN_RECHECK_TIME, RECHECK_TIME = 1.0, 60.0
-
-LEFT = "this peer was left: open another one"
 
 
 class Peer:
     """A program on the network: it listens under names, and opens streams to other peers.
 
-    :func:`open_peer` makes one. It owns what all its streams share: the identity, the connections
-    to the broker, the local ports, what is known of the NATs, and the tasks that keep streams
-    alive. Any number of tasks may use it at the same time.
+    :func:`open_peer` makes one. It owns what all its streams share: identity, connections, ports,
+    and tasks. Any number of tasks may use it at the same time.
     """
 
     def __init__(self, options: PeerOptions, nursery: trio.Nursery) -> None:
         self._options = options
-        self._streams = OpenStreams(nursery, options.tracer)
-        self._controls = Controls(options, self._streams)
+        self._connections = OpenConnections(nursery, options.tracer)
+        self._controls = Controls(options, self._connections)
         self._connector = Connector(self._controls)
-        self._names: set[str] = set()
-        self._watched: set[Registrations] = set()
-        self._opening: set[trio.CancelScope] = set()
-        self._is_left = False
+        self._names = Names(self._controls)
+        self._calls = Calls(self._controls)
 
     @property
     def peer_id(self) -> PeerId:
@@ -64,36 +52,90 @@ class Peer:
         return self._options.identity.peer_id
 
     async def open_stream(
-        self, uid: str | PeerId, *, expect: str | PeerId | None = None, wait: bool = False
+        self,
+        uid: str | PeerId,
+        *,
+        protocol: str = "",
+        expect: str | PeerId | None = None,
+        wait: bool = False,
     ) -> P2PStream:
         """Open a stream to the receiver that is registered under a UID.
 
+        It is carried by the connection to the receiver that is there, perhaps beside other streams:
+        then opening it costs no round trip. Else one is made, which is closed when it has had no
+        stream for a minute.
+
         Args:
-            uid: the receiver's UID, text of 1 to 128 bytes in UTF-8, or its peer id. Whoever
-                answers for a peer id has to prove that it is theirs, so that not even the broker
-                can deceive.
+            uid: the receiver's UID, text of 1 to 128 bytes in UTF-8, or its peer id. A receiver
+                that answers for a peer id has to prove that it is its own, so that not even the
+                broker can deceive.
+            protocol: the name of what is spoken on the stream, of up to 128 bytes in UTF-8. If the
+                receiver does not serve it, the stream's methods raise
+                :exc:`trio.BrokenResourceError`, caused by an :exc:`UnknownProtocolError`.
             expect: the peer id that the receiver has to have, if it is not the UID itself.
             wait: whether to wait, if need be, until a receiver registers under the UID.
 
         Raises:
+            P2PError: as :meth:`connect`.
+            trio.ClosedResourceError: the peer was left.
+
+        If cancelled, everything that was under way is closed, unless another task waits for it.
+        """
+        target = _target(uid, expect)
+        open_once = partial(self._connector.open_stream, target, parse_protocol(protocol))
+        return await self._calls.open(target.uid, open_once, wait=wait)
+
+    async def connect(
+        self,
+        uid: str | PeerId,
+        *,
+        expect: str | PeerId | None = None,
+        path: str | None = None,
+        accept: bool = False,
+        wait: bool = False,
+    ) -> P2PConnection:
+        """Connect to the receiver that is registered under a UID, or use the connection to it.
+
+        The connection stays until it is closed, by this peer or by the other one, and
+        :meth:`open_stream` uses it.
+
+        Args:
+            uid: the receiver's UID, or its peer id, as for :meth:`open_stream`.
+            expect: the peer id that the receiver has to have, if it is not the UID itself.
+            path: ``"direct"`` or ``"relay"`` for a connection that takes such paths only, and which
+                calls without this argument do not use.
+            accept: whether streams that the other side opens are accepted from the beginning: see
+                :meth:`P2PConnection.accept`.
+            wait: whether to wait, if need be, until a receiver registers under the UID.
+
+        Raises:
             UnknownUIDError: no receiver is registered under the UID.
-            WrongPeerError: who answered is not the peer that was expected, or introduced.
+            WrongPeerError: the receiver is not the peer that was expected, or introduced.
+            NotAdmittedError: the receiver does not admit this peer. That may also be the cause of
+                the first error on the connection, or on a stream.
             IntroductionError: the broker introduced us, but no connection came of it. What was
                 attempted is in :attr:`IntroductionError.attempts`.
             RelayError: only the relay was allowed, and the broker does not relay.
+            AccessDeniedError: the broker does not admit us, or not to that.
             BrokerUnreachableError: no broker answers there.
             BrokerLostError: the broker closed the connection.
             LocalProtocolError: an argument is wrong.
             ProtocolError: this is not a broker, or not one of this version.
             trio.ClosedResourceError: the peer was left.
 
-        If cancelled, everything that was under way is closed.
+        If cancelled, everything that was under way is closed, unless another task waits for it.
         """
-        checked_uid = parse_uid(uid)
-        expected = parse_expected(checked_uid, expect)
-        return await self._open(
-            checked_uid, lambda: self._connector.open_session(checked_uid, expected), wait=wait
-        )
+        target = attrs.evolve(_target(uid, expect), kind=parse_path_kind(path))
+        check_flag("accept", accept)
+
+        async def connect_once() -> P2PConnection:
+            connection = (await self._connector.connect(target)).connection
+            connection.keep()
+            if accept:
+                connection.accept_streams()
+            return connection
+
+        return await self._calls.open(target.uid, connect_once, wait=wait)
 
     async def open_raw_stream(self, uid: str | PeerId, *, wait: bool = False) -> trio.SocketStream:
         """Open a bare TCP connection to a receiver that accepts such: see :meth:`listen_raw`.
@@ -114,41 +156,44 @@ class Peer:
         If cancelled, everything that was under way is closed.
         """
         checked_uid = parse_uid(uid)
-        return await self._open(
-            checked_uid, lambda: self._connector.open_raw(checked_uid), wait=wait
-        )
+        open_once = partial(self._connector.open_raw, checked_uid)
+        return await self._calls.open(checked_uid, open_once, wait=wait)
 
     @asynccontextmanager
     async def listen(
-        self, uid: str | PeerId, *, admit: Admit | None = None
+        self, uid: str | PeerId, *, protocol: str = "", admit: Admit | None = None
     ) -> AsyncGenerator[P2PListener[P2PStream]]:
-        """Register a UID, and accept streams from whoever asks for it.
+        """Register a UID, and accept streams from the senders that ask for it.
 
         Use as an async context manager. On leaving it, also when cancelled, the UID is given back
         and the listener is closed; streams that were accepted live on as long as the peer does.
+        Several listeners may share a UID, each for another protocol.
 
         Args:
             uid: what senders ask for: text of 1 to 128 bytes in UTF-8, or our own peer id.
-            admit: called with the peer id of each sender that has proven to be it; those that it
-                does not return True for are refused, and no byte of theirs reaches the
-                application. One that raises refuses, and is logged. If None, all are admitted.
+            protocol: the name of what is spoken on the streams, of up to 128 bytes in UTF-8; the
+                default one if empty.
+            admit: called with the peer id of each sender that has proven to be it, once for each
+                connection, and once more before ports are guessed for one; those that it does not
+                return True for are refused, and no byte of theirs reaches the application. One that
+                raises refuses, and is logged. If None, all are admitted.
 
         Yields:
             The :class:`P2PListener`, registered.
 
         Raises:
+            AccessDeniedError: the broker does not admit us, or not to that.
             BrokerUnreachableError: no broker answers there.
             BrokerLostError: it closed the connection at once.
             UIDTakenError: a receiver of another identity is registered under the UID.
             IdentityError: the broker does not believe our identity.
-            LocalProtocolError: an argument is wrong, or this peer listens under the UID already.
+            LocalProtocolError: an argument is wrong, or this peer listens for that already.
             ProtocolError: this is not a broker, or not one of this version.
             trio.ClosedResourceError: the peer was left.
         """
-        self._check_open()
-        with self._naming(uid):
-            async with open_listener(uid, admit, self._controls) as listener:
-                yield listener
+        self._calls.check_open()
+        async with open_listener(uid, protocol, admit, self._names, self._options) as listener:
+            yield listener
 
     @asynccontextmanager
     async def listen_raw(self, uid: str | PeerId) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
@@ -156,16 +201,16 @@ class Peer:
 
         Nothing is encrypted, and no sender proves an identity: anyone who knows the UID gets in.
         """
-        self._check_open()
-        with self._naming(uid):
-            async with open_raw_listener(uid, self._controls) as listener:
-                yield listener
+        self._calls.check_open()
+        async with open_raw_listener(uid, self._names, self._options) as listener:
+            yield listener
 
     async def serve(
         self,
         uid: str | PeerId,
-        handler: Callable[[P2PStream], Awaitable[object]],
+        handler: Handler,
         *,
+        protocol: str = "",
         admit: Admit | None = None,
         handler_nursery: trio.Nursery | None = None,
         task_status: trio.TaskStatus[P2PListener[P2PStream]] = trio.TASK_STATUS_IGNORED,
@@ -182,9 +227,10 @@ class Peer:
         handlers finish, drain or close the listener instead: this returns when they have.
 
         Args:
-            uid: as for :meth:`listen`.
+            uid: as for :meth:`listen`, like protocol and admit.
             handler: called with each stream.
-            admit: as for :meth:`listen`.
+            protocol: the name of what is spoken on the streams.
+            admit: says of a peer id whether to admit it.
             handler_nursery: where to run the handlers; in a nursery of its own if None.
             task_status: started when the UID is registered, with the listener.
 
@@ -192,7 +238,7 @@ class Peer:
             P2PError: as :meth:`listen`, and as :meth:`P2PListener.accept`.
         """
         check_serving(handler, handler_nursery)
-        async with self.listen(uid, admit=admit) as listener:
+        async with self.listen(uid, protocol=protocol, admit=admit) as listener:
             task_status.started(listener)
             await serve_streams(listener, handler, handler_nursery)
 
@@ -216,14 +262,8 @@ class Peer:
             LocalProtocolError: it is none.
             trio.ClosedResourceError: the peer was left.
         """
-        checked_uid = parse_uid(uid)
-        self._check_open()
-        with self._controls.watching(checked_uid) as registrations:
-            self._watched.add(registrations)
-            try:
-                yield registrations
-            finally:
-                self._watched.remove(registrations)
+        with self._calls.watching(parse_uid(uid)) as registrations:
+            yield registrations
 
     async def survey(self) -> Survey:
         """Find out what the network that this host is in does to connections between peers.
@@ -236,61 +276,24 @@ class Peer:
 
         If cancelled, nothing is left of it.
         """
-        return await survey_network(await resolve_broker(self._options.broker))
+        return await survey_network(await resolve_broker(self._options.brokers[0].address))
 
     def statistics(self) -> PeerStatistics:
         """What the peer holds now."""
-        names = frozenset(self._names)
-        return PeerStatistics(len(self._streams), names, self._controls.strangers)
+        return PeerStatistics(
+            connections=len(self._connections),
+            streams=self._connections.streams,
+            names=self._names.uids,
+            strangers=self._controls.strangers,
+        )
 
     async def leave(self) -> None:
         """End everything; see :func:`open_peer`."""
-        self._is_left = True
-        for scope in self._opening:
-            scope.cancel(reason="the peer was left")
-        for registrations in self._watched:
-            registrations.close()
-        await self._streams.leave(self._options.grace)
+        self._calls.leave()
+        await self._connections.leave(self._options.limits.grace)
 
-    def _check_open(self) -> None:
-        if self._is_left:
-            raise trio.ClosedResourceError(LEFT)
 
-    async def _open(self, uid: str, open_once: Callable[[], Awaitable[S]], *, wait: bool) -> S:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_open()
-        check_flag("wait", wait)
-        with trio.CancelScope() as scope:
-            self._opening.add(scope)
-            try:
-                return await (self._open_later(uid, open_once) if wait else open_once())
-            finally:
-                self._opening.remove(scope)
-        raise trio.ClosedResourceError(LEFT)
-
-    async def _open_later(self, uid: str, open_once: Callable[[], Awaitable[S]]) -> S:
-        # The broker may hear of the first requests in another order than they were made. So the
-        # next one comes soon, whether there is news or not.
-        backoff = Backoff(MIN_RECHECK_TIME, RECHECK_TIME)
-        async with self.watch(uid) as registrations:
-            while True:
-                try:
-                    return await open_once()
-                except UnknownUIDError:
-                    with trio.move_on_after(backoff.next_pause()):
-                        await registrations.wait()
-
-    @contextmanager
-    def _naming(self, uid: str | PeerId) -> Generator[None]:
-        """Note that the peer listens under a UID, which it cannot do twice."""
-        checked_uid = parse_uid(uid)
-        if checked_uid in self._names:
-            raise LocalProtocolError(
-                f"this peer listens under {checked_uid!r} already: leave that listener's context "
-                "first, or choose another UID"
-            )
-        self._names.add(checked_uid)
-        try:
-            yield
-        finally:
-            self._names.remove(checked_uid)
+def _target(uid: str | PeerId, expect: str | PeerId | None) -> Target:
+    """What to connect to, checked."""
+    checked_uid = parse_uid(uid)
+    return Target(checked_uid, parse_expected(checked_uid, expect))

@@ -1,6 +1,6 @@
 """The messages of the Port Control Protocol (RFC 6887) that map a TCP port. Pure.
 
-A response counts only if it fits its request: the 96-bit nonce is what somebody who does not see
+A response counts only if it fits its request: the 96-bit nonce is what an attacker who does not see
 our packets cannot guess. That it came from the router is for the socket to see to.
 """
 

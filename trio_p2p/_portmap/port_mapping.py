@@ -22,7 +22,7 @@ from .timers import Lease, retry_pauses
 
 logger = logging.getLogger("trio_p2p.nat")
 
-# Seconds. RFC 6886, 3.3, recommends two hours. But half of it is also how long nobody may notice
+# Seconds. RFC 6886, 3.3, recommends two hours. But half of it is also how long it may go unnoticed
 # that the router has another address, if its announcements do not reach us or it makes none; and
 # what a process that was killed leaves behind should not stay for long.
 LIFETIME = 600
@@ -53,7 +53,7 @@ class PortMapping:
     def is_public(self) -> bool:
         """Whether the external address belongs to the internet.
 
-        If not, another NAT stands behind the router, and nobody beyond it reaches the port so.
+        If not, another NAT stands behind the router, and no host beyond it reaches the port so.
         """
         return self.external is not None and is_public(self.external.address)
 
@@ -65,12 +65,12 @@ class PortMapping:
         return self.external
 
     def update(self, protocol: MappingProtocol, grant: Grant) -> None:
-        """Note what the router granted; for whoever keeps the mapping only."""
+        """Note what the router granted. Only the task that keeps the mapping calls it."""
         self.protocol, self.lifetime = protocol, grant.lifetime
         self._move_to(grant.external)
 
     def lose(self) -> None:
-        """Note that the mapping is lost; for whoever keeps it only."""
+        """Note that the mapping is lost. Only the task that keeps it calls it."""
         self._move_to(None)
 
     def _move_to(self, external: Endpoint | None) -> None:
@@ -218,7 +218,7 @@ class _Keeper:
                 return
 
     async def _sleep_until(self, deadline: float) -> None:
-        """Sleep, but not longer than until somebody nudges us."""
+        """Sleep, but not longer than until :meth:`nudge`."""
         with trio.move_on_at(deadline):
             await self._nudged.wait()
         self._nudged = trio.Event()

@@ -35,13 +35,13 @@ async def report_on_router(
     """Ask the router in every protocol what external address it has.
 
     It takes milliseconds where the router answers in all of them, some seconds where it does not.
-    In PCP the address comes with a mapping only: a port that nobody listens on is mapped, and the
+    In PCP the address comes with a mapping only: a port without a listener is mapped, and the
     mapping deleted at once, also when cancelled.
 
     Raises:
         OSError: no descriptor is free.
     """
-    with open_bound_socket(socket.AF_INET) as sock:  # nobody else gets its port meanwhile
+    with open_bound_socket(socket.AF_INET) as sock:  # no other socket gets its port meanwhile
         mappers = mappers_for(find_router(), local_endpoint(sock).port)
         reports: dict[MappingProtocol, ProtocolReport] = {}
 

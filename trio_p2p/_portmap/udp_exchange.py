@@ -29,7 +29,7 @@ async def ask_router(
     """Send a request, and return the first answer that fits.
 
     Each exchange has a socket of its own, so that late answers to an earlier one do not count and
-    whoever forges answers has to guess the port.
+    a forger of answers has to guess the port.
 
     Args:
         protocol: for the error.

@@ -132,7 +132,7 @@ class UpnpMapper:
         with self._lock:
             address = _external_address(igd)
             port = self._add_somehow(igd, wanted_port, lifetime)
-            # Another port than before: somebody else has that one now, and keeps it.
+            # Another port than before: another host has that one now, and keeps it.
             self._mapped = igd, port
             if not self._is_wanted:
                 self._delete()
@@ -173,7 +173,7 @@ def _search(local_address: str) -> Igd:
     try:
         igd.discover()
     except Exception as error:  # its text is "Success", as often as not
-        raise _failure(MappingOutcome.ABSENT, "nobody answered the search") from error
+        raise _failure(MappingOutcome.ABSENT, "no router answered the search") from error
     _call(MappingOutcome.ABSENT, igd.selectigd)
     return igd
 

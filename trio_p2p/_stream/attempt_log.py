@@ -1,7 +1,7 @@
-"""The attempts of one search for a path: told to whoever wants to know, and kept for its error.
+"""The attempts of one search for a path: told to a tracer, and kept for the search's error.
 
 That a connection leads to the introduced peer shows in TLS's handshake only. Until then it is not
-told that the attempt has connected, as it may prove to have reached somebody else.
+told that the attempt has connected, as it may prove to have reached another host.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class AttemptLog:
         self._connected_at = 0.0
 
     def note(self, attempt: Attempt) -> None:
-        """An attempt has ended, or has connected to somebody."""
+        """An attempt has ended, or has connected."""
         if attempt.outcome is Outcome.CONNECTED:
             self.close()
             self._connected, self._connected_at = attempt, trio.current_time()
@@ -47,7 +47,7 @@ class AttemptLog:
             self._tell(attempt)
 
     def note_wrong_peer(self) -> None:
-        """Whoever is connected could not prove to be the peer."""
+        """The other end of a connection could not prove to be the peer."""
         assert self._connected is not None
         seconds = self._connected.seconds + trio.current_time() - self._connected_at
         wrong = attrs.evolve(self._connected, outcome=Outcome.WRONG_PEER, seconds=seconds)
@@ -59,7 +59,7 @@ class AttemptLog:
         self._connected = None
 
     def close(self) -> None:
-        """Whoever is connected is the peer, for all that is known."""
+        """The other end of a connection is the peer, as far as is known."""
         if self._connected is not None:
             connected, self._connected = self._connected, None
             self._tell(connected)

@@ -12,23 +12,24 @@ _FULL = 65_536  # until that one is so long
 
 
 class ByteQueue:
-    """Bytes in order, in pieces."""
+    """Bytes in order, in pieces.
 
-    __slots__ = ("_length", "_pieces", "_taken")
+    Attributes:
+        length: how many there are.
+    """
+
+    __slots__ = ("_pieces", "_taken", "length")
 
     def __init__(self) -> None:
         self._pieces: deque[Piece] = deque()
         self._taken = 0  # of the first piece
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length: int = 0
 
     def append(self, piece: Piece) -> None:
-        """Add a piece, which nobody may change afterwards."""
+        """Add a piece, which may not be changed afterwards."""
         if not piece:
             return
-        self._length += len(piece)
+        self.length += len(piece)
         if len(piece) <= _SMALL and self._pieces:
             last = self._pieces[-1]
             if len(last) < _FULL and (len(last) <= _SMALL or isinstance(last, bytearray)):
@@ -54,12 +55,12 @@ class ByteQueue:
             taken = first[self._taken :] if self._taken else first
             self._pieces.popleft()
             self._taken = 0
-        self._length -= len(taken)
+        self.length -= len(taken)
         return taken
 
     def drop(self, count: int) -> None:
         """Remove so many bytes from the front."""
-        self._length -= count
+        self.length -= count
         self._taken += count
         while self._pieces and self._taken >= len(self._pieces[0]):
             self._taken -= len(self._pieces.popleft())
@@ -71,14 +72,14 @@ class ByteQueue:
         if other._taken:
             other._pieces[0] = other._pieces[0][other._taken :]
         self._pieces.extendleft(reversed(other._pieces))
-        self._length += other._length
+        self.length += other.length
         self._taken = 0
         other.clear()
 
     def clear(self) -> None:
         """Forget everything."""
         self._pieces.clear()
-        self._taken = self._length = 0
+        self._taken = self.length = 0
 
 
 def piece_of(

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from .._errors import NotAdmittedError, P2PError, PathLostError, StreamAbortedError
+from .._errors import NotAdmittedError, P2PError, StreamAbortedError
+from .._net.barrier import Barrier
 from .frames import PathHello
+from .giving_up import give_up_at, reason_to_give_up
 from .last_words import last_words_untrusted
 from .path import Path
 from .path_worker import PathWorker
+from .receivers import Receivers
 from .session import Session
 from .states import SessionState
-from .stream_path import StreamPath
-
-# Seconds.
-DEFAULT_GRACE = 60.0  # without a path, until a stream is given up
-CLOSING_TIME = 60.0  # over a path, in which a close makes no progress: it takes a round trip
+from .stream_path import PathKind, StreamPath
 
 _LEFT = "its peer was left"
 
 logger = logging.getLogger("trio_p2p.stream")
+
+
+class Owner(Protocol):
+    """What a carrier tells of its session."""
+
+    def attend(self) -> bool:
+        """Something has come, or has left, or the session is over.
+
+        Returns:
+            Whether a task was waked up that is going to call :meth:`Receivers.begin`.
+        """
+        ...
 
 
 class Carrier:
@@ -30,32 +42,37 @@ class Carrier:
 
     Args:
         session: the session.
+        owner: is told of it.
         grace: for how many seconds to wait for another path when one is lost.
         nursery: the owner's; :meth:`run` is to be started in it, too.
 
     Attributes:
-        session: the session. Whoever changes it calls :meth:`push`.
+        session: the session. A call of :meth:`push` follows each change of it.
         path: what carries it now, if anything does.
+        receivers: the tasks that wait for something to come.
         is_left: whether the owner has gone, and the stream with it.
         is_doubted: whether the path may lead nowhere any more, and nothing has come since.
         loss: why the last path was lost.
+        moves: how often a path was taken after the first one.
         path_changed: where to park until there is another path or none, a doubt more or less, or
             the end.
     """
 
-    def __init__(self, session: Session, grace: float, nursery: trio.Nursery) -> None:
+    def __init__(self, session: Session, owner: Owner, grace: float, nursery: trio.Nursery) -> None:
         self.session = session
+        self.moves: int = 0
+        self._owner = owner
         self.path: StreamPath | None = None
         self.is_left: bool = False
         self.is_doubted: bool = False
         self.loss: P2PError | None = None
         self.path_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
-        self._readable = trio.lowlevel.ParkingLot()
-        self._roomy = trio.lowlevel.ParkingLot()
+        self.receivers: Receivers = Receivers()
+        self._worker: PathWorker | None = None
         self._grace = grace
         self._nursery = nursery
-        self._worker: PathWorker | None = None
         self._circuit = b""
+        self._has_begun = False
         self._former: PathWorker | None = None  # which is read until the new one is greeted on
 
     async def run(self) -> None:
@@ -65,7 +82,7 @@ class Carrier:
                 await self._wait_for_change()
         finally:
             self.leave()
-            logger.info("a stream is over: %s", self.session.error or "all is said")
+            logger.info("connection closed: %s", self.session.error or "everything was delivered")
 
     def attach(
         self,
@@ -103,55 +120,57 @@ class Carrier:
             self._former = self._worker
         else:
             self._leave_path()
-        self._worker = PathWorker(connection, path, self.session, self)
+        self.moves += self._has_begun
+        self._has_begun = True
+        worker = PathWorker(connection, path, self.session, self)
+        self._worker = self.receivers.worker = worker
         self.path, self._circuit = path, circuit
         self.is_doubted = False
-        self._nursery.start_soon(self._carry, self._worker)
-        logger.info("stream path is %s", path)
+        self._nursery.start_soon(self._carry, worker)
+        logger.info("connection path: %s", path)
         self.path_changed.unpark_all()
         return True
 
-    def doubt(self) -> None:
-        """Doubt the path, as the other side may have left it: until something comes over it.
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the other side and back, as measured last; None if it was not yet."""
+        if self._worker is not None and self.path is not None:
+            seconds = self._worker.path.round_trip
+            if seconds and self.path.kind is PathKind.DIRECT:  # else it leads to the broker
+                return seconds
+        return self.session.outgoing.round_trip
 
-        It goes on carrying the session; whoever finds paths should look for another one.
-        """
+    def doubt(self) -> None:
+        """Doubt the path, which goes on carrying the session, until something comes over it."""
         if self._worker is not None:
             self.is_doubted = True
             self.path_changed.unpark_all()
 
     def push(self) -> None:
-        """Send what the session has to say, as far as that needs no waiting; the rest later.
-
-        Call it whenever the session has something new to say.
-        """
+        """Send what the session has to say, as far as that needs no waiting; the rest later."""
         if self._worker is not None:
             self._worker.push()
 
-    async def send(self) -> bool:
-        """Like :meth:`push`, but wait until the path has taken everything, or is lost.
+    async def send(self, is_wanted: Callable[[], bool]) -> bool:
+        """Like :meth:`push`, but wait until the path has taken what is wanted, or is lost.
+
+        Args:
+            is_wanted: whether something is left that is to be sent.
 
         Returns:
             Whether this has waited.
         """
-        return self._worker is not None and await self._worker.send()
+        return self._worker is not None and await self._worker.send(is_wanted)
 
-    async def wait_readable(self) -> bool:
-        """Wait until there may be something to read; whether that had to be waited for."""
-        return await self._wait(self._readable)
+    def flush(self) -> None:
+        """Do now what :meth:`push_soon` has put off, if it has."""
+        if self._worker is not None:
+            self._worker.flush()
 
-    async def wait_roomy(self) -> None:
-        """Wait until there may be room to write."""
-        await self._wait(self._roomy)
-
-    async def _wait(self, lot: trio.lowlevel.ParkingLot) -> bool:
-        if self._worker is None:
-            await lot.park()
-            return True
-        try:
-            return await self._worker.drive(lot)
-        finally:
-            self._wake_waiting()  # somebody else has to drive now
+    def push_soon(self) -> None:
+        """Like :meth:`push`, but when the other tasks that can run have had their turn."""
+        if self._worker is not None:
+            self._worker.push_soon()
 
     def close(self) -> None:
         """Close the session; :meth:`run` ends when the other side has got everything."""
@@ -163,7 +182,6 @@ class Carrier:
                 self._worker.read_alone()
         if self.session.is_over:
             self.end()
-        self._wake_waiting()
         self.path_changed.unpark_all()
 
     def abort(self, reason: str) -> None:
@@ -171,16 +189,19 @@ class Carrier:
         self.session.fail(StreamAbortedError(reason))
         self.end(reason)
 
+    def fail(self, error: P2PError) -> None:
+        """End everything at once, for a reason that the other side knows."""
+        self.session.fail(error)
+        self.end()
+
     def end(self, reason: str = "the stream was closed without waiting") -> None:
         """End everything at once: say farewell, close the path, and wake all who wait."""
         if self._worker is not None:
-            self._worker.close(self.session.farewell())
-            self._worker = self.path = None
-            self.is_doubted = False
+            self._leave_path(self.session.farewell())
         self._drop_former()
         self.session.fail(StreamAbortedError(reason))
-        self._wake_waiting()
         self.path_changed.unpark_all()
+        self._owner.attend()
 
     def leave(self) -> None:
         """End everything at once, as the owner of the stream is left."""
@@ -197,17 +218,18 @@ class Carrier:
         if self.is_doubted and worker is self._worker:
             self.is_doubted = False
             self.path_changed.unpark_all()
-        if self._readable:
-            self._readable.unpark_all()
-            worker.expect_driver()
+        if self._owner.attend():
+            self.receivers.expect(worker)
         if session.is_over or session.peer_is_closed:
             worker.release()  # what is being sent is not wanted any more
             self.finish()
-            self._roomy.unpark_all()
-        elif self._roomy and session.room:
-            self._roomy.unpark_all()
-        if not (worker.is_driven_for(self._readable) and session.has_input):
-            self.push()  # else whoever reads it does
+            self.push()
+        else:
+            self.push_soon()
+
+    def tell_sent(self) -> None:
+        """Something has left: there may be room for more."""
+        self._owner.attend()
 
     def lose(self, worker: PathWorker, error: P2PError) -> None:
         """A path is gone."""
@@ -217,13 +239,13 @@ class Carrier:
             return
         if self._circuit:
             error = last_words_untrusted(worker.path.tail, self._circuit) or error
-        logger.info("stream path lost: %s", error)
+        logger.info("connection path lost: %s", error)
         self.loss = error
         self._leave_path()
         if isinstance(error, NotAdmittedError) and not self.session.is_confirmed:
             self.session.fail(error)  # else the broker has handed a wrong certificate over
         self.session.lose_path(trio.current_time())
-        self._wake_waiting()
+        self._owner.attend()
         self.finish()
 
     def finish(self) -> None:
@@ -232,32 +254,14 @@ class Carrier:
 
     # Inside.
 
-    def _wake_waiting(self) -> None:
-        for lot in (self._readable, self._roomy):
-            if lot:
-                lot.unpark_all()
-
     async def _wait_for_change(self) -> None:
-        with trio.CancelScope(deadline=min(self._give_up_times())) as patience:
+        with trio.CancelScope(deadline=give_up_at(self.session, self._grace)) as patience:
             await self.path_changed.park()
         if patience.cancelled_caught:
-            self._give_up(trio.current_time())
-
-    def _give_up_times(self) -> tuple[float, float]:
-        """When to give up for want of a path, and of progress: bytes that move put it off."""
-        session = self.session
-        waiting_since = math.inf if session.peer_is_closed else session.waiting_since
-        return waiting_since + self._grace, session.stalled_since + CLOSING_TIME
-
-    def _give_up(self, now: float) -> None:
-        without_path, without_progress = self._give_up_times()
-        if now >= without_path:
-            reason = f"; the last one was lost: {self.loss}" if self.loss is not None else ""
-            text = f"the stream had no path for {self._grace:g} seconds{reason}"
-            self.session.fail(PathLostError(text))
-        elif now >= without_progress:
-            text = "the other side did not say that it has got everything"
-            self.session.fail(PathLostError(text))
+            now = trio.current_time()
+            reason = reason_to_give_up(self.session, self._grace, self.loss, now)
+            if reason is not None:
+                self.session.fail(reason)
 
     def _drop_former(self) -> None:
         if self._former is not None:
@@ -266,17 +270,18 @@ class Carrier:
                 self._former.path.send_at_once(self.session.former_farewell())
             self._former.close()
             self._former = None
-            self.session.forget_former()
+            self.session.former = None
 
-    def _leave_path(self) -> None:
+    def _leave_path(self, last_words: bytes = b"") -> None:
         if self._worker is not None:
-            self._worker.close()
-            self._worker = self.path = None
+            self._worker.close(last_words)
+            self._worker = self.receivers.worker = self.path = None
             self.is_doubted = False
 
     async def _carry(self, worker: PathWorker) -> None:
         try:
-            await worker.run()
+            with Barrier(logger, "carrying a connection"):
+                await worker.run()
         finally:
             if worker is self._worker:  # the owner was cancelled, and this before run()
                 self.leave()

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from .._net.sockets import delivery_rate, limit_unsent, round_trip
 from .._net.system import current_system
 
 # By measurement (benchmarks/streams.py): what each call costs is spread over many bytes.
@@ -34,7 +35,7 @@ class Connection:
         self.stream = stream
         self._open_socket: trio.socket.SocketType | None = stream.socket
         self._system = current_system()
-        self._scratch = _scratch_of_this_run()
+        self._scratch = scratch_of_this_run()
 
     def send_at_once(self, data: bytes | memoryview) -> int:
         """Send some bytes; how many the connection takes now.
@@ -81,6 +82,26 @@ class Connection:
         """Give each task that waits a ClosedResourceError, but leave the connection open."""
         self._system.notify_closing(self._socket)
 
+    def limit_unsent(self, count: int) -> None:
+        """Take no more while so many bytes have not left."""
+        if self._open_socket is not None:
+            limit_unsent(self._open_socket, count)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds to the other end and back, as the kernel has smoothed it; 0 if not known."""
+        return 0.0 if self._open_socket is None else round_trip(self.stream) / 1e6
+
+    @property
+    def delivery_rate(self) -> int:
+        """How many bytes per second have arrived lately; 0 if that is not known."""
+        return 0 if self._open_socket is None else delivery_rate(self._open_socket)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._open_socket is None
+
     def close(self) -> None:
         """Close the connection at once."""
         self._open_socket = None
@@ -98,7 +119,7 @@ def broken(error: Exception) -> trio.BrokenResourceError:
     return trio.BrokenResourceError(f"the connection broke: {error}")
 
 
-def _scratch_of_this_run() -> memoryview:
+def scratch_of_this_run() -> memoryview:
     """Memory that all paths of a Trio run share: nothing may stay in it beyond a checkpoint."""
     try:
         return _scratch.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .._errors import NotAdmittedError, P2PError, SessionLostError, StreamAbortedError
-from .frames import AbortCode, Frame, Kind, abort, header
+from .frames import AbortCode, Frame, Kind, abort, header, words_of_untrusted
 from .incoming import Incoming
 from .outgoing import Outgoing
 
@@ -37,6 +37,4 @@ def farewell_of(
 
 def error_of_untrusted(frame: Frame) -> P2PError:
     """The error that an abort of the other side leaves behind, with the reason that it gives."""
-    text = frame.payload.decode(errors="replace")
-    reason = "".join(character if character.isprintable() else "?" for character in text)
-    return _ABORTED_AS.get(frame.number, StreamAbortedError)(reason)
+    return _ABORTED_AS.get(frame.number, StreamAbortedError)(words_of_untrusted(frame.payload))

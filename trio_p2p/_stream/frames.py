@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import enum
 import struct
+from typing import NamedTuple
 
 import attrs
 
 from .._errors import RemoteProtocolError
+from .._wire.messages import INSTANCE_BYTES
 
-MAX_PAYLOAD_BYTES = 262_144  # sixteen full TLS records
-# Of what is larger no smaller piece is sent, as each is a packet with a cost. A window is several
-# times as large, so that there is always going to be room for one.
-MIN_PIECE_BYTES = 65_536
+MAX_PIECE_BYTES = 262_144  # of one stream, at a time: sixteen full TLS records
+MAX_PAYLOAD_BYTES = MAX_PIECE_BYTES + 64  # and what precedes it
+SLOW_PAYLOAD_BYTES = 32_768  # over a slow path
+MIN_WINDOW = 512 * 1024  # bytes that a side can hold at least until they are acknowledged
+MAX_WINDOW = 2**32 - 1
 MAX_CONTROL_BYTES = 512
 SESSION_ID_BYTES = 16
 
 _HEADER = struct.Struct(">BBBQBI")  # array of 3, kind, uint 64: number, bin 32: payload
 _ARRAY_OF_3, _UINT_64, _BIN_32 = 0x93, 0xCF, 0xC6
-_HELLO = struct.Struct(f">{SESSION_ID_BYTES}sI?")
+_HELLO = struct.Struct(f">{SESSION_ID_BYTES}s{INSTANCE_BYTES}sIIB")
+_IS_NEW, _IS_ONLY = 1, 2  # its flags
 HELLO_BYTES = _HEADER.size + _HELLO.size
 MAX_NUMBER = 2**63 - 1
 
@@ -33,18 +37,14 @@ class Kind(enum.IntEnum):
     HELLO = 0
     """This path carries that session; so many bytes have been received."""
     DATA = 1
-    """Bytes of the stream from this offset on."""
-    EOF = 2
-    """The stream ends at this offset."""
-    ACK = 3
-    """So many bytes have been received."""
-    LIMIT = 4
-    """Bytes up to this offset may be sent."""
-    BLOCKED = 5
-    """The sender waits: it has more than up to this limit; 0 if it waits for acknowledgements."""
-    CLOSE = 6
-    """The stream ends at this offset, and nothing of the other direction is read any more."""
-    ABORT = 7
+    """Bytes from this offset on."""
+    ACK = 2
+    """So many bytes have been received; the end counts as one."""
+    PING = 3
+    """The sender waits for an acknowledgement of the bytes up to this offset."""
+    CLOSE = 4
+    """The bytes end at this offset, and none of the other direction are read any more."""
+    ABORT = 5
     """The session is over at once: an :class:`AbortCode`; the payload says why, in words."""
 
 
@@ -52,8 +52,11 @@ class AbortCode(enum.IntEnum):
     """Why a session is over."""
 
     GIVEN_UP = 0
+    """The side that says it has given up, or was aborted; unknown codes mean the same."""
     NOT_ADMITTED = 1
+    """The acceptor does not admit the peer."""
     UNKNOWN_SESSION = 2
+    """The acceptor does not know the session, or not any more."""
 
 
 @attrs.frozen
@@ -61,20 +64,28 @@ class PathHello:
     """How a path begins.
 
     Attributes:
-        received: how many bytes whoever says it has received on earlier paths.
-        session: which session it is.
+        received: how many bytes this side has received on earlier paths.
+        session: which session the path belongs to.
         path: the number of the path in the session; the highest one counts.
-        is_new: whether whoever says it has not heard of the other side yet.
+        window: how many bytes this side holds that are not acknowledged, at most.
+        instance: what tells this side's program from others of the same identity.
+        is_new: whether this side has not heard of the other one in this session yet.
+        is_only: whether this side's program has opened no other session with the same peer that
+            it still wants.
     """
 
     received: int
     session: bytes = attrs.field(repr=False)
     path: int
-    is_new: bool
+    window: int
+    instance: bytes = attrs.field(repr=False)
+    is_new: bool = False
+    is_only: bool = False
 
     def encode(self) -> bytes:
         """The frame."""
-        payload = _HELLO.pack(self.session, self.path, self.is_new)
+        flags = _IS_NEW * self.is_new | _IS_ONLY * self.is_only
+        payload = _HELLO.pack(self.session, self.instance, self.path, self.window, flags)
         return header(Kind.HELLO, self.received, len(payload)) + payload
 
     @classmethod
@@ -84,14 +95,21 @@ class PathHello:
         Raises:
             RemoteProtocolError: it is malformed.
         """
-        if len(payload) != _HELLO.size or payload[-1] > 1:
+        if len(payload) != _HELLO.size or payload[-1] > _IS_NEW | _IS_ONLY:
             raise RemoteProtocolError("got a malformed hello on a path")
-        session, path, is_new = _HELLO.unpack(payload)
-        return cls(received, session, path, is_new)
+        session, instance, path, window, flags = _HELLO.unpack(payload)
+        return cls(
+            received,
+            session,
+            path,
+            window,
+            instance,
+            is_new=bool(flags & _IS_NEW),
+            is_only=bool(flags & _IS_ONLY),
+        )
 
 
-@attrs.frozen
-class Frame:
+class Frame(NamedTuple):
     """A frame; of DATA, only what precedes the payload.
 
     Attributes:
@@ -113,6 +131,12 @@ def abort(code: AbortCode, reason: str) -> bytes:
     return header(Kind.ABORT, code, len(payload)) + payload
 
 
+def words_of_untrusted(payload: bytes) -> str:
+    """Text of the other side, as it can be shown on a line."""
+    text = payload.decode(errors="replace")
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def header(kind: Kind, number: int, length: int = 0) -> bytes:
     """What precedes a payload of this length."""
     return _HEADER.pack(_ARRAY_OF_3, kind, _UINT_64, number, _BIN_32, length)
@@ -121,7 +145,7 @@ def header(kind: Kind, number: int, length: int = 0) -> bytes:
 class FrameParser:
     """Cuts the bytes of a path into frames; holds no more than one control frame.
 
-    The payload of DATA does not pass through it: whoever has the bytes puts them elsewhere, as
+    The payload of DATA does not pass through it: the caller puts those bytes elsewhere, as
     long as :attr:`missing` is not 0, and says so by :meth:`pass_over`.
 
     Attributes:

@@ -87,9 +87,8 @@ async def secure(
             received=connection.received,
         )
         sock = connection.stream.socket
-        described = StreamPath(
-            kind, connection.technique, local_endpoint(sock), remote_endpoint(sock)
-        )
+        local, remote = connection.endpoints or (local_endpoint(sock), remote_endpoint(sock))
+        described = StreamPath(kind, connection.technique, local, remote)
         with trio.move_on_after(HANDSHAKE_TIME):
             if not server_side:
                 await path.start_handshake()  # behind our own proof: no round trip is spent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .frames import FrameParser
 
-# Seconds. Whoever has nothing to say says so: sooner while the other side waits for something, as
-# 15 s are the limit until it has noticed that a path is dead, and else within the shortest
-# lifetimes of a NAT's mapping that are seen in the wild.
+# Seconds. A side that has nothing to say sends a PING: sooner while the other side waits for
+# something, as 15 s are the limit until it has noticed that a path is dead, and else within the
+# shortest lifetimes of a NAT's mapping that are seen in the wild.
 BUSY_HEARTBEAT_TIME = 5.0
 IDLE_HEARTBEAT_TIME = 20.0
 BUSY_SILENCE_TIME = 12.0
@@ -23,6 +23,7 @@ class Leg:
 
     Attributes:
         number: the same.
+        began_at: when it began.
         greeting: the hello, until it is sent.
         frames: what the other side has begun to say.
         last_sent_at: when this side said something.
@@ -32,6 +33,7 @@ class Leg:
     """
 
     __slots__ = (
+        "began_at",
         "frames",
         "greeting",
         "has_told",
@@ -43,6 +45,7 @@ class Leg:
 
     def __init__(self, number: int, greeting: bytes, now: float) -> None:
         self.number: int = number
+        self.began_at: float = now
         self.greeting: bytes = greeting
         self.frames: FrameParser = FrameParser()
         self.last_sent_at: float = now

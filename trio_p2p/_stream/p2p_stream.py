@@ -1,32 +1,34 @@
-"""The stream that applications get: a session, looked at from above."""
+"""The stream that applications get."""
 
 from __future__ import annotations
 
 import operator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import trio
 
 from .._identity.peer_id import PeerId
 from .byte_queue import Piece, piece_of
-from .carrier import Carrier
-from .frames import MAX_PAYLOAD_BYTES, MIN_PIECE_BYTES
-from .states import SessionState
+from .frames import MAX_PIECE_BYTES
+from .owned_stream import PEER_CLOSED, OwnedStream
+from .sleeper import Sleeper
 from .stream_path import StreamPath
-from .turn import CancelledFirst, Turn
+from .turn import CancelledFirst
+
+if TYPE_CHECKING:
+    from .p2p_connection import P2PConnection  # which makes streams
 
 RECEIVE_BYTES = 2**20
+MIN_ROOM_BYTES = 2**16  # of more bytes none is taken before there is room for so many
 
-_PEER_CLOSED = "the peer has closed the stream"
 
+class P2PStream(OwnedStream):
+    """A stream to a peer: encrypted, authenticated, and not bound to one path.
 
-class P2PStream(trio.abc.HalfCloseableStream):
-    """A stream to a peer: encrypted, authenticated, and not bound to one connection.
-
-    It is carried by one path at a time, a TCP connection that leads directly to the peer or
-    through the broker's relay. When a path breaks, or a better one is found, the stream goes on
-    over another one: nothing is lost, repeated or reordered. The tasks that do this belong to
-    the :class:`Peer` that has opened or accepted the stream, which ends when that is left.
+    It is one of the streams of a :class:`P2PConnection`, which goes on over another path when one
+    breaks, or a better one is found: nothing is lost, repeated or reordered. A stream that is not
+    read holds up no other one.
 
     What :meth:`send_all` has taken is kept until the peer's side has it. When no path was found
     for the grace time, the methods raise :exc:`trio.BrokenResourceError`; its cause says why.
@@ -38,39 +40,42 @@ class P2PStream(trio.abc.HalfCloseableStream):
     Each direction may be used by one task at a time, else :exc:`trio.BusyResourceError`.
     """
 
-    def __init__(self, carrier: Carrier, peer_id: PeerId) -> None:
-        self._carrier = carrier
-        self._session = carrier.session
-        self._peer_id = peer_id
-        self._is_closed = False
-        self._eof_is_sent = False
-        self._sending = Turn("another task is sending on this stream")
-        self._receiving = Turn("another task is receiving on this stream")
+    __slots__ = ()
+
+    @property
+    def connection(self) -> P2PConnection:
+        """The connection that carries the stream, perhaps among others: to open more over it."""
+        return self._connection
+
+    @property
+    def protocol(self) -> str:
+        """The name of what is spoken on the stream; empty for the default one."""
+        return self._state.names.protocol
+
+    @property
+    def uid(self) -> str:
+        """The UID of the receiver that the stream is for; empty for the one connected to."""
+        return self._state.names.uid
 
     @property
     def peer_id(self) -> PeerId:
         """Who the other side has proven to be."""
-        return self._peer_id
+        return self._connection.peer_id
 
     @property
     def path(self) -> StreamPath | None:
         """What carries the stream now; None while it waits for another path, and at the end."""
-        return self._carrier.path
+        return None if self.is_over else self._connection.path
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is going to happen: all is said, or the stream is broken."""
-        return self._session.is_over
-
-    @property
-    def is_left(self) -> bool:
-        """Whether the stream has ended because the :class:`Peer` was left that it belongs to."""
-        return self._carrier.is_left
+        """Whether both directions have ended, or the stream is broken."""
+        return self._state.is_over
 
     @property
     def has_lost_peer(self) -> bool:
         """Whether the stream is broken, or the peer has closed it."""
-        return self._session.state is SessionState.BROKEN or self._session.peer_is_closed
+        return self._state.error is not None or self._state.is_refused
 
     async def wait_path_changed(self, path: StreamPath | None) -> StreamPath | None:
         """Wait until :attr:`path` is another one.
@@ -87,18 +92,21 @@ class P2PStream(trio.abc.HalfCloseableStream):
         """
         await trio.lowlevel.checkpoint()
         async with CancelledFirst():
-            while self.path == path:
+            with self._connection.telling_of_paths(self):
                 self._check()
-                if self._session.peer_is_closed:
-                    raise trio.BrokenResourceError(_PEER_CLOSED)
-                await self._carrier.path_changed.park()
+                while self.path == path:
+                    if self._state.is_refused:
+                        raise trio.BrokenResourceError(PEER_CLOSED)
+                    await self._wait()
+                    self._check()
         return self.path
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes.
 
         Returns as soon as all of them are taken: they reach the peer, if only any path does
-        before the grace time is over. There is room for as many as the window allows.
+        before the grace time is over. There is room for 256 KiB that have not left; they leave if
+        there is a path, and the peer reads what has come on this stream.
 
         Raises:
             trio.BrokenResourceError: the stream is broken, or the peer has closed it.
@@ -112,22 +120,23 @@ class P2PStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint_if_cancelled()
             has_waited = False
             try:
-                async with CancelledFirst():
-                    self._check_sending()
-                    with memoryview(data).cast("B") as view:
-                        position = 0
-                        while position < len(view):
-                            rest, room = len(view) - position, self._session.room
-                            if room < min(rest, MIN_PIECE_BYTES):
-                                has_waited = True
-                                await self._wait_for_room()
-                            else:
-                                count = min(rest, room, MAX_PAYLOAD_BYTES)
-                                piece = piece_of(data, view, position, count)
-                                self._session.write(piece, trio.current_time())
-                                has_waited |= await self._carrier.send()
-                                position += count
-                            self._check_sending()
+                self._check_sending()
+                with memoryview(data).cast("B") as view:
+                    position, length = 0, len(view)
+                    while position < length:
+                        rest, room = length - position, self._state.room
+                        if room < min(rest, MIN_ROOM_BYTES):
+                            has_waited = True
+                            await self._wait()
+                        else:
+                            count = min(rest, room, MAX_PIECE_BYTES)
+                            piece = piece_of(data, view, position, count)
+                            has_waited |= await self._streams.send(self._state, piece)
+                            position += count
+                        self._check_sending()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102, ASYNC120 - see Turn
+                raise
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
@@ -138,25 +147,27 @@ class P2PStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             async with CancelledFirst():
                 self._check_sending()
-                while not self._session.room:
-                    await self._wait_for_room()
+                while not self._state.room:
+                    await self._wait()
                     self._check_sending()
 
     async def send_eof(self) -> None:
         """End this direction; the other one goes on. Once is enough, more do no harm.
 
         Raises:
-            trio.BrokenResourceError: the stream is broken, or the peer has closed it.
+            trio.BrokenResourceError: the stream is broken.
             trio.ClosedResourceError: the stream is closed.
             trio.BusyResourceError: another task is sending.
+
+        If cancelled, the direction has not ended.
         """
         with self._sending:
-            await trio.lowlevel.checkpoint()
-            self._check()
-            if not self._eof_is_sent:
-                self._eof_is_sent = True
-                self._session.write_eof(trio.current_time())
-                self._carrier.push()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                self._check()
+                self._streams.finish(self._state)
+            finally:  # afterwards, so that it leaves together with what was sent just before
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive some bytes.
@@ -178,25 +189,40 @@ class P2PStream(trio.abc.HalfCloseableStream):
         limit = RECEIVE_BYTES if max_bytes is None else operator.index(max_bytes)
         if limit < 1:
             raise ValueError("max_bytes must be at least 1")
-        with self._receiving:
+        if self._reader is not None:
+            raise trio.BusyResourceError("another task is receiving on this stream")
+        # Many streams wait in here: a context manager, or one more coroutine, is memory of each.
+        self._reader = Sleeper()
+        try:
             await trio.lowlevel.checkpoint_if_cancelled()
             has_waited = False
             try:
-                async with CancelledFirst():
-                    while (data := self._read(limit)) is None:
-                        has_waited |= await self._carrier.wait_readable()
+                while (data := self._read(limit)) is None:
+                    if self._flush_has_news():
+                        continue
+                    try:
+                        has_waited = True
+                        if self._streams.receivers.begin():
+                            await self._streams.receivers.receive()
+                        else:
+                            await self._reader.sleep()
+                    finally:
+                        self._streams.receivers.end()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102, ASYNC120 - see Turn
+                raise
             finally:
                 if not has_waited:
                     await trio.lowlevel.cancel_shielded_checkpoint()
             return data
+        finally:
+            self._reader = None
 
     def _read(self, max_bytes: int) -> Piece | None:
         self._check_open()
-        data = self._session.read(max_bytes)
+        data = self._streams.read(self._state, max_bytes)
         if data is None:
             self._check()
-        else:
-            self._carrier.push()
         return data
 
     async def aclose(self) -> None:
@@ -210,40 +236,21 @@ class P2PStream(trio.abc.HalfCloseableStream):
         Raises:
             trio.BrokenResourceError: the stream broke while this waited; the peer may lack some.
         """
-        was_over = self._session.is_over
-        if not self._is_closed:
-            self._is_closed = True
-            self._carrier.close()
+        state = self._state
+        was_broken = state.error is not None
+        self.begin_closing()
         await trio.lowlevel.checkpoint()
-        while not self._session.is_over:
-            await self._carrier.path_changed.park()
-        self._carrier.end()
-        if not was_over and self._session.state is SessionState.BROKEN:
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self._raise_broken()
-
-    def abort(self, reason: str = "it aborted the stream") -> None:
-        """End the stream at once, and let the peer know that it was cut short.
-
-        What was sent and has not arrived is dropped. The peer's methods raise
-        :exc:`trio.BrokenResourceError`, whose cause is a :exc:`StreamAbortedError` with the
-        reason. Does nothing if the stream is closed already.
-
-        Args:
-            reason: text for the peer, of up to some 400 bytes.
-        """
-        if not self._is_closed:
-            self._is_closed = True
-            self._carrier.abort(reason)
-
-    def leave(self) -> None:
-        """Abort the stream because its owner is left, unless it is closed."""
-        if not self._is_closed:
-            self._carrier.leave()
-
-    async def wait_news(self) -> None:
-        """Wait until the path may be another one, or the stream may be over."""
-        await self._carrier.path_changed.park()
+        try:
+            while not self._streams.has_delivered(state):
+                if state.error is not None:
+                    if was_broken:
+                        break
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    self._raise_broken(state.error)
+                await self._wait()
+        finally:
+            if self._streams.stop_asking(state):
+                self.wake()  # other tasks that close it go on to ask
 
     async def __aexit__(
         self,
@@ -257,36 +264,6 @@ class P2PStream(trio.abc.HalfCloseableStream):
         else:
             self.abort(reason_of(exc_value))
             await trio.lowlevel.cancel_shielded_checkpoint()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise trio.ClosedResourceError("this stream is closed")
-        if self._carrier.is_left:
-            raise trio.ClosedResourceError("the peer that this stream belongs to was left")
-
-    def _check(self) -> None:
-        self._check_open()
-        if self._session.state is SessionState.BROKEN:
-            self._raise_broken()
-
-    def _check_sending(self) -> None:
-        self._check()
-        if self._session.peer_is_closed:
-            raise trio.BrokenResourceError(_PEER_CLOSED)
-        if self._eof_is_sent:
-            raise trio.ClosedResourceError("send_eof() was called on this stream")
-
-    def _raise_broken(self) -> None:
-        error = self._session.error
-        raise trio.BrokenResourceError(f"the stream is broken: {error}") from error
-
-    async def _wait_for_room(self) -> None:
-        self._session.is_blocked = True
-        self._carrier.push()
-        try:
-            await self._carrier.wait_roomy()
-        finally:
-            self._session.is_blocked = False
 
 
 def reason_of(error: BaseException) -> str:

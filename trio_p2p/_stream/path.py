@@ -6,6 +6,7 @@ each with a checkpoint: its bytes cost twice as much.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -14,13 +15,13 @@ import trio
 
 from .._errors import P2PError
 from .connection import RECEIVE_BYTES, Connection, broken
+from .decryption import Decryption
 from .sink import Sink
 from .tls import Context, TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
-# By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
-# also keeps that much memory for each path, once it was needed.
-FEED_BYTES: Final = 2**18
+# If less came at once, the next attempt is likely to be in vain, and costs as much as a wait.
+DRAINED_BYTES: Final = 2**14
 
 
 class Path:
@@ -30,8 +31,8 @@ class Path:
         stream: the connection, which from now on is the path's own.
         context: from :func:`~trio_p2p._stream.tls.make_context`.
         server_side: whether we are TLS's server.
-        peer_certificate: the peer's, in DER: nobody else is accepted.
-        received: what the peer sent and somebody else has read already.
+        peer_certificate: the peer's, in DER: no other one is accepted.
+        received: what the peer sent and was read already.
     """
 
     def __init__(
@@ -48,16 +49,25 @@ class Path:
             context, server_side=server_side, peer_certificate=peer_certificate
         )
         self._is_busy = False
-        self._steps: Iterator[list[memoryview]] = iter(())
+        self._steps: Iterator[Sequence[bytes | bytearray | memoryview]] = iter(())
         self._rest: memoryview | None = None  # of the ciphertext of the last step
+        self._limit: float = math.inf
+        self._unchecked = 0  # bytes that the connection has taken since it was waited for
         self._has_sent_last = False
         self._tail = b""
+        self._is_drained = False
+        self._decryption = Decryption(self._engine)
         self._take(memoryview(received))
 
     @property
     def tail(self) -> bytes:
         """The last bytes received, as they came: a relay ends with words that are in clear."""
         return self._tail
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether this side has closed it."""
+        return self._connection.is_closed
 
     async def start_handshake(self) -> None:
         """Send a client's first flight, without waiting for anything to come.
@@ -102,8 +112,31 @@ class Path:
 
     @property
     def is_sending(self) -> bool:
-        """Whether something that was to be sent has not left yet, or another task is at it."""
-        return self._is_busy or self._rest is not None
+        """Whether something that was to be sent has not left yet, or another task is at it.
+
+        So it is when all was taken, and that may be more than :meth:`limit_unsent` allows.
+        """
+        return self._is_busy or self._rest is not None or self._may_be_full
+
+    @property
+    def _may_be_full(self) -> bool:
+        # The kernel goes on to fill a packet of 64 KiB, whatever the limit: one has to ask first.
+        return self._unchecked >= self._limit
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds to the other end of the connection and back; 0 if that is not known."""
+        return self._connection.round_trip
+
+    @property
+    def delivery_rate(self) -> int:
+        """How many bytes per second have arrived lately; 0 if that is not known."""
+        return self._connection.delivery_rate
+
+    def limit_unsent(self, count: int) -> None:
+        """Let the connection take no more while it holds so many bytes that have not left."""
+        self._limit = count
+        self._connection.limit_unsent(count)
 
     def start_sending(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         """Send as much of some bytes as the connection takes without waiting.
@@ -133,10 +166,11 @@ class Path:
             raise trio.BusyResourceError("another task is sending on this path")
         self._is_busy = True
         try:
-            while self._rest is not None:
+            while self._rest is not None or self._may_be_full:
                 # Even if it took some: once there is room, there is much of it. Bits and pieces
                 # as the peer makes room for them would double the CPU time of both.
                 await self._connection.wait_writable()
+                self._unchecked = 0
                 self._send_steps()
         finally:
             self._is_busy = False
@@ -158,16 +192,22 @@ class Path:
             trio.ClosedResourceError: the path is closed.
         """
         self.send_last_flight()
-        given = self._give(sink, _NOTHING)
+        given = self._give(sink, _NOTHING) if self._decryption.has_rest else None
         while given is None and not self._engine.is_ended:
             ciphertext = self._connection.receive_at_once()
             if ciphertext is None:
                 return None
             if not ciphertext:
                 break
+            self._is_drained = len(ciphertext) < DRAINED_BYTES
             self._keep_tail(ciphertext)
             given = self._give(sink, ciphertext)
         return given or 0
+
+    @property
+    def expects_to_wait(self) -> bool:
+        """Whether nothing more is likely to have come than what was received last."""
+        return self._is_drained and not self._decryption.has_rest
 
     async def wait_receive_might_not_block(self) -> None:
         """Wait until more has come; one task at a time.
@@ -178,7 +218,7 @@ class Path:
         await self._connection.wait_readable()
 
     def interrupt(self) -> None:
-        """Give whoever waits on the path now a ClosedResourceError, but leave it open."""
+        """Raise ClosedResourceError in the tasks that wait on the path now, but leave it open."""
         self._connection.interrupt()
 
     async def receive(self, sink: Sink) -> int:
@@ -193,7 +233,7 @@ class Path:
 
     def send_last_flight(self) -> None:
         """Send what TLS itself has to say, as far as that has not left together with others."""
-        if self._engine.has_outgoing and not self.is_sending:  # it is too little not to fit
+        if self._engine.has_outgoing and self._rest is None:  # it is too little not to fit
             self._write_at_once(self._engine.take_outgoing())
 
     def send_at_once(self, data: bytes) -> None:
@@ -201,7 +241,7 @@ class Path:
 
         Nothing can be sent any more.
         """
-        if not data or self.is_sending or self._has_sent_last:
+        if not data or self._rest is not None or self._has_sent_last:
             return  # it would get into the midst of something
         self._has_sent_last = True
         with suppress(P2PError):  # before the handshake, or after TLS broke
@@ -221,12 +261,14 @@ class Path:
                     if step is None:
                         return
                     self._rest = memoryview(self._engine.encrypt(step))
-                self._rest = self._rest[self._connection.send_at_once(self._rest) :] or None
+                count = self._connection.send_at_once(self._rest)
+                self._unchecked += count
+                self._rest = self._rest[count:] or None
                 if self._rest is not None:
                     return
         except (P2PError, OSError) as error:
             self._rest = None
-            self._has_sent_last = True  # nobody knows how much of it has left
+            self._has_sent_last = True  # how much of it has left is not known
             raise broken(error) from error
 
     def _take(self, data: memoryview) -> None:
@@ -238,35 +280,14 @@ class Path:
         self._tail = last if len(last) == TAIL_BYTES else (self._tail + last)[-TAIL_BYTES:]
 
     def _give(self, sink: Sink, ciphertext: memoryview) -> int | None:
-        """Decrypt what there is, and more; how many bytes the sink got, None if too few came."""
-        engine, given = self._engine, 0
-        while True:
-            engine.feed(ciphertext[:FEED_BYTES])
-            ciphertext = ciphertext[FEED_BYTES:]
-            while (pending := engine.pending) or engine.has_failed:
-                if given and engine.has_failed:
-                    return given  # whoever receives next learns of it
-                with sink.get_buffer(pending + len(ciphertext)) as buffer:
-                    if not buffer:
-                        engine.feed(ciphertext)
-                        return given
-                    count = self._decrypt(buffer)
-                if not count:
-                    break
-                sink.buffer_updated(count)
-                given += count
-            if not ciphertext:
-                return given or None
-
-    def _decrypt(self, buffer: memoryview) -> int:
         try:
-            return self._engine.decrypt_into(buffer)
-        except P2PError as error:
+            return self._decryption.give(sink, ciphertext)
+        except trio.BrokenResourceError:
             self.send_last_flight()  # the alert
-            raise broken(error) from error
+            raise
 
     def _write_at_once(self, data: bytes) -> None:
-        with suppress(OSError, trio.ClosedResourceError):  # whoever receives next learns of it
+        with suppress(OSError, trio.ClosedResourceError):  # receiving raises it
             self._connection.send_at_once(data)
 
 

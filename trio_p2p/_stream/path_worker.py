@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import math
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
@@ -13,14 +12,15 @@ from .._errors import P2PError, PathLostError, RemoteProtocolError
 from .._net.network_changes import wait_stranded
 from .leg import BUSY_HEARTBEAT_TIME
 from .path import Path
+from .path_reader import PathReader
+from .path_writer import PathWriter
 from .session import Session
-from .session_sink import former_sink_of, sink_of
+from .session_sink import sink_of
 from .stream_path import StreamPath
 
-PARTING_TIME = 1.0  # seconds until the last words have left, cancelled or not
-HAND_OVER_TIME = 0.02  # seconds without anybody who waits, until the reader reads by itself
-
-logger = logging.getLogger("trio_p2p.stream")
+# That are received of what came before a path was lost, without giving way; what is beyond them
+# counts as lost with the path.
+LAST_TURNS = 16
 
 
 class PathSilentError(PathLostError):
@@ -34,6 +34,10 @@ class Owner(Protocol):
         """Something has come over the path, and the session has it."""
         ...
 
+    def tell_sent(self) -> None:
+        """Something has left."""
+        ...
+
     def lose(self, worker: PathWorker, error: P2PError) -> None:
         """The path is gone."""
         ...
@@ -45,9 +49,6 @@ class Owner(Protocol):
 
 class PathWorker:
     """The tasks that read and write a path, and notice when this host has moved away from it.
-
-    Whoever waits for what they do does it himself meanwhile, so that no other task has to be
-    waked up for it; they take over again if nobody waits.
 
     Args:
         path: the path, which is the worker's own.
@@ -64,108 +65,78 @@ class PathWorker:
         self._described = described
         self._session = session
         self._owner = owner
+        self._reader = PathReader(path, session, self)
+        self._writer = PathWriter(path, session, self)
         self._scope = trio.CancelScope()
+        self._watching = trio.CancelScope()
         self._is_current = True
-        self._writer = trio.lowlevel.ParkingLot()
-        self._writer_wakes_at = math.inf
-        self._flushing: trio.CancelScope | None = None  # of the task in _finish_sending()
-        self._let_go = trio.lowlevel.ParkingLot()
-        self._last_words = b""
-        self._reader = trio.lowlevel.ParkingLot()
-        self._reader_wakes_at = math.inf
-        self._reader_reads = True
-        self._driver: trio.lowlevel.ParkingLot | None = None  # on whose behalf drive() reads
-        self._hand_over_at = -math.inf
 
     async def run(self) -> None:
         """Read and write until the path is gone; then :meth:`part` has to follow."""
         with self._scope:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write)
-                nursery.start_soon(self._lose_when_stranded)
-                await self._read()
+                nursery.start_soon(self._writer.run)
+                nursery.start_soon(self._watch)
+                await self._reader.run()
 
     async def part(self) -> None:
         """Say the last words that :meth:`close` could not say at once, and close the path."""
         try:
-            if self._last_words:
-                with trio.move_on_after(PARTING_TIME, shield=True):
-                    if self._flushing is not None:  # until the task that sends has let go
-                        await self._let_go.park()
-                    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                        await self.path.finish_sending()
-                        self.path.send_at_once(self._last_words)
+            await self._writer.part()
         finally:
             self.path.close()
 
     def push(self) -> None:
-        """Send what the session has to say; the writer does what has to wait."""
-        if self._send_at_once():
-            self._writer.unpark_all()
+        """Send what the session has to say; a task of the worker's does what has to wait."""
+        self._writer.push()
 
-    async def send(self) -> bool:
-        """Like :meth:`push`, but wait until the path has taken everything.
+    def push_soon(self) -> None:
+        """Like :meth:`push`, but when all tasks that can run have had their turn."""
+        now = trio.current_time()
+        if self._session.has_news(now):
+            self._writer.push_soon()
+        else:
+            self._hurry(now)
 
-        If the writer is at it already, that goes on alone.
+    def flush(self) -> None:
+        """Do now what :meth:`push_soon` has put off, if it has."""
+        self._writer.flush()
 
-        Returns:
-            Whether this has waited.
-        """
-        has_waited = False
-        while self._send_at_once() and self._flushing is None and self._is_wanted:
-            has_waited = True
-            try:
-                await self._finish_sending()
-            finally:
-                if self.path.is_sending:
-                    self._writer.unpark_all()
-        return has_waited
+    async def send(self, is_wanted: Callable[[], bool]) -> bool:
+        """Like :meth:`push`, but wait until the path has taken what is wanted."""
+        return await self._writer.send(is_wanted)
 
     def release(self) -> None:
-        """Let the task go that waits in :meth:`send`; the writer does the rest."""
-        if self._flushing is not None:
-            self._flushing.cancel(reason="what was being sent is not waited for any more")
+        """Let the task go that waits in :meth:`send`."""
+        self._writer.release()
 
-    async def drive(self, lot: trio.lowlevel.ParkingLot) -> bool:
-        """Receive something for the session, or wait until somebody has.
+    @property
+    def can_be_driven(self) -> bool:
+        """Whether :meth:`drive` may be called."""
+        return self._reader.can_be_driven
 
-        Args:
-            lot: where to park if somebody else receives.
+    async def drive(self) -> None:
+        """Receive something in place of the worker's task."""
+        await self._reader.drive()
 
-        Returns:
-            Whether this has waited.
-        """
-        if self._reader_reads or self._driver is not None:
-            await lot.park()
-            return True
-        self._driver = lot
-        try:
-            return await self._receive()
-        finally:
-            self._driver = None
-            self.expect_driver()
-            if self._hand_over_at < self._reader_wakes_at:
-                self._reader.unpark_all()
-
-    def is_driven_for(self, lot: trio.lowlevel.ParkingLot) -> bool:
-        """Whether somebody is in :meth:`drive` who would have parked there."""
-        return self._driver is lot
+    def stop_driving(self) -> None:
+        """Let the task go that waits in :meth:`drive`."""
+        self._reader.stop_driving()
 
     def expect_driver(self) -> None:
-        """Somebody is going to drive soon; if nobody does, the reader takes over."""
-        self._hand_over_at = trio.current_time() + HAND_OVER_TIME
+        """Another task is going to drive soon."""
+        self._reader.expect_driver()
 
     def read_alone(self) -> None:
-        """Nobody is going to drive any more."""
-        self._hand_over_at = -math.inf
-        self._reader.unpark_all()
+        """No other task is going to drive any more."""
+        self._reader.read_alone()
 
     def leave(self) -> None:
-        """Nothing more is sent over the path, and only the reader reads it."""
-        self._is_current = False
+        """Nothing more is sent over the path, and only the worker's task reads it."""
+        self._is_current = self._reader.is_current = self._writer.is_current = False
         self.path.interrupt()
-        self._reader.unpark_all()
-        self._writer.unpark_all()
+        self._reader.read_alone()
+        self._writer.wake()
 
     def close(self, last_words: bytes = b"") -> None:
         """Close the path, and end the tasks.
@@ -173,128 +144,62 @@ class PathWorker:
         Args:
             last_words: what to say before: at once, or if something is being sent, behind it.
         """
-        self._is_current = False
-        self.release()
-        if last_words and self.path.is_sending:
-            self._last_words = last_words
-        else:
-            self.path.send_at_once(last_words)
-            self.path.close()
+        self._is_current = self._reader.is_current = False
+        self._writer.close(last_words)
         self._scope.cancel(reason="the path is left")
 
-    def _send_at_once(self) -> bool:
-        """Send what needs no waiting; whether something is left."""
-        path, session = self.path, self._session
-        if not self._is_current:
-            return False
-        now, has_more = trio.current_time(), True
-        try:
-            while has_more and not path.is_sending:
-                pieces = session.pieces_to_send(now)
-                has_more = bool(pieces) and session.has_more_to_send
-                if pieces:
-                    path.start_sending(pieces)
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._lose(_loss_of(error))
-            return False
-        if session.is_over:
+    # What the reader and the writer tell.
+
+    def sent(self, now: float) -> None:
+        """What there was to say has left, as far as that needed no waiting."""
+        self._owner.tell_sent()
+        if self._session.is_over:
             self._owner.finish()
-        if (
-            self._writer_wakes_at > now + BUSY_HEARTBEAT_TIME
-            and self._writer_wakes_at > self._due_at()
-        ):
-            self._writer.unpark_all()
-        return path.is_sending
+        self._hurry(now)
 
-    @property
-    def _is_wanted(self) -> bool:
-        """Whether the other side still takes what this one sends."""
-        return not (self._session.is_over or self._session.peer_is_closed)
+    def came(self) -> None:
+        """Something has come."""
+        self._owner.attend(self)
 
-    async def _finish_sending(self) -> None:
-        self._flushing = trio.CancelScope()
-        try:
-            with self._flushing:
-                await self.path.finish_sending()
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._lose(_loss_of(error))
-        finally:
-            self._flushing = None
-            self._let_go.unpark_all()
+    def ended(self) -> None:
+        """The other side has closed the path."""
+        self._lose(PathLostError("the other side has closed the connection"))
 
-    async def _lose_when_stranded(self) -> None:
-        await wait_stranded(self._described.local.address, self._described.remote)
-        self._lose(PathLostError("this host has changed networks"))
+    def broke(self, error: Exception) -> None:
+        """The path is broken."""
+        cause = error.__cause__
+        self._lose(cause if isinstance(cause, P2PError) else PathLostError(str(error)))
 
-    async def _write(self) -> None:
+    # Inside.
+
+    async def _watch(self) -> None:
+        """Say something in time, and notice when the path is silent, or leads from nowhere."""
         while self._is_current:
+            with trio.CancelScope(deadline=self._due_at()) as self._watching:
+                await wait_stranded(self._described.local.address, self._described.remote)
+                self._lose(PathLostError("this host has changed networks"))
+                return
             if trio.current_time() >= self._session.dead_at():
                 self._lose(PathSilentError("nothing has come from the other side"))
                 return
-            self.push()
-            self._writer_wakes_at = self._due_at()
-            with trio.CancelScope(deadline=self._writer_wakes_at):
-                if self.path.is_sending and self._flushing is None:
-                    await self._finish_sending()
-                else:
-                    await self._writer.park()
+            self._writer.push()
 
     def _due_at(self) -> float:
-        """When the writer has to look after the path even if nothing happens."""
+        """When the path has to be looked after even if nothing happens."""
         return min(self._session.heartbeat_at(), self._session.dead_at())
 
-    async def _read(self) -> None:
-        while not self._session.is_over:
-            is_driven = self._driver is not None
-            if is_driven or (self._is_current and trio.current_time() < self._hand_over_at):
-                self._reader_reads = False
-                self._reader_wakes_at = math.inf if is_driven else self._hand_over_at
-                with trio.CancelScope(deadline=self._reader_wakes_at):
-                    await self._reader.park()
-                continue
-            self._reader_reads = True
-            if not await self._receive():
-                await trio.lowlevel.checkpoint()  # others want to do something, too
-
-    async def _receive(self) -> bool:
-        """Give the session what comes next; whether that had to be waited for."""
-        has_waited = False
-        try:
-            while (count := self._receive_at_once()) is None:
-                if self._driver is not None and not self._is_current:
-                    return has_waited  # the path was left meanwhile, and the reader has to read
-                await self.path.wait_receive_might_not_block()
-                has_waited = True
-        except trio.ClosedResourceError:
-            return has_waited  # by us, or we were interrupted
-        except trio.BrokenResourceError as error:
-            self._lose(_loss_of(error))
-            return has_waited
-        if count or self._session.is_over:
-            self._owner.attend(self)
-        else:
-            self._lose(PathLostError("the other side has closed the connection"))
-        return has_waited
-
-    def _receive_at_once(self) -> int | None:
-        sink_at = sink_of if self._is_current else former_sink_of
-        try:
-            return self.path.receive_at_once(sink_at(self._session, trio.current_time()))
-        except RemoteProtocolError as error:
-            logger.warning("stream broken, as the peer violated the protocol: %s", error)
-            self._session.fail(error)
-            return 0
+    def _hurry(self, now: float) -> None:
+        """Look after the path sooner than was planned, if need be."""
+        planned = self._watching.deadline
+        if planned > now + BUSY_HEARTBEAT_TIME and planned > (due := self._due_at()):
+            self._watching.deadline = due
 
     def _lose(self, error: P2PError) -> None:
         if self._is_current:
-            sink = sink_of(self._session, trio.current_time())
             # What came before a reset is good, and may be a farewell.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
-                while self.path.receive_at_once(sink):
-                    pass
+                now = trio.current_time()
+                for _ in range(LAST_TURNS):
+                    if not self.path.receive_at_once(sink_of(self._session, now)):
+                        break
         self._owner.lose(self, error)
-
-
-def _loss_of(error: Exception) -> P2PError:
-    cause = error.__cause__
-    return cause if isinstance(cause, P2PError) else PathLostError(str(error))

@@ -1,12 +1,11 @@
-"""One stream over a succession of paths: what carries it, and what is said over it. Sans-IO.
+"""One connection over a succession of paths: what carries it, and what is said over it. Sans-IO.
 
-A session is carried by one path at a time. Whoever sends keeps what is not acknowledged; a new
-path begins with a hello of both sides that says how much each has received, and whatever is
-missing is sent again. A path that breaks and one that is left for a better one are the same.
+A session is carried by one path at a time. The sender keeps what is not acknowledged; a new path
+begins with a hello of both sides that says how much each has received, and what is missing is sent
+again. A path that breaks and one that is left for a better one are the same.
 
-Three rules: nothing is sent beyond the other side's limit, so that whoever receives can always
-read its path; frames come in order, so that a gap is a violation; and whatever came before is
-ignored, not believed to be new.
+Frames come in order, so that a gap is a violation; what came before is ignored, not believed to be
+new. Nothing here limits what the other side sends: the content does.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import math
 
 from .._errors import P2PError, RemoteProtocolError
 from .byte_queue import Piece
+from .content import Content
 from .farewells import farewell_of
-from .frames import Kind, PathHello
+from .frames import MAX_PAYLOAD_BYTES, SLOW_PAYLOAD_BYTES, PathHello
 from .incoming import Incoming
 from .leg import Leg
 from .outgoing import Outgoing
 from .states import TRANSITIONS, SessionEvent, SessionRole, SessionState
-from .window import FIRST_WINDOW, Window
 
 
 class Session:
@@ -30,89 +29,77 @@ class Session:
     Args:
         role: which side it is.
         identifier: the session's, chosen by the opener.
-        window: how many bytes to hold at most, of both directions.
+        instance: what tells this program from others of the same identity.
+        window: how many bytes to hold at most, sent and not acknowledged.
+        content: the bytes that the session carries.
         now: the time in seconds, like all ``now`` below.
 
     Attributes:
         state: what carries it now.
         is_over: whether nothing more is going to happen.
         error: why it is broken.
-        is_blocked: set it while somebody waits for room.
+        is_only: whether this program has opened no other session with the same peer.
+        is_slow: whether the path is; then pieces are small.
+        is_confirmed: whether the other side knows the session: it has been admitted.
+        peer_instance: the other side's instance; empty until its hello has come.
         waiting_since: since when the last path is lost; infinite if there is one, or was none.
-        incoming, outgoing: the bytes of either direction.
+        content, incoming, outgoing: the argument, and the bytes of either direction.
         leg: its share of the path that carries it, or carried it last.
-        former: the same for a path that is being left, while the next one is not greeted on.
+        former: the same for one that is being left, until the next one is greeted on.
     """
 
-    def __init__(self, role: SessionRole, identifier: bytes, window: int, now: float) -> None:
+    def __init__(
+        self,
+        role: SessionRole,
+        identifier: bytes,
+        instance: bytes,
+        *,
+        window: int,
+        content: Content,
+        now: float,
+    ) -> None:
         self.role = role
         self.identifier = identifier
+        self.is_only: bool = False
+        self.is_slow: bool = False
+        self.peer_instance: bytes = b""
         self.state: SessionState = SessionState.DETACHED
         self.is_over: bool = False
         self.error: P2PError | None = None
-        self.is_blocked = False
         self.waiting_since: float = math.inf
         self._is_closed = False
         self._progress_at = now  # when the other side acknowledged something new, or a path began
-        self._window = Window(window)
-        self.incoming: Incoming = Incoming(FIRST_WINDOW)
-        self.outgoing: Outgoing = Outgoing(self._window.beside(FIRST_WINDOW), FIRST_WINDOW)
+        self.incoming: Incoming = Incoming(content)
+        self.outgoing: Outgoing = Outgoing(window)
         self.leg: Leg = Leg(0, b"", now)
         self.former: Leg | None = None
-        self._is_confirmed = role is SessionRole.ACCEPTOR
+        self.is_confirmed: bool = role is SessionRole.ACCEPTOR
+        self._instance = instance
+        self._window = window
+        self.content: Content = content
 
     # What the application does.
 
     @property
     def peer_is_closed(self) -> bool:
-        """Whether the other side has closed the stream, and no path is of any use any more."""
+        """Whether the other side has closed the session, and no path is of any use any more."""
         return self.incoming.is_closed
-
-    @property
-    def has_input(self) -> bool:
-        """Whether :meth:`read` would return something."""
-        return self.incoming.has_input
-
-    @property
-    def is_confirmed(self) -> bool:
-        """Whether the other side knows the session: it has been admitted."""
-        return self._is_confirmed
 
     @property
     def transferred(self) -> int:
         """How many bytes have arrived so far, here or, as acknowledged, at the other side."""
         return self.incoming.received + self.outgoing.acked
 
-    @property
-    def room(self) -> int:
-        """How many bytes :meth:`write` would take now."""
-        return self.outgoing.room
-
-    def write(self, piece: Piece, now: float) -> None:
-        """Take bytes to send; they must not be more than :attr:`room`."""
-        self.outgoing.write(piece, now)
-
-    def write_eof(self, now: float) -> None:
-        """There is nothing more to send."""
-        self.outgoing.end(Kind.EOF, now)
-
     def close(self, now: float) -> None:
-        """There is nothing more to send, and nothing more will be read."""
-        if self.peer_is_closed:
-            is_all_said = self.leg.has_told or self.state is SessionState.DETACHED
-        else:
-            is_all_said = self.incoming.has_ended and self.outgoing.ending_is_acked
+        """There is nothing more to send than what was pulled, and nothing more will be read."""
         if not self._is_closed:
             self._is_closed = True
             self._progress_at = now
-        self.outgoing.end(Kind.CLOSE, now)
+        self.outgoing.end(now)
         self.incoming.close()
-        if is_all_said:
+        has_told = self.leg.has_told or self.state is SessionState.DETACHED
+        if self.peer_is_closed and has_told:
             self._happen(SessionEvent.COMPLETED)
-
-    def read(self, max_bytes: int) -> Piece | None:
-        """Some of the bytes that came; empty at their end, None if there are none yet."""
-        return self.incoming.read(max_bytes)
 
     # What the path does.
 
@@ -153,40 +140,54 @@ class Session:
             self.outgoing.forget()
             self._happen(SessionEvent.FAILED)
 
-    def forget_former(self) -> None:
-        """Nothing more comes over the path that was being left."""
-        self.former = None
-
     def pieces_to_send(self, now: float) -> list[Piece]:
-        """What to send over the path next, all of it at once; nothing if empty.
-
-        Call it when what it returned before has been sent, and only then.
-        """
+        """What to send over the path next, when what was returned before has been sent."""
         if self.is_over:
             return []
         leg, incoming, outgoing = self.leg, self.incoming, self.outgoing
         if incoming.is_closed and incoming.is_acknowledged:
             leg.has_told = True
-            if outgoing.ending is Kind.CLOSE:
+            if outgoing.is_ended:
                 self._happen(SessionEvent.COMPLETED)
                 return []
         pieces: list[Piece] = [leg.take_greeting()] if leg.greeting else []
         if self.state is SessionState.ATTACHED:
             incoming.add_news(pieces, now)
         if self._is_flowing:
-            outgoing.add_data(pieces)
-        if self.state is SessionState.ATTACHED and self.is_blocked:
-            outgoing.add_blocked(pieces)
+            self._add_data(pieces, now)
+        if self.state is SessionState.ATTACHED:
+            outgoing.add_ping(pieces, now, is_blocked=self._is_blocked)
         if not pieces and now >= self.heartbeat_at():
-            incoming.add_acknowledgement(pieces)
+            incoming.add_acknowledgement(pieces, now)
         if pieces:
             leg.last_sent_at = now
         return pieces
 
+    def _add_data(self, pieces: list[Piece], now: float) -> None:
+        """Say what comes next; the content is asked at the last moment, when nothing was lost."""
+        outgoing = self.outgoing
+        if outgoing.has_lost:
+            outgoing.add_again(pieces)
+        elif not outgoing.is_ended:
+            most = SLOW_PAYLOAD_BYTES if self.is_slow else MAX_PAYLOAD_BYTES
+            outgoing.add_new(pieces, self.content.pull(min(outgoing.room, most)), now)
+        outgoing.add_end(pieces)
+
+    @property
+    def _is_blocked(self) -> bool:
+        """Whether more is to be sent than there is room for, or soon will be."""
+        return self.content.is_ready and self.outgoing.room < MAX_PAYLOAD_BYTES
+
+    def has_news(self, now: float) -> bool:
+        """Whether there is something to say that should not wait for the next heartbeat."""
+        outgoing = self.outgoing
+        is_ready = self.content.is_ready or outgoing.has_lost or outgoing.has_question
+        return is_ready or bool(self.leg.greeting) or self.incoming.has_news(now)
+
     @property
     def has_more_to_send(self) -> bool:
         """Whether :meth:`pieces_to_send` has to be called again when all of it has been sent."""
-        return self.outgoing.has_unsent or self.incoming.is_closed
+        return self.outgoing.has_lost or self.content.is_ready or self.incoming.is_closed
 
     def farewell(self) -> bytes:
         """What to send over a path that is going to be closed without any more waiting."""
@@ -199,10 +200,7 @@ class Session:
         )
 
     def answer_late(self, hello: PathHello) -> bytes:
-        """What to say over a path that came when it is finished, and then to close that path.
-
-        The other side may have missed the last words, and learns that all was said.
-        """
+        """What to say over a path that came when all was said, and then to close that path."""
         self.leg.greeting = self._hello(hello.path)
         return self.farewell()
 
@@ -232,8 +230,9 @@ class Session:
         if hello.path != leg.number:
             raise RemoteProtocolError("got the hello of another path")
         self._check(hello)
-        self._is_confirmed = True
+        self.is_confirmed = True
         leg.is_greeted = True
+        self.outgoing.round_trip = now - leg.began_at
         if leg is self.leg:
             self._happen(SessionEvent.GREETED)
             self._attached(now)
@@ -247,25 +246,20 @@ class Session:
         self._complete_without_path()  # it may have come over the former path, the last one
 
     def acknowledged(self, received: int, now: float) -> None:
-        """The other side has received so much, endings included."""
+        """The other side has received so much, the end included."""
         before = self.outgoing.acked
         is_end = self.outgoing.acknowledged(received, now)
         if is_end or self.outgoing.acked > before:
             self._progress_at = now
-        if is_end and self.outgoing.ending is Kind.CLOSE:
+        if is_end:
             self._happen(SessionEvent.COMPLETED)
-
-    def blocked(self, limit: int) -> None:
-        """The other side waits for a higher limit than this one, unless it is 0."""
-        self.incoming.blocked(limit, self._window.beside(self.outgoing.held))
-        self.outgoing.capacity = self._window.beside(self.incoming.window)
 
     # Inside.
 
     @property
     def _is_flowing(self) -> bool:
         """Whether bytes of the stream may be sent over the path."""
-        # On the first path nothing can have been received yet, so nobody has to wait.
+        # On the first path nothing can have been received yet, so there is nothing to wait for.
         is_first = self.state is SessionState.GREETING and self.leg.number == 1
         return is_first or self.state is SessionState.ATTACHED
 
@@ -279,15 +273,22 @@ class Session:
 
     def _complete_without_path(self) -> None:
         """If both sides have closed, there is not going to be another path."""
-        is_done = self.peer_is_closed and self.outgoing.ending is Kind.CLOSE
-        if is_done and self.state is SessionState.DETACHED:
+        if self.state is SessionState.DETACHED and self.peer_is_closed and self.outgoing.is_ended:
             self._happen(SessionEvent.COMPLETED)
 
     def _hello(self, path: int) -> bytes:
-        is_new = not self._is_confirmed
-        return PathHello(self.incoming.received, self.identifier, path, is_new).encode()
+        return PathHello(
+            self.incoming.received,
+            self.identifier,
+            path,
+            self._window,
+            self._instance,
+            is_new=not self.is_confirmed,
+            is_only=self.is_only,
+        ).encode()
 
     def _begin_path(self, number: int, now: float) -> None:
+        self.is_slow = False
         self.leg = Leg(number, self._hello(number), now)
         self.incoming.begin_path()
         self.outgoing.begin_path(now)
@@ -295,3 +296,5 @@ class Session:
     def _check(self, hello: PathHello) -> None:
         if hello.session != self.identifier or hello.received > self.outgoing.furthest:
             raise RemoteProtocolError("got a hello that claims what cannot be")
+        self.peer_instance = hello.instance
+        self.incoming.greeted(hello.window)

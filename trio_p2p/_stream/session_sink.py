@@ -12,11 +12,15 @@ from .leg import Leg
 from .session import Session
 from .states import SessionState
 
+# Of the session and of streams, that are taken at a time; then other tasks have their turn. Else
+# the smallest frames, which come by the ten thousand at once, would hold up the program for long.
+TURN_FRAMES: Final = 500
+
 _Handler: TypeAlias = Callable[[Session, Frame, Leg, float], None]
 
 
 class SessionSink:
-    """Takes what comes over one of a session's paths.
+    """Takes what comes over one of a session's paths, but no more than a certain number of frames.
 
     Args:
         session: the session.
@@ -24,11 +28,14 @@ class SessionSink:
         now: the time in seconds.
     """
 
-    __slots__ = ("_incoming", "_leg", "_now", "_session")
+    __slots__ = ("_content", "_frames", "_incoming", "_last", "_leg", "_now", "_session")
 
     def __init__(self, session: Session, leg: Leg | None, now: float) -> None:
         self._session = session
         self._incoming = session.incoming
+        self._content = session.content
+        self._frames = 0  # of the session
+        self._last = self._content.frames + TURN_FRAMES
         self._leg = leg
         self._now = now
 
@@ -43,13 +50,15 @@ class SessionSink:
         """
         if self._leg is None or self._session.is_over:
             return memoryview(b"")
+        if self._content.frames + self._frames >= self._last:
+            return memoryview(b"")
         frames = self._leg.frames
         if not frames.missing:
             return frames.get_buffer()
         return self._incoming.get_buffer(frames.offset, frames.missing, size)
 
     def buffer_updated(self, count: int) -> None:
-        """So many bytes have been put there, and nobody holds the buffer any more.
+        """So many bytes have been put there, and the buffer is not held any more.
 
         Raises:
             RemoteProtocolError: they are not what the other side may say now.
@@ -63,6 +72,7 @@ class SessionSink:
         else:
             frame = frames.buffer_updated_untrusted(count)
             if frame is not None:
+                self._frames += 1
                 _handle_untrusted(self._session, frame, self._leg, self._now)
 
 
@@ -96,11 +106,7 @@ def _on_hello(session: Session, frame: Frame, leg: Leg, now: float) -> None:
 
 
 def _on_data(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
-    session.incoming.announced(frame.number, frame.length)
-
-
-def _on_eof(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
-    session.incoming.ended(frame.number)
+    session.incoming.announced(frame.number)
 
 
 def _on_close(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
@@ -111,12 +117,8 @@ def _on_ack(session: Session, frame: Frame, _leg: Leg, now: float) -> None:
     session.acknowledged(frame.number, now)
 
 
-def _on_limit(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
-    session.outgoing.limited(frame.number)
-
-
-def _on_blocked(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
-    session.blocked(frame.number)
+def _on_ping(session: Session, _frame: Frame, _leg: Leg, _now: float) -> None:
+    session.incoming.is_pinged = True
 
 
 def _on_abort(session: Session, frame: Frame, _leg: Leg, _now: float) -> None:
@@ -127,10 +129,8 @@ HANDLERS: Final[dict[tuple[SessionState, Kind], _Handler]] = {
     (SessionState.GREETING, Kind.HELLO): _on_hello,
     (SessionState.GREETING, Kind.ABORT): _on_abort,
     (SessionState.ATTACHED, Kind.DATA): _on_data,
-    (SessionState.ATTACHED, Kind.EOF): _on_eof,
     (SessionState.ATTACHED, Kind.ACK): _on_ack,
-    (SessionState.ATTACHED, Kind.LIMIT): _on_limit,
-    (SessionState.ATTACHED, Kind.BLOCKED): _on_blocked,
+    (SessionState.ATTACHED, Kind.PING): _on_ping,
     (SessionState.ATTACHED, Kind.CLOSE): _on_close,
     (SessionState.ATTACHED, Kind.ABORT): _on_abort,
 }

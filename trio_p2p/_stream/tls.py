@@ -27,8 +27,10 @@ Context: TypeAlias = SSL.Context
 RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
 # By measurement (benchmarks/streams.py): few calls, and few packets that are not full.
 ENCRYPT_BYTES: Final = 2**18
+JOINED_BYTES: Final = 2**10
 
 # By which a record is longer than its plaintext at most (RFC 8446 5.2), and its header.
+_MIN_OVERHEAD: Final = 5 + 1 + 16  # header, type and tag
 _MAX_OVERHEAD: Final = 256 + 5
 _MAX_RECORD_BYTES: Final = RECORD_BYTES + _MAX_OVERHEAD
 
@@ -73,7 +75,7 @@ class TLSEngine:
     Args:
         context: from :func:`make_context`.
         server_side: whether we are TLS's server.
-        peer_certificate: the peer's, in DER: nobody else is accepted.
+        peer_certificate: the peer's, in DER: no other one is accepted.
 
     Attributes:
         pending: how many bytes there are to decrypt, at most; perhaps too few for any.
@@ -147,18 +149,19 @@ class TLSEngine:
             raise self._error
         size = sum(map(len, pieces))
         try:
-            if size <= RECORD_BYTES:
-                self._tls.send(b"".join(pieces))
-            else:  # a record more costs less than to join them
-                for piece in pieces:
-                    self._tls.send(piece)
+            for piece in [b"".join(pieces)] if size <= RECORD_BYTES else _joined(pieces):
+                self._tls.send(piece)
         except SSL.Error as error:
             raise _blame(error) from error
         records = size // RECORD_BYTES + len(pieces) + 1  # and one for TLS itself
         return self.take_outgoing() + self._tls.bio_read(size + records * _MAX_OVERHEAD)
 
-    def decrypt_into(self, buffer: memoryview) -> int:
+    def decrypt_into(self, buffer: memoryview, *, is_one_record: bool = False) -> int:
         """Decrypt what is there, as long as the buffer has room.
+
+        Args:
+            buffer: where to put it.
+            is_one_record: whether to decrypt no more than the rest of a record.
 
         Returns:
             How many bytes the buffer got.
@@ -170,18 +173,25 @@ class TLSEngine:
         if self._error is not None:
             raise self._error
         filled, size, receive_into = 0, len(buffer), self._tls.recv_into
+        pending = self.pending
         try:
-            while filled < size:
-                filled += receive_into(buffer[filled:], RECORD_BYTES)  # of one record
-            self.pending -= filled  # of longer ciphertext
+            while filled < size and pending > 0:
+                count = receive_into(buffer[filled:], RECORD_BYTES)  # of one record
+                filled += count
+                pending -= count
+                if filled < size or not self._tls.pending():
+                    pending -= _MIN_OVERHEAD  # that was all of the record
+                if is_one_record:
+                    break
+            self.pending = max(0, pending)
         except SSL.WantReadError:
-            self._incomplete = min(self.pending - filled, _MAX_RECORD_BYTES)
+            self._incomplete = min(pending, _MAX_RECORD_BYTES)
             self.pending = 0
         except SSL.ZeroReturnError:
             self.is_ended = True
             self.pending = 0
         except SSL.Error as error:
-            # It would hold the buffer as long as somebody holds the error.
+            # It would hold the buffer as long as the error is held.
             error.__traceback__ = None
             self._error = _blame(error)
             self._error.__cause__ = error
@@ -208,10 +218,16 @@ def _expect(certificate: bytes) -> Callable[[SSL.Connection, crypto.X509, int, i
     return is_expected
 
 
-def steps_of(pieces: Sequence[bytes | bytearray | memoryview]) -> Iterator[list[memoryview]]:
+def steps_of(
+    pieces: Sequence[bytes | bytearray | memoryview],
+) -> Iterator[Sequence[bytes | bytearray | memoryview]]:
     """The pieces, split and grouped into what is best encrypted in one go."""
     total = sum(map(len, pieces))
-    size = -(-total // max(1, total // ENCRYPT_BYTES))  # of all steps alike: none is tiny
+    if total < 2 * ENCRYPT_BYTES:
+        if total:
+            yield pieces
+        return
+    size = -(-total // (total // ENCRYPT_BYTES))  # of all steps alike: none is tiny
     step: list[memoryview] = []
     room = size
     for piece in pieces:
@@ -225,6 +241,25 @@ def steps_of(pieces: Sequence[bytes | bytearray | memoryview]) -> Iterator[list[
                 step, room = [], size
     if step:
         yield step
+
+
+def _joined(
+    pieces: Sequence[bytes | bytearray | memoryview],
+) -> Iterator[bytes | bytearray | memoryview]:
+    """The pieces, the small ones joined; a record more costs less than to join large ones."""
+    small: list[bytes | bytearray | memoryview] = []
+    for piece in pieces:
+        if not piece:
+            continue
+        if len(piece) <= JOINED_BYTES:
+            small.append(piece)
+            continue
+        if small:
+            yield b"".join(small)
+            small = []
+        yield piece
+    if small:
+        yield b"".join(small)
 
 
 def _blame(error: SSL.Error) -> P2PError:

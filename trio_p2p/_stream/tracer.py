@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from .._attempt import Attempt
 from .._errors import P2PError
 from .._net.barrier import Barrier
 from .p2p_stream import P2PStream
 from .stream_path import StreamPath
+
+if TYPE_CHECKING:
+    from .p2p_connection import P2PConnection  # which tells of itself
 
 P = ParamSpec("P")
 
@@ -33,11 +36,17 @@ class Tracer:
     def broker_lost(self, error: P2PError) -> None:
         """The broker cannot be reached any more; the peer keeps trying as long as it needs it."""
 
+    def connection_opened(self, connection: P2PConnection) -> None:
+        """A connection to a peer begins, made by us or by the peer."""
+
+    def path_changed(self, connection: P2PConnection, path: StreamPath | None) -> None:
+        """A connection has this path now, or waits for another one if it is None."""
+
+    def connection_closed(self, connection: P2PConnection) -> None:
+        """A connection is over, whichever way it has ended."""
+
     def stream_opened(self, stream: P2PStream) -> None:
         """A stream begins, opened by us or accepted. Raw streams are not told of."""
-
-    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:
-        """A stream has this path now, or waits for another one if it is None."""
 
     def stream_closed(self, stream: P2PStream) -> None:
         """A stream is over, whichever way it has ended."""
@@ -62,11 +71,17 @@ class GuardedTracer(Tracer):
     def broker_lost(self, error: P2PError) -> None:
         _guarded(self._tracer.broker_lost, error)
 
+    def connection_opened(self, connection: P2PConnection) -> None:
+        _guarded(self._tracer.connection_opened, connection)
+
+    def path_changed(self, connection: P2PConnection, path: StreamPath | None) -> None:
+        _guarded(self._tracer.path_changed, connection, path)
+
+    def connection_closed(self, connection: P2PConnection) -> None:
+        _guarded(self._tracer.connection_closed, connection)
+
     def stream_opened(self, stream: P2PStream) -> None:
         _guarded(self._tracer.stream_opened, stream)
-
-    def path_changed(self, stream: P2PStream, path: StreamPath | None) -> None:
-        _guarded(self._tracer.path_changed, stream, path)
 
     def stream_closed(self, stream: P2PStream) -> None:
         _guarded(self._tracer.stream_closed, stream)

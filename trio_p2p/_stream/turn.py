@@ -14,6 +14,8 @@ class Turn:
         complaint: what to say to another task that tries.
     """
 
+    __slots__ = ("_complaint", "_is_taken")
+
     def __init__(self, complaint: str) -> None:
         self._complaint = complaint
         self._is_taken = False

@@ -1,6 +1,6 @@
 """Which of a peer's candidates may be dialled. Pure.
 
-A peer says itself where it can be reached, and could name anybody. So nothing is dialled there
+A peer says itself where it can be reached, and could name any host. So nothing is dialled there
 but what leads to the network that the peer is known to be in.
 """
 
@@ -95,7 +95,7 @@ def _is_acceptable(candidate: Candidate, own: Endpoint, peer: Endpoint, broker: 
 
 
 def _is_forbidden(endpoint: Endpoint, peer: Endpoint, broker: IPAddress) -> bool:
-    """Whether it is a service, nobody's address, or that of a third party, the broker included."""
+    """Whether it is a service, an unassigned address, or a third party's, like the broker's."""
     if endpoint.port < MIN_PORT or is_special(endpoint.address):
         return True
     if endpoint.address == peer.address:

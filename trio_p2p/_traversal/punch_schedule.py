@@ -49,7 +49,7 @@ class PunchSchedule:
         delay: float = 0.0,
         is_resent: bool = False,
     ) -> PunchSchedule:
-        """For whoever dials: the peer's hole is open, or about to be.
+        """For the side that dials: the peer's hole is open, or about to be.
 
         Args:
             round_trip: to the peer in seconds, or an upper bound of it; 0 if unknown.
@@ -71,7 +71,7 @@ class PunchSchedule:
         *,
         is_resent: bool = False,
     ) -> PunchSchedule:
-        """For whoever holds: open a hole and wait for the peer, who may have yet to be told.
+        """For the side that holds: open a hole and wait for the peer, who may have yet to be told.
 
         Args:
             hops: how many hops lead beyond the own NATs.
@@ -96,7 +96,7 @@ class PunchSchedule:
                     self.hops += 1
                 self._may_be_lost = not self._may_be_lost
             case Outcome.REFUSED | Outcome.UNREACHABLE if self.hops is not None and self.hops > 1:
-                # It went too far: somebody on the other side answered.
+                # It went too far: a host on the other side answered.
                 self.hops -= 1
             case _:
                 self.pause = min(self._rest, MAX_PAUSE) * (0.5 + self._random())

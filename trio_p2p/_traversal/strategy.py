@@ -45,7 +45,7 @@ class Dial:
         remote: it.
         route: how we came by it.
         is_guarded: whether the SYN is held, and dies on the way; else it goes all the way.
-        is_told: whether the broker has told us of it: nobody else is going to answer there.
+        is_told: whether the broker has told us of it: no other host is going to answer there.
         is_timed: whether the SYN leaves when the peer's does, so that they cross.
     """
 
@@ -134,7 +134,7 @@ def strategy_for(role: Role, own: Side, peer: Side) -> Strategy:
 
 
 def _opened(role: Role, opening: Opening, peer: Side) -> Dial:
-    """Whoever does not hold dials: one SYN opens a hole, the other one finds it."""
+    """The side that does not hold dials: one SYN opens a hole, the other one finds it."""
     is_timed = opening is Opening.CROSSING
     return attrs.evolve(_reflexive(peer, is_guarded=_HOLDS[opening] is role), is_timed=is_timed)
 

@@ -10,7 +10,7 @@ Hostile bytes raise :exc:`RemoteProtocolError` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import msgpack
@@ -22,6 +22,8 @@ MAX_FRAME_BYTES = 4096
 
 _BIN8, _BIN16 = 0xC4, 0xC5
 
+_pack: Final = msgpack.Packer().pack  # msgpack.packb() makes a packer each time
+
 
 def encode(message: Message) -> bytes:
     """The frame that carries the message."""
@@ -32,10 +34,8 @@ def encode(message: Message) -> bytes:
             value = encode_value(value)
         if value is not None:
             fields[name] = value
-    payload: bytes = msgpack.packb(fields)
-    if len(payload) < 256:
-        return bytes((_BIN8, len(payload))) + payload
-    return bytes((_BIN16, len(payload) >> 8, len(payload) & 0xFF)) + payload
+    frame: bytes = _pack(_pack(fields))
+    return frame
 
 
 def decode_untrusted(payload: bytes) -> Message:

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from .._identity.access_token import MAX_TOKEN_BYTES as MAX_TOKEN_BYTES
 from .checks import (
     Check,
     check_bytes,
@@ -32,8 +33,10 @@ MAX_COUNT = 2**63 - 1
 ORIGIN_BYTES = 8
 MAX_RETRY_AFTER = 3_600_000  # milliseconds
 MAX_IDLE_TIME = 86_400_000  # milliseconds
-MAX_NAMES = 64  # UIDs that one connection may register at a time
 MAX_WATCHED = 256  # UIDs that one connection may watch at a time
+MAX_DURATION = 3_600_000  # milliseconds
+MAX_BROKERS = 4  # that a broker names in its place
+MAX_BROKER_BYTES = 384  # of each: a host name has up to 253, and a pin 72
 MAX_PROBES = 4  # two more addresses, each in both families
 
 
@@ -52,6 +55,8 @@ class RefusalCode(enum.StrEnum):
     RELAY_REFUSED = "relay-refused"
     OTHER_IP_VERSION = "other-ip-version"
     BUSY = "busy"
+    NOT_ADMITTED = "not-admitted"
+    PROOF_WANTED = "proof-wanted"
 
 
 class StreamKind(enum.StrEnum):
@@ -83,12 +88,26 @@ def check_certificate(value: Any) -> bytes:
     return value
 
 
+def check_token(value: Any) -> bytes:
+    """What can be an access token, by its length; else ValueError."""
+    if type(value) is not bytes or not 0 < len(value) <= MAX_TOKEN_BYTES:
+        raise ValueError(f"not an access token of up to {MAX_TOKEN_BYTES} bytes")
+    return value
+
+
+def check_flag(value: Any) -> bool:
+    """True or False; else ValueError."""
+    if type(value) is not bool:
+        raise ValueError("neither true nor false")
+    return value
+
+
 def check_reason(value: Any) -> str:
     """Text for people that can be printed; else ValueError."""
     if type(value) is not str or len(value.encode()) > MAX_REASON_BYTES:
         raise ValueError(f"not text of up to {MAX_REASON_BYTES} bytes")
     # It ends up in logs and on terminals.
-    return "".join(c if c.isprintable() else "?" for c in value)
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
 
 
 def check_capabilities(value: Any) -> tuple[str, ...]:
@@ -98,6 +117,28 @@ def check_capabilities(value: Any) -> tuple[str, ...]:
             return tuple(names)
         case _:
             raise ValueError("not a list of up to 32 names")
+
+
+def check_brokers(value: Any) -> tuple[str, ...]:
+    """A list of what may name brokers; else ValueError. What stands there is for the client."""
+    match value:
+        case [*brokers] if len(brokers) <= MAX_BROKERS and all(map(may_be_broker, brokers)):
+            return tuple(brokers)
+        case _:
+            raise ValueError(f"not a list of up to {MAX_BROKERS} brokers")
+
+
+def _encode_brokers(brokers: tuple[str, ...]) -> list[str] | None:
+    return list(brokers) or None
+
+
+def may_be_broker(value: Any) -> bool:
+    """Whether a value is text that can say where a broker is, by its length."""
+    return (
+        isinstance(value, str)
+        and value.isprintable()
+        and 0 < len(value.encode()) <= MAX_BROKER_BYTES
+    )
 
 
 check_id = check_bytes(ID_BYTES)
@@ -113,6 +154,7 @@ check_retry_after = check_integer(1, MAX_RETRY_AFTER)
 check_idle_time = check_integer(1, MAX_IDLE_TIME)
 check_port = check_integer(1, 65535)
 check_probes = check_endpoints(MAX_PROBES)
+check_duration = check_integer(0, MAX_DURATION)
 check_stream_kind = check_member(StreamKind, "a kind of stream")
 check_refusal_code = check_member(RefusalCode, "a code")
 
@@ -124,11 +166,13 @@ _SECRETS = (
     check_challenge,
     check_signature,
     check_certificate,
+    check_token,
 )
 _ENCODERS = {
     check_endpoint: encode_endpoint,
     check_probes: encode_endpoints,
     check_offer: encode_offer,
+    check_brokers: _encode_brokers,
 }
 
 

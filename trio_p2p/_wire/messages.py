@@ -17,12 +17,14 @@ from .fields import (
     CHALLENGE_BYTES as CHALLENGE_BYTES,
     ID_BYTES as ID_BYTES,
     INSTANCE_BYTES as INSTANCE_BYTES,
+    MAX_BROKERS as MAX_BROKERS,
     MAX_CERTIFICATE_BYTES as MAX_CERTIFICATE_BYTES,
     MAX_COUNT as MAX_COUNT,
     MAX_IDLE_TIME as MAX_IDLE_TIME,
-    MAX_NAMES as MAX_NAMES,
     MAX_PROBES as MAX_PROBES,
+    MAX_RETRY_AFTER as MAX_RETRY_AFTER,
     MAX_ROUND_TRIP as MAX_ROUND_TRIP,
+    MAX_TOKEN_BYTES as MAX_TOKEN_BYTES,
     MAX_UID_BYTES as MAX_UID_BYTES,
     MAX_WATCHED as MAX_WATCHED,
     NONCE_BYTES as NONCE_BYTES,
@@ -33,6 +35,7 @@ from .fields import (
     check_capabilities,
     check_certificate,
     check_challenge,
+    check_flag,
     check_instance,
     check_number,
     check_port,
@@ -42,8 +45,10 @@ from .fields import (
     check_retry_after,
     check_signature,
     check_stream_kind,
+    check_token,
     check_uid as check_uid,
     field,
+    may_be_broker as may_be_broker,
 )
 from .introducing import (
     Acknowledge as Acknowledge,
@@ -55,6 +60,7 @@ from .introducing import (
     SenderEndpoint as SenderEndpoint,
 )
 from .offer import NO_OFFER, Offer, check_offer
+from .operating import Draining as Draining, Report as Report
 from .probing import (
     CallBack as CallBack,
     Called as Called,
@@ -77,8 +83,8 @@ CAPABILITIES = ("classic", "fast", "relay")
 class Hello:
     """The first message of either side: what it speaks.
 
-    The broker's brings a fresh challenge, and says where it sees the client and where else it
-    answers probes.
+    The client's may bring an access token. The broker's brings a fresh challenge, and says where it
+    sees the client, where else it answers probes, and whether it wants the client to identify.
     """
 
     type: ClassVar[str] = "hello"
@@ -89,6 +95,19 @@ class Hello:
     endpoint: Endpoint | None = field(check_endpoint, None)
     probe_port: int | None = field(check_port, None)
     probes: tuple[Endpoint, ...] = field(check_probes, ())
+    token: bytes | None = field(check_token, None)
+    wants_proof: bool | None = field(check_flag, None)
+
+
+@attrs.frozen
+class Identify:
+    """The client proves who it is before it asks for anything; there is no answer."""
+
+    type: ClassVar[str] = "identify"
+    step: ClassVar[str] = "identifying"
+    broker: Endpoint = field(check_endpoint)
+    certificate: bytes = field(check_certificate)
+    signature: bytes = field(check_signature)
 
 
 @attrs.frozen
@@ -195,6 +214,7 @@ class Refused:
 
 Message: TypeAlias = (
     Hello
+    | Identify
     | Register
     | Registered
     | Unregister
@@ -219,6 +239,8 @@ Message: TypeAlias = (
     | RelayRequest
     | JoinRelay
     | Relayed
+    | Report
+    | Draining
     | Refused
 )
 MESSAGE_TYPES: tuple[type[Message], ...] = get_args(Message)

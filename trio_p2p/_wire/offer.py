@@ -1,6 +1,6 @@
 """What a peer tells the other one of how it can be reached. Pure.
 
-The broker passes it on as it is; whoever gets it believes none of it without need.
+The broker passes it on as it is; the peer that gets it believes none of it without need.
 """
 
 from __future__ import annotations

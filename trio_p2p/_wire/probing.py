@@ -28,7 +28,7 @@ _check_call_source = check_member(CallSource, "a source")
 
 @attrs.frozen
 class Probe:
-    """Whoever it is wants to know which endpoint the broker sees."""
+    """The client wants to know which endpoint the broker sees."""
 
     type: ClassVar[str] = "probe"
     step: ClassVar[str] = "probe 1"
@@ -53,7 +53,7 @@ class CallBack:
 
 @attrs.frozen
 class Called:
-    """All that the broker says when it has connected, with the challenge of whoever asked it to."""
+    """All that the broker says when it has connected, with the challenge of the client."""
 
     type: ClassVar[str] = "called"
     step: ClassVar[str] = "probe 4"

@@ -42,7 +42,8 @@ class JoinRelay:
 class Relayed:
     """From here on the connection carries what the peers say; both get one, the last message.
 
-    Should the broker end the circuit, then behind the circuit's id comes a last ``refused``.
+    Should the broker end the circuit, then behind the circuit's id comes a last ``refused``; its
+    code is ``busy`` if the peers may ask to be relayed again.
     """
 
     type: ClassVar[str] = "relayed"

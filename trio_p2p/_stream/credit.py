@@ -1,0 +1,125 @@
+"""How much the other side of a connection may send before it is read. Pure.
+
+The memory of a connection is never promised twice. The first credit of a stream depends on how
+many streams its opener has open, so that many of them get less each, and their sum is bounded by
+``8 MiB * (1 + ln(streams / 32))``. So much is reserved for streams of the other side. Half of the
+rest is set aside for the first credits of this side's own streams, and a stream whose credit is
+used up and read gets more as long as there is memory beside that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+FIRST_CREDIT: Final = 256 * 1024  # bytes, of each of the first streams
+SHARED_FIRST_CREDIT: Final = 8 * 1024 * 1024  # bytes; divided by the number of streams
+EARLY_STREAMS: Final = 16  # that a side may open before it has heard how many it may
+DEFAULT_STREAMS: Final = 1024
+MAX_STREAMS: Final = 2**20
+DEFAULT_MEMORY: Final = 96 * 1024 * 1024
+TOLD_SHARE: Final = 1 / 2  # of a stream's credit, what has been read until the sender gets more
+# Of its credit, what a stream may hold unread and get more all the same: else it is its reader that
+# is slow, and not the path that is long.
+GROWING_SHARE: Final = 1 / 4
+
+
+def first_credit(others: int) -> int:
+    """How many bytes may be sent on a stream at first.
+
+    Args:
+        others: how many streams its opener has open already.
+    """
+    return min(FIRST_CREDIT, SHARED_FIRST_CREDIT // (others + 1))
+
+
+def reserved_memory(streams: int) -> int:
+    """How many bytes the first credits of so many streams may be together, at most."""
+    alike = SHARED_FIRST_CREDIT // FIRST_CREDIT
+    if streams <= alike:
+        return streams * FIRST_CREDIT
+    return math.ceil(SHARED_FIRST_CREDIT * (1 + math.log(streams / alike)))
+
+
+class Budget:
+    """The memory of a connection beside what is reserved for the other side's streams.
+
+    Args:
+        size: how many bytes it is.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._aside = size // 2
+        self._own = 0
+        self._grown = 0
+
+    def begin(self, count: int) -> None:
+        """This side opens a stream with so much first credit: as many as it wants to."""
+        self._own += count
+
+    def claim(self, count: int) -> bool:
+        """Take so many bytes, for a stream to grow by, if there are so many left."""
+        if self._grown + count + max(self._own, self._aside) > self._size:
+            return False
+        self._grown += count
+        return True
+
+    def release(self, own: int, grown: int) -> None:
+        """Give back the first credit of an own stream, and what a stream has grown by."""
+        self._own -= own
+        self._grown -= grown
+
+
+class Allowance:
+    """What the other side may send on one stream.
+
+    Args:
+        window: how many bytes it may send before any is read, at first.
+        is_own: whether this side opens the stream.
+
+    Attributes:
+        window: the same, now.
+        given: the offset up to which it may send.
+    """
+
+    __slots__ = ("_first", "_is_used_up", "_last_given", "_own", "given", "window")
+
+    def __init__(self, window: int, *, is_own: bool) -> None:
+        self.window: int = window
+        self.given: int = window
+        self._first = window
+        self._own = window if is_own else 0
+        self._last_given = window  # the same before, as the sender may not have heard of more
+        self._is_used_up = False
+
+    def came(self, received: int) -> None:
+        """Bytes up to an offset have come."""
+        self._is_used_up |= received in (self.given, self._last_given)
+
+    def read(self, position: int, held: int, largest: int, budget: Budget) -> bool:
+        """Bytes up to an offset have been read.
+
+        Args:
+            position: the offset.
+            held: how many bytes have come and wait.
+            largest: what the window may grow to.
+            budget: what it grows from.
+
+        Returns:
+            Whether there is enough new credit to tell the other side.
+        """
+        if self._is_used_up and held <= self.window * GROWING_SHARE:
+            self._is_used_up = False
+            more = min(self.window, largest - self.window)
+            if more > 0 and budget.claim(more):
+                self.window += more
+        if position + self.window - self.given < self.window * TOLD_SHARE:
+            return False
+        self._last_given, self.given = self.given, position + self.window
+        return True
+
+    def end(self, budget: Budget) -> None:
+        """Nothing more comes, and nothing is held: give back what is the budget's."""
+        budget.release(self._own, self.window - self._first)
+        self._own, self.window = 0, self._first
