@@ -13,6 +13,7 @@ import trio
 from ..._broker.counts import Counts
 from ..._broker.server import Broker
 from ..._errors import LocalProtocolError
+from ..._net.listening import open_listeners
 from .access import MIN_TOKEN, Access
 
 EXTRA = (
@@ -80,8 +81,18 @@ async def serve_status(
 
     quiet = logging.getLogger("trio_p2p.status.server")
     quiet.setLevel(logging.WARNING)
+    host, _, port = bind.rpartition(":")
+    try:
+        listeners = await open_listeners(int(port), [host.removeprefix("[").removesuffix("]")])
+    except OSError as error:
+        logger.error(  # noqa: TRY400 - what the operator has to mend needs no traceback
+            "there is no status page: %s cannot be listened on (%s); the broker goes on",
+            bind,
+            error.strerror,
+        )
+        return
     config = Config()
-    config.bind = [bind]
+    config.bind = [f"fd://{each.socket.detach()}" for each in listeners]
     config.accesslog = None
     config.errorlog = quiet
     config.include_server_header = False
