@@ -329,8 +329,7 @@ async def test_exception_of_the_body_comes_out_bare_and_raw_streams_outlive_the_
 @pytest.mark.parametrize("way", WAYS, ids=str)
 async def test_exception_of_the_body_comes_out_bare_and_the_stream_is_closed(way: Way) -> None:
     async with open_broker() as broker, way.open_listener("receiver", broker.address) as listener:
-        await trio.testing.wait_all_tasks_blocked()
-        before = held()
+        before = await settled()
         error, opened, accepted = OwnError(), None, None
         with pytest.raises(OwnError) as caught:  # noqa: PT012
             async with way.open_stream("receiver", broker.address) as opened:

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from trio_p2p._net.tls_carrier import PASSES_ENDS_OF_TCP, TLSStream, carry, open_socket_pair
 
@@ -121,6 +122,32 @@ async def test_a_side_that_is_gone_ends_the_other_one(tmp_path: Path, side: str)
         gone.socket.close()
         assert await receive_all(other) == b""
         other.socket.close()
+        await ends.over.wait()
+
+
+async def test_last_words_arrive_though_the_other_side_still_talks(tmp_path: Path) -> None:
+    async with carried(tmp_path) as ends:
+        await ends.client.send_all(b"unread")
+        said = 0
+        with trio.move_on_after(0.1):  # until the client, which does not read, holds it up
+            while True:
+                said += await ends.plain.socket.send(bytes(1000))
+        ends.plain.socket.close()
+        await ends.client.send_all(b"too late")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(await receive_all(ends.client)) == said
+        ends.client.transport_stream.socket.close()
+        await ends.over.wait()
+
+
+@pytest.mark.parametrize("words", [b"", b"too late"])
+async def test_a_side_that_does_not_hear_the_end_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    monkeypatch.setattr("trio_p2p._net.tls_carrier.PARTING_TIME", 0.1)
+    async with carried(tmp_path) as ends:
+        ends.plain.socket.close()
+        await ends.client.send_all(words)
         await ends.over.wait()
 
 

@@ -19,6 +19,8 @@ TLSStream: TypeAlias = "trio.SSLStream[trio.SocketStream]"
 # has it since 3.0; before, the other direction ends as well.
 PASSES_ENDS_OF_TCP: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 
+PARTING_TIME = 2.0  # seconds to carry the last words of a side that is gone
+
 _ENDED = (trio.BrokenResourceError, trio.ClosedResourceError)
 
 
@@ -46,13 +48,22 @@ async def carry(encrypted: TLSStream, plain: trio.SocketStream) -> None:
     If cancelled, both streams are closed.
     """
 
+    def plain_is_gone() -> None:
+        # Its last words may still be under way, and to close a connection with something unread
+        # would take them back: what comes is read, for nothing.
+        latest = trio.current_time() + PARTING_TIME
+        nursery.cancel_scope.deadline = min(nursery.cancel_scope.deadline, latest)
+
     async def outward() -> None:
-        try:
+        with suppress(*_ENDED):  # a socket that is closed unread ends like this, behind its data
             async for data in plain:
                 await encrypted.send_all(data)
+        with suppress(*_ENDED):
             await encrypted.transport_stream.send_eof()
-        except _ENDED:
-            nursery.cancel_scope.cancel(reason="one side is gone")
+        try:
+            await plain.socket.send(b"")
+        except OSError:  # else only one direction is over
+            plain_is_gone()
 
     async def inward() -> None:
         with suppress(*_ENDED):  # an end of TCP without one of TLS is an end, too
@@ -60,7 +71,7 @@ async def carry(encrypted: TLSStream, plain: trio.SocketStream) -> None:
                 try:
                     await plain.send_all(data)
                 except _ENDED:
-                    nursery.cancel_scope.cancel(reason="the other side is gone")
+                    plain_is_gone()
         with suppress(*_ENDED):
             await plain.send_eof()
 
