@@ -160,7 +160,22 @@ async def test_garbage_in_tls_is_an_end(tmp_path: Path) -> None:
         await ends.over.wait()
 
 
-async def test_cancelled_carrying_closes_both(tmp_path: Path) -> None:
+async def test_last_words_arrive_though_carrying_is_cancelled(tmp_path: Path) -> None:
+    async with carried(tmp_path) as ends:
+        await ends.client.send_all(b"unread")
+        await ends.plain.send_all(b"the last words")
+        ends.carrying.cancel(reason="the program ends")
+        ends.plain.socket.close()
+        assert await receive_all(ends.client) == b"the last words"
+        assert not ends.over.is_set()  # what was sent and not read would be taken back
+        ends.client.transport_stream.socket.close()
+        await ends.over.wait()
+
+
+async def test_cancelled_carrying_closes_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_p2p._net.tls_carrier.PARTING_TIME", 0.1)
     async with carried(tmp_path) as ends:
         ends.carrying.cancel(reason="the test wants it")
         await ends.over.wait()

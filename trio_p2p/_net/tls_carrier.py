@@ -6,6 +6,7 @@ know then that there is TLS on the way.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 from contextlib import suppress
@@ -19,7 +20,7 @@ TLSStream: TypeAlias = "trio.SSLStream[trio.SocketStream]"
 # has it since 3.0; before, the other direction ends as well.
 PASSES_ENDS_OF_TCP: int = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 
-PARTING_TIME = 2.0  # seconds to carry the last words of a side that is gone
+PARTING_TIME = 1.0  # seconds to carry the last words of a side that is gone
 
 _ENDED = (trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -45,44 +46,80 @@ async def carry(encrypted: TLSStream, plain: trio.SocketStream) -> None:
         encrypted: whose handshake is done, and from which nothing else reads.
         plain: one end of a pair.
 
-    If cancelled, both streams are closed.
+    If cancelled, what the plain side still says is passed on for up to a second, until it ends, as
+    it may have said its last words just before; then both streams are closed.
     """
-
-    def plain_is_gone() -> None:
-        # Its last words may still be under way, and to close a connection with something unread
-        # would take them back: what comes is read, for nothing.
-        latest = trio.current_time() + PARTING_TIME
-        nursery.cancel_scope.deadline = min(nursery.cancel_scope.deadline, latest)
-
-    async def outward() -> None:
-        with suppress(*_ENDED):  # a socket that is closed unread ends like this, behind its data
-            async for data in plain:
-                await encrypted.send_all(data)
-        with suppress(*_ENDED):
-            await encrypted.transport_stream.send_eof()
-        try:
-            await plain.socket.send(b"")
-        except OSError:  # else only one direction is over
-            plain_is_gone()
-
-    async def inward() -> None:
-        with suppress(*_ENDED):  # an end of TCP without one of TLS is an end, too
-            async for data in encrypted:
-                try:
-                    await plain.send_all(data)
-                except _ENDED:
-                    plain_is_gone()
-        with suppress(*_ENDED):
-            await plain.send_eof()
-
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(outward)
-            await inward()  # not in another task: an idle client is to cost little
+        await _Carrying(encrypted, plain).run()
     finally:
         encrypted.transport_stream.socket.close()
         plain.socket.close()
         free(encrypted)
+
+
+class _Carrying:
+    """Both ways of what is carried, which end apart from each other."""
+
+    def __init__(self, encrypted: TLSStream, plain: trio.SocketStream) -> None:
+        self._encrypted = encrypted
+        self._plain = plain
+        self._reading = trio.CancelScope()
+        self._parting = trio.CancelScope(shield=True)  # while the last words are carried
+        self._all_said = trio.Event()
+
+    async def run(self) -> None:
+        """Carry until both ways have ended."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._outward)
+                try:
+                    with self._reading:
+                        await self._inward()  # in no other task: an idle client is to cost little
+                    await self._all_said.wait()
+                except trio.Cancelled:
+                    self._part()
+                    raise
+        finally:
+            if self._parting.deadline != math.inf:
+                await self._read_rest()
+
+    def _part(self) -> None:
+        """Give the rest of the last words a time limit."""
+        latest = trio.current_time() + PARTING_TIME
+        for scope in (self._parting, self._reading):
+            scope.deadline = min(scope.deadline, latest)
+
+    async def _outward(self) -> None:
+        with self._parting:
+            with suppress(*_ENDED):  # a socket that is closed unread ends so, behind its data
+                async for data in self._plain:
+                    await self._encrypted.send_all(data)
+            with suppress(*_ENDED):
+                await self._encrypted.transport_stream.send_eof()
+            try:
+                await self._plain.socket.send(b"")
+            except OSError:  # it is gone; else only one direction is over
+                self._part()
+        self._all_said.set()
+
+    async def _inward(self) -> None:
+        with suppress(*_ENDED):  # an end of TCP without one of TLS is an end, too
+            async for data in self._encrypted:
+                try:
+                    await self._plain.send_all(data)
+                except _ENDED:
+                    self._part()
+        with suppress(*_ENDED):
+            await self._plain.send_eof()
+
+    async def _read_rest(self) -> None:
+        """To close a connection with something unread would take back what was said last."""
+        with (
+            trio.CancelScope(deadline=self._parting.deadline, shield=True),
+            suppress(*_ENDED),
+        ):
+            async for _ in self._encrypted.transport_stream:
+                pass
 
 
 def free(stream: TLSStream) -> None:
