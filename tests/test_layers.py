@@ -79,7 +79,16 @@ INNER_FLOORS = {
         ["farewells", "receiving_stream"],
         ["content", "decryption", "inbox", "incoming", "leg", "outgoing", "stream_frames"],
         ["attempt_log", "byte_queue", "connection", "connection_statistics", "credit", "frames"],
-        ["last_words", "limits", "sink", "sleeper", "states", "stream_path", "stream_states"],
+        [
+            "last_words",
+            "limits",
+            "sink",
+            "sleeper",
+            "spare_memory",
+            "states",
+            "stream_path",
+            "stream_states",
+        ],
         ["tls", "turn"],
     ],
     "_traversal": [

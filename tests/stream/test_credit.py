@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from trio_p2p._stream.credit import (
+    ALIGNED_BYTES,
     DEFAULT_MEMORY,
     DEFAULT_STREAMS,
     EARLY_STREAMS,
+    EARLY_TOLD_SHARE,
     FIRST_CREDIT,
     MAX_STREAMS,
     SHARED_FIRST_CREDIT,
@@ -92,28 +94,53 @@ def test_no_credit_is_told_before_it_is_worth_a_frame() -> None:
     allowance.came(900)
     assert not allowance.read(int(1000 * TOLD_SHARE) - 1, 100, LARGEST, budget)
     assert allowance.given == 1000
-    assert allowance.read(int(1000 * TOLD_SHARE), 100, LARGEST, budget)
-    assert allowance.given == 1500
+    assert allowance.read(800, 100, LARGEST, budget)
+    assert allowance.given == 1800 // 128 * 128
+
+
+def test_credit_is_told_early_if_that_costs_no_frame_of_its_own() -> None:
+    allowance, budget = Allowance(1024, is_own=False), Budget(0)
+    allowance.came(1000)
+    early = int(1024 * EARLY_TOLD_SHARE)
+    assert not allowance.read(early - 1, 0, LARGEST, budget)
+    assert not allowance.has_early(early - 1)
+    assert not allowance.renew_early(early - 1)
+    assert not allowance.read(early, 0, LARGEST, budget)
+    assert allowance.has_early(early)
+    assert allowance.renew_early(early)
+    assert allowance.given == 1024 + early
+    assert not allowance.has_early(early)
+
+
+@pytest.mark.parametrize("pieces", [1, 4, 8])
+def test_credit_cuts_no_large_piece_in_two(pieces: int) -> None:
+    allowance, budget = Allowance(pieces * ALIGNED_BYTES, is_own=False), Budget(0)
+    for position in range(0, pieces * ALIGNED_BYTES, 10_000):
+        allowance.came(position)
+        allowance.read(position, 0, LARGEST, budget)
+        assert allowance.given % (ALIGNED_BYTES if pieces >= 4 else ALIGNED_BYTES // 4) == 0
+    assert allowance.given > pieces * ALIGNED_BYTES
 
 
 def test_a_window_grows_if_it_was_used_up_and_is_read() -> None:
-    allowance, budget = Allowance(1000, is_own=False), Budget(2 * 7000)
-    for window in (2000, 4000, 8000):
+    allowance, budget = Allowance(1024, is_own=False), Budget(2 * 7 * 1024)
+    for window in (2048, 4096, 8192):
         received = receive_all(allowance)
-        assert allowance.read(received, 0, 8000, budget)
-        assert (allowance.window, allowance.given) == (window, received + window)
+        assert allowance.read(received, 0, 8192, budget)
+        assert allowance.window == window
+        assert received + window * TOLD_SHARE < allowance.given <= received + window
     received = receive_all(allowance)
-    assert allowance.read(received, 0, 8000, budget)
-    assert allowance.window == 8000
+    assert allowance.read(received, 0, 8192, budget)
+    assert allowance.window == 8192
     allowance.end(budget)
-    assert budget.claim(7000)
+    assert budget.claim(7 * 1024)
 
 
 def test_a_window_grows_if_its_sender_waits_for_credit_that_is_on_its_way() -> None:
     allowance, budget = Allowance(1000, is_own=False), Budget(2 * 7000)
-    assert allowance.read(500, 0, LARGEST, budget)
+    assert allowance.read(800, 0, LARGEST, budget)
     allowance.came(1000)  # all that the sender knows of, as the path is long
-    assert allowance.read(1000, 0, LARGEST, budget)
+    allowance.read(1000, 0, LARGEST, budget)
     assert allowance.window == 2000
 
 

@@ -18,7 +18,11 @@ EARLY_STREAMS: Final = 16  # that a side may open before it has heard how many i
 DEFAULT_STREAMS: Final = 1024
 MAX_STREAMS: Final = 2**20
 DEFAULT_MEMORY: Final = 96 * 1024 * 1024
-TOLD_SHARE: Final = 1 / 2  # of a stream's credit, what has been read until the sender gets more
+TOLD_SHARE: Final = 3 / 4  # of a stream's credit, what has been read until the sender gets more
+EARLY_TOLD_SHARE: Final = 1 / 2  # the same, if something else is said anyway
+ALIGNED_BYTES: Final = (
+    262_144  # to which credit ends, or to a quarter of the window if that is less
+)
 # Of its credit, what a stream may hold unread and get more all the same: else it is its reader that
 # is slow, and not the path that is long.
 GROWING_SHARE: Final = 1 / 4
@@ -114,9 +118,27 @@ class Allowance:
             more = min(self.window, largest - self.window)
             if more > 0 and budget.claim(more):
                 self.window += more
-        if position + self.window - self.given < self.window * TOLD_SHARE:
+        return self._renew(position, TOLD_SHARE)
+
+    def has_early(self, position: int) -> bool:
+        """Whether there is enough new credit to tell the other side together with something else.
+
+        Args:
+            position: the offset up to which bytes have been read.
+        """
+        return position + self.window - self.given >= self.window * EARLY_TOLD_SHARE
+
+    def renew_early(self, position: int) -> bool:
+        """Give what :meth:`has_early` speaks of; whether it is so much still."""
+        return self._renew(position, EARLY_TOLD_SHARE)
+
+    def _renew(self, position: int, share: float) -> bool:
+        # Credit that ends at an odd offset cuts a piece in two, of which each has its cost.
+        step = min(ALIGNED_BYTES, 1 << max(0, (self.window // 4).bit_length() - 1))
+        limit = (position + self.window) // step * step
+        if limit - self.given < self.window * share:
             return False
-        self._last_given, self.given = self.given, position + self.window
+        self._last_given, self.given = self.given, limit
         return True
 
     def end(self, budget: Budget) -> None:

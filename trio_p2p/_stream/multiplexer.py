@@ -63,6 +63,7 @@ class Multiplexer(StreamIntake):
         self._largest = largest
         self._control: dict[Substream, None] = {}
         self._data: dict[Substream, None] = {}
+        self._creditors: dict[Substream, None] = {}  # with credit to be told of along the way
         self._served: list[Substream] = []  # that had their turn, and have more to send
         self._error: P2PError | None = None
         self._pulled = 0
@@ -115,6 +116,8 @@ class Multiplexer(StreamIntake):
         piece = stream.read(max_bytes, self._largest, self._budget)
         if stream.owes_credit:
             self._schedule(stream)
+        elif piece and stream.has_early_credit:
+            self._creditors[stream] = None
         return piece
 
     def close(self, stream: Substream) -> None:
@@ -159,6 +162,7 @@ class Multiplexer(StreamIntake):
         self._refusals.clear()
         self._control.clear()
         self._data.clear()
+        self._creditors.clear()
         self._served.clear()
         for stream in self._table.streams.values():
             if is_clean and stream.receiving in (Direction.ENDED, Direction.DROPPED):
@@ -226,6 +230,9 @@ class Multiplexer(StreamIntake):
             stream.add_control(pieces)
             left -= sum(map(len, pieces[before:]))
             self._schedule(stream)
+        while self._creditors and left >= _CONTROL_ROOM:
+            stream, _ = self._creditors.popitem()
+            left -= stream.add_early_credit(pieces)
         return left
 
     def _add_words(self, pieces: list[Piece]) -> int:
@@ -257,5 +264,6 @@ class Multiplexer(StreamIntake):
         self._table.forget(stream)
         self._control.pop(stream, None)
         self._data.pop(stream, None)
+        self._creditors.pop(stream, None)
         self.closed.append(stream)
         self.touched[stream] = None

@@ -17,9 +17,11 @@ from .._errors import P2PError
 from .connection import RECEIVE_BYTES, Connection, broken
 from .decryption import Decryption
 from .sink import Sink
+from .spare_memory import spare_memory_of_this_run
 from .tls import Context, TLSEngine, steps_of
 
 TAIL_BYTES: Final = 2**10
+SMALL_BYTES: Final = 2**15  # of ciphertext: to copy it costs less than to have memory ready
 # If less came at once, the next attempt is likely to be in vain, and costs as much as a wait.
 DRAINED_BYTES: Final = 2**14
 
@@ -51,6 +53,8 @@ class Path:
         self._is_busy = False
         self._steps: Iterator[Sequence[bytes | bytearray | memoryview]] = iter(())
         self._rest: memoryview | None = None  # of the ciphertext of the last step
+        self._spare = spare_memory_of_this_run()
+        self._memory: bytearray | None = None  # where the rest is, if it is not small
         self._limit: float = math.inf
         self._unchecked = 0  # bytes that the connection has taken since it was waited for
         self._has_sent_last = False
@@ -249,7 +253,7 @@ class Path:
 
     def close(self) -> None:
         """Close the connection at once."""
-        self._rest = None
+        self._rest = self._memory = None
         self._connection.close()
 
     def _send_steps(self) -> None:
@@ -260,16 +264,26 @@ class Path:
                     step = next(self._steps, None)
                     if step is None:
                         return
-                    self._rest = memoryview(self._engine.encrypt(step))
+                    self._rest = self._encrypt(step)
                 count = self._connection.send_at_once(self._rest)
                 self._unchecked += count
                 self._rest = self._rest[count:] or None
                 if self._rest is not None:
                     return
+                if self._memory is not None:
+                    self._spare.give_back(self._memory)
+                    self._memory = None
         except (P2PError, OSError) as error:
-            self._rest = None
+            self._rest = self._memory = None
             self._has_sent_last = True  # how much of it has left is not known
             raise broken(error) from error
+
+    def _encrypt(self, step: Sequence[bytes | bytearray | memoryview]) -> memoryview:
+        most = self._engine.most_encrypted(step)
+        if most < SMALL_BYTES:
+            return memoryview(self._engine.encrypt(step))
+        self._memory = self._spare.take(most)
+        return memoryview(self._memory)[: self._engine.encrypt_into(step, self._memory)]
 
     def _take(self, data: memoryview) -> None:
         self._engine.feed(data)

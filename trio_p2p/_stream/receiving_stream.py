@@ -6,6 +6,7 @@ from .._errors import RemoteProtocolError
 from .byte_queue import Piece
 from .credit import Allowance, Budget
 from .inbox import Inbox
+from .stream_frames import credit_frame
 from .stream_states import RECEIVING, Direction, StreamEvent
 
 LARGE_BYTES = 16_384
@@ -72,6 +73,18 @@ class ReceivingStream:
         if not held:
             self._inbox = None
         return piece
+
+    @property
+    def has_early_credit(self) -> bool:
+        """Whether there is enough new credit to tell of it together with something else."""
+        return self.receiving is Direction.OPEN and self._allowance.has_early(self._read)
+
+    def add_early_credit(self, pieces: list[Piece]) -> int:
+        """Tell of new credit, if there is enough of it still; how many bytes that took."""
+        if self.receiving is not Direction.OPEN or not self._allowance.renew_early(self._read):
+            return 0
+        pieces.append(credit_frame(self.number, self._allowance.given))
+        return len(pieces[-1])
 
     def drop_input(self, budget: Budget) -> None:
         """Nothing more is read."""

@@ -4,7 +4,8 @@ Neither peer has a name that an authority could vouch for. The broker gives each
 certificate, and that very certificate is all that is trusted.
 
 OpenSSL is used as it comes with ``cryptography``, and by pyOpenSSL: with Python's own module each
-byte is copied once more on its way out, and the key would have to be loaded from a file.
+byte is copied once more on its way out, and the key would have to be loaded from a file. Where many
+bytes pass, OpenSSL's own functions are called: pyOpenSSL's copy each byte once more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from cryptography.x509 import load_der_x509_certificate
 from OpenSSL import SSL, crypto
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 Context: TypeAlias = SSL.Context
 """What proves an identity in TLS, for any number of connections and in both roles."""
+
+_lib, _ffi = Binding.lib, Binding.ffi
 
 RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
 # By measurement (benchmarks/streams.py): few calls, and few packets that are not full.
@@ -91,6 +95,9 @@ class TLSEngine:
             self._tls.set_accept_state()
         else:
             self._tls.set_connect_state()
+        # pyOpenSSL copies what passes through it, and has no public way around that.
+        self._ssl = self._tls._ssl  # pyright: ignore[reportPrivateUsage]
+        self._outgoing = self._tls._from_ssl  # pyright: ignore[reportPrivateUsage]
         self._flight = b""
         self._incomplete = 0  # bytes of a record that has not come as a whole, at most
         self.pending = 0
@@ -139,12 +146,45 @@ class TLSEngine:
             self._collect()
         return True
 
+    def most_encrypted(self, pieces: Sequence[bytes | bytearray | memoryview]) -> int:
+        """How many bytes :meth:`encrypt_into` makes of the pieces, at most."""
+        size = sum(map(len, pieces))
+        records = size // RECORD_BYTES + len(pieces) + 1  # and one for TLS itself
+        return len(self._flight) + size + records * _MAX_OVERHEAD
+
     def encrypt(self, pieces: Sequence[bytes | bytearray | memoryview]) -> bytes:
         """What is to be sent so that the peer gets the pieces; the handshake must have ended.
 
         Raises:
             P2PError: it has not, or what came, and was decrypted, has ended TLS.
         """
+        self._write(pieces)
+        return self.take_outgoing() + self._tls.bio_read(self.most_encrypted(pieces))
+
+    def encrypt_into(
+        self, pieces: Sequence[bytes | bytearray | memoryview], memory: bytearray
+    ) -> int:
+        """Like :meth:`encrypt`, without a copy.
+
+        Args:
+            pieces: what the peer is to get; more than nothing.
+            memory: where to put what is to be sent; :meth:`most_encrypted` says how much it needs.
+
+        Returns:
+            How many bytes that are.
+
+        Raises:
+            P2PError: as :meth:`encrypt`.
+        """
+        self._write(pieces)
+        flight = self.take_outgoing()
+        memory[: len(flight)] = flight
+        with _ffi.from_buffer(memory, require_writable=True) as start:
+            room = len(memory) - len(flight)
+            count: int = _lib.BIO_read(self._outgoing, start + len(flight), room)
+        return len(flight) + count
+
+    def _write(self, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         if self._error is not None:
             raise self._error
         size = sum(map(len, pieces))
@@ -153,8 +193,6 @@ class TLSEngine:
                 self._tls.send(piece)
         except SSL.Error as error:
             raise _blame(error) from error
-        records = size // RECORD_BYTES + len(pieces) + 1  # and one for TLS itself
-        return self.take_outgoing() + self._tls.bio_read(size + records * _MAX_OVERHEAD)
 
     def decrypt_into(self, buffer: memoryview, *, is_one_record: bool = False) -> int:
         """Decrypt what is there, as long as the buffer has room.
@@ -172,17 +210,19 @@ class TLSEngine:
         """
         if self._error is not None:
             raise self._error
-        filled, size, receive_into = 0, len(buffer), self._tls.recv_into
-        pending = self.pending
+        filled, size, pending = 0, len(buffer), self.pending
         try:
-            while filled < size and pending > 0:
-                count = receive_into(buffer[filled:], RECORD_BYTES)  # of one record
-                filled += count
-                pending -= count
-                if filled < size or not self._tls.pending():
-                    pending -= _MIN_OVERHEAD  # that was all of the record
-                if is_one_record:
-                    break
+            with _ffi.from_buffer(buffer, require_writable=True) as start:
+                while filled < size and pending > 0:
+                    count = _lib.SSL_read(self._ssl, start + filled, size - filled)  # of one record
+                    if count <= 0:  # the same again says why
+                        count = self._tls.recv_into(buffer[filled:], RECORD_BYTES)
+                    filled += count
+                    pending -= count
+                    if filled < size or not self._tls.pending():
+                        pending -= _MIN_OVERHEAD  # that was all of the record
+                    if is_one_record:
+                        break
             self.pending = max(0, pending)
         except SSL.WantReadError:
             self._incomplete = min(pending, _MAX_RECORD_BYTES)
