@@ -144,8 +144,8 @@ class Sessions:
         self, described: StreamPath, peer_id: PeerId, probation: Probation
     ) -> Generator[None]:
         """Let a relayed path wait as a reserve, one for each live session of its peer."""
-        sessions = sum(begun.peer_id == peer_id for begun in self._begun.values())
-        if described.kind is not PathKind.RELAY or self._reserves[peer_id] >= sessions:
+        is_relayed = described.kind is PathKind.RELAY
+        if not is_relayed or self._reserves[peer_id] >= self._live_of(peer_id):
             yield
             return
         self._reserves[peer_id] += 1
@@ -171,7 +171,19 @@ class Sessions:
         taker = entrance.dispatcher(peer_id)
         if hello.is_only:
             self._end_others(peer_id, hello.instance)
+        if self._live_of(peer_id) >= self._options.max_connections:
+            raise StreamAbortedError(
+                f"the receiver has {self._options.max_connections} connections of {peer_id}, and "
+                "takes no more of one peer: close one, or wait until one that was lost is given up"
+            )
         return self._begin(hello, peer_id, entrance, taker)
+
+    def _live_of(self, peer_id: PeerId) -> int:
+        """How many sessions of a peer live."""
+        return sum(
+            begun.peer_id == peer_id and not begun.connection.is_over
+            for begun in self._begun.values()
+        )
 
     def _end_others(self, peer_id: PeerId, instance: bytes) -> None:
         """End the sessions without a path of a program that says that it has had none before.
