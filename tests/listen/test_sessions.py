@@ -1,5 +1,6 @@
 """Sessions that peers have begun: how many one may have, and which end because of another one."""
 
+import gc
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,8 +47,9 @@ def give_up(stream: P2PStream) -> None:
 async def open_pair(
     sender: Peer, listener: trio.abc.Listener[P2PStream]
 ) -> tuple[P2PStream, P2PStream]:
-    opened = await sender.open_stream("receiver")
-    return opened, await listener.accept()
+    with trio.fail_after(PATIENCE):
+        opened = await sender.open_stream("receiver")
+        return opened, await listener.accept()
 
 
 async def test_program_that_has_no_other_session_ends_its_older_one() -> None:
@@ -113,9 +115,10 @@ async def exchange(opened: P2PStream, accepted: P2PStream) -> None:
 
 async def assert_refused(sender: Peer, connections: int) -> None:
     """No new stream comes of it, and the error says why."""
-    stream = await sender.open_stream("receiver")
-    with trio.fail_after(PATIENCE), pytest.raises(trio.BrokenResourceError) as caught:
-        await stream.receive_some()
+    with trio.fail_after(PATIENCE):
+        stream = await sender.open_stream("receiver")
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await stream.receive_some()
     cause = caught.value.__cause__
     assert type(cause) is StreamAbortedError
     own = sender.peer_id
@@ -139,7 +142,11 @@ async def test_newest_connection_of_a_peer_that_has_enough_is_refused(path: str)
         assert receiver.statistics().connections == 3
         for pair in pairs:
             await exchange(*pair)
-        pairs[0][0].connection.carrier.abort("the test does")
+        over = pairs[0][0].connection
+        over.carrier.abort("the test does")
+        for opened, accepted in pairs:
+            if opened.connection is over:
+                accepted.abort()
         await until(lambda: receiver.statistics().connections == 2)
         await exchange(*await open_pair(programs[2], listener))
         await assert_refused(programs[0], 2)
@@ -162,7 +169,7 @@ async def test_connection_that_moves_or_has_lost_its_path_is_no_second_one() -> 
         assert connected.receiver.statistics().connections == 1
 
 
-async def test_program_that_has_given_its_only_session_up_is_not_refused() -> None:
+async def test_program_that_has_given_its_only_session_up_has_room_for_another_one() -> None:
     async with (
         open_broker() as broker,
         open_listener(
@@ -173,10 +180,14 @@ async def test_program_that_has_given_its_only_session_up_is_not_refused() -> No
         opened, older = await open_pair(one, listener)
         give_up(opened)
         await until(lambda: older.path is None)
-        # It is not known of another program that the former one is over.
+        # Another program does not end it.
         await assert_refused(another, 1)
+        assert not older.is_over
+        # This one does, but there is no room before the application has seen that.
+        await assert_refused(one, 1)
+        await until(lambda: older.is_over)
+        older.abort()
         await exchange(*await open_pair(one, listener))
-        assert older.is_over
 
 
 async def test_hostile_peer_has_no_more_connections_than_it_may() -> None:
@@ -210,3 +221,31 @@ async def test_hostile_peer_has_no_more_connections_than_it_may() -> None:
             connection.carrier.fail(PathLostError("the test gives up"))
         await until(lambda: receiver.statistics().connections == 0)
         await until(lambda: held() == before)
+
+
+async def test_connection_counts_until_its_streams_are_closed_or_dropped() -> None:
+    async with (
+        open_broker() as broker,
+        open_peer(broker.address, max_connections=1) as receiver,
+        receiver.listen("receiver") as listener,
+        open_programs(broker, identity_of("hostile"), 1) as [hostile],
+    ):
+
+        async def fill_and_abort() -> P2PStream:
+            """The receiver's side of a stream whose bytes were not read."""
+            opened, accepted = await open_pair(hostile, listener)
+            await opened.send_all(b"not read")
+            await until(lambda: accepted._state.has_input)
+            opened.connection.carrier.abort("the test does")
+            await until(lambda: not receiver.statistics().connections)
+            return accepted
+
+        filled = await fill_and_abort()
+        await assert_refused(hostile, 1)
+        assert await filled.receive_some() == b"not read"
+        filled.abort()
+        filled = await fill_and_abort()
+        await assert_refused(hostile, 1)
+        del filled
+        gc.collect()
+        await exchange(*await open_pair(hostile, listener))
