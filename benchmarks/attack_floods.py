@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from ipaddress import IPv4Address
+from itertools import cycle
 
 import attrs
 
@@ -52,9 +53,8 @@ from trio_p2p._wire.messages import (
 )
 
 from . import frames
+from .attack_networks import IPV6_64, ONE_ADDRESS, Network
 
-ADDRESS = "127.0.3.1"
-HOST = "127.0.0.1"
 DISTINCT = 100_000  # UIDs
 _PIECES = 50  # messages of a connection until they are repeated
 _READ_BYTES = 1 << 20
@@ -76,12 +76,14 @@ class Flood:
         connections: on how many connections at a time, one after the other.
         is_slow: whether each connection gets one byte in each round, and not many messages.
         pieces: how many different messages each connection gets until they are repeated.
+        network: from where; the connections share its addresses out.
     """
 
     message: Callable[[int], Message] | None
     connections: tuple[int, ...] = (1, 20, 200)
     is_slow: bool = False
     pieces: int = _PIECES
+    network: Network = ONE_ADDRESS
 
 
 def _request(technique: str, uid: str = frames.UID) -> Message:
@@ -112,9 +114,16 @@ _FOR_CLIENTS: tuple[Message, ...] = (
 
 FLOODS = {
     "connections that are reset": Flood(None, (50,)),
+    "connections from an IPv6 /64 that are reset": Flood(None, (50,), network=IPV6_64),
     "one byte at a time": Flood(lambda _: _request("fast", "?"), (500,), is_slow=True),
     f"{DISTINCT:,} unknown UIDs": Flood(
         lambda number: _request("fast", f"no {number}"), (20,), pieces=DISTINCT // 20
+    ),
+    f"{DISTINCT:,} unknown UIDs from an IPv6 /64": Flood(
+        lambda number: _request("fast", f"no {number}"),
+        (200,),
+        pieces=DISTINCT // 200,
+        network=IPV6_64,
     ),
     f"watches of {DISTINCT:,} UIDs": Flood(
         lambda number: Watch(f"no {number}", number), (20,), pieces=DISTINCT // 20
@@ -146,13 +155,18 @@ class _Connection:
     """One connection of a flood; what is closed is opened again.
 
     Args:
-        port: where to.
+        source: where from.
+        target: where to.
         data: what to send again and again behind a greeting; None to reset it.
         is_slow: whether one byte at a time.
     """
 
-    def __init__(self, port: int, data: bytes | None, *, is_slow: bool) -> None:
-        self._port = port
+    def __init__(
+        self, source: str, target: tuple[str, int], data: bytes | None, *, is_slow: bool
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._family = socket.AF_INET6 if ":" in source else socket.AF_INET
         self._hello = encode(Hello())
         self._data = data
         self._bytes = 1 if is_slow else _SEND_BYTES
@@ -160,12 +174,12 @@ class _Connection:
 
     def _connect(self) -> None:
         self._sent = -len(self._hello)  # the greeting comes first
-        self._sock = socket.socket()
+        self._sock = socket.socket(self._family)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORTIVE)
         self._sock.setblocking(False)
         with suppress(OSError):  # no port is left: another time
-            self._sock.bind((ADDRESS, 0))
-            self._sock.connect_ex((HOST, self._port))
+            self._sock.bind((self._source, 0))
+            self._sock.connect_ex(self._target)
 
     def close(self) -> None:
         """Reset the connection."""
@@ -191,9 +205,10 @@ class _Connection:
 
 def flood(flood: Flood, connections: int, port: int) -> Generator[None]:
     """Flood a port, a round over all connections with each step."""
+    target = flood.network.broker, port
     opened = [
-        _Connection(port, _data_of(flood, number), is_slow=flood.is_slow)
-        for number in range(connections)
+        _Connection(source, target, _data_of(flood, number), is_slow=flood.is_slow)
+        for number, source in zip(range(connections), cycle(flood.network.attackers), strict=False)
     ]
     try:
         while True:

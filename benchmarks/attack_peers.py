@@ -12,6 +12,7 @@ import trio
 
 from . import clients
 from .attack_floods import FLOODS, flood
+from .attack_networks import Network
 from .attack_schemes import SCHEMES, Attacker
 
 _SWEEP_TIME = 0.001  # seconds between two rounds over all connections
@@ -22,6 +23,11 @@ ATTACKS: dict[str, tuple[int, ...]] = {
     **{kind: each.connections for kind, each in FLOODS.items()},
 }
 """The waves of each kind of attack."""
+
+
+def network_of(kind: str) -> Network:
+    """Where an attack of some kind takes place."""
+    return SCHEMES[kind].network if kind in SCHEMES else FLOODS[kind].network
 
 
 def _flood(kind: str, port: int) -> None:
@@ -35,8 +41,9 @@ def _flood(kind: str, port: int) -> None:
 
 async def _follow(kind: str, port: int) -> None:
     sys.stdin.readline()
+    scheme = SCHEMES[kind]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(SCHEMES[kind], Attacker(port))
+        nursery.start_soon(scheme.follow, Attacker(scheme.network, port))
         print(flush=True)
         await trio.lowlevel.wait_readable(sys.stdin)
         nursery.cancel_scope.cancel(reason="the benchmark goes on without us")

@@ -5,8 +5,10 @@ Each does as much whatever listens: what does not answer in time counts as if it
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from itertools import count
+from ipaddress import ip_address
+from itertools import count, cycle, islice
 
+import attrs
 import trio
 
 from trio_p2p import Identity
@@ -26,10 +28,9 @@ from trio_p2p._wire.messages import (
     Watch,
 )
 
-from .attack_floods import ADDRESS, HOST
+from .attack_networks import IPV4_24, IPV6_64, ONE_ADDRESS, Network
 
-NETWORK = [f"127.0.3.{number}" for number in range(1, 255)]  # a /24
-CONNECTIONS = 20
+CONNECTIONS = 20  # or one from each address, if there are more
 NAMES = 64  # that a connection may register
 CIRCUITS = 128
 ANSWER_TIME = 0.2  # seconds
@@ -43,31 +44,27 @@ class Attacker:
     """One that attacks a broker.
 
     Args:
+        network: where both are.
         port: the broker's.
     """
 
-    def __init__(self, port: int) -> None:
-        self._broker = Endpoint(HOST, port)
+    def __init__(self, network: Network, port: int) -> None:
+        self._broker = Endpoint(ip_address(network.broker), port)
+        self._addresses = network.attackers
         self._identity = Identity.generate()
         self._numbers = count()
 
     async def squat(self) -> None:
-        """Register as many UIDs as one address may have."""
-        await self._do_on(CONNECTIONS, self._squat)
-
-    async def squat_from_network(self) -> None:
-        """Register as many UIDs as a /24 may have."""
-        async with trio.open_nursery() as nursery:
-            for address in NETWORK:
-                nursery.start_soon(self._again_and_again, self._squat, address)
+        """Register as many UIDs as the addresses may have."""
+        await self._do_on_many(self._squat)
 
     async def register_again_and_again(self) -> None:
         """Register, leave, and come again."""
-        await self._do_on(CONNECTIONS, self._register_once)
+        await self._do_on_many(self._register_once)
 
     async def watch_again_and_again(self) -> None:
         """Watch UIDs, cease to, leave, and come again."""
-        await self._do_on(CONNECTIONS, self._watch_once)
+        await self._do_on_many(self._watch_once)
 
     async def stall_circuits(self) -> None:
         """Be relayed, and say nothing."""
@@ -77,10 +74,11 @@ class Attacker:
         """Be relayed, say as much as is taken, and read nothing."""
         await self._hold_circuits(self._say_much)
 
-    async def _do_on(self, connections: int, act: Callable[[Channel], Awaitable[object]]) -> None:
+    async def _do_on_many(self, act: Callable[[Channel], Awaitable[object]]) -> None:
+        connections = max(CONNECTIONS, len(self._addresses))
         async with trio.open_nursery() as nursery:
-            for _ in range(connections):
-                nursery.start_soon(self._again_and_again, act, ADDRESS)
+            for address in islice(cycle(self._addresses), connections):
+                nursery.start_soon(self._again_and_again, act, address)
 
     async def _again_and_again(
         self, act: Callable[[Channel], Awaitable[object]], address: str
@@ -149,7 +147,7 @@ class Attacker:
         async with trio.open_nursery() as nursery:
             for _ in range(CIRCUITS):
                 nursery.start_soon(self._ask_for_circuit, talk)
-            async with self._connected(ADDRESS) as receiver:
+            async with self._connected(self._addresses[0]) as receiver:
                 challenge = await self._greet(receiver)
                 await receiver.send(self._registration(challenge, 0, "accomplice"))
                 while True:
@@ -162,7 +160,7 @@ class Attacker:
         request = IntroductionRequest(0, "accomplice", "relay", StreamKind.SESSION, certificate)
         while True:
             with suppress(*_GONE):
-                async with self._connected(ADDRESS) as channel:
+                async with self._connected(self._addresses[0]) as channel:
                     await self._greet(channel)
                     await channel.send(request)
                     with trio.move_on_after(ANSWER_TIME):
@@ -174,7 +172,7 @@ class Attacker:
         self, introduction: bytes, talk: Callable[[trio.abc.Stream], Awaitable[object]]
     ) -> None:
         with suppress(*_GONE):
-            async with self._connected(ADDRESS) as channel:
+            async with self._connected(self._addresses[0]) as channel:
                 await self._greet(channel)
                 await channel.send(JoinRelay(introduction))
                 await channel.receive()
@@ -188,11 +186,25 @@ class Attacker:
             await stream.send_all(_PIECE)
 
 
-SCHEMES: dict[str, Callable[[Attacker], Awaitable[None]]] = {
-    "squatting from one address": Attacker.squat,
-    "squatting from a /24": Attacker.squat_from_network,
-    "receivers that register in a loop": Attacker.register_again_and_again,
-    "watchers that watch in a loop": Attacker.watch_again_and_again,
-    "stalled circuits": Attacker.stall_circuits,
-    "full circuits": Attacker.fill_circuits,
+@attrs.frozen
+class Scheme:
+    """What attackers do, and where.
+
+    Attributes:
+        follow: what they do.
+        network: from where.
+    """
+
+    follow: Callable[[Attacker], Awaitable[None]]
+    network: Network = ONE_ADDRESS
+
+
+SCHEMES = {
+    "squatting from one address": Scheme(Attacker.squat),
+    "squatting from a /24": Scheme(Attacker.squat, IPV4_24),
+    "squatting from an IPv6 /64": Scheme(Attacker.squat, IPV6_64),
+    "receivers that register in a loop": Scheme(Attacker.register_again_and_again),
+    "watchers that watch in a loop": Scheme(Attacker.watch_again_and_again),
+    "stalled circuits": Scheme(Attacker.stall_circuits),
+    "full circuits": Scheme(Attacker.fill_circuits),
 }

@@ -3,7 +3,7 @@
 A kept connection asks for a receiver again and again, and each answer is timed: before an attack
 on the broker, during it, and after it. As all processes share this machine, the same is done to
 a sink as well, a process that only reads, while peers are introduced by a broker that is left
-alone.
+alone. They have a loopback interface of their own, with IPv6 addresses of several networks.
 
 Limit: no honest peer is dropped or refused, and during the attack the 99th percentile is at most
 twice that beside the attack on the sink, and 5 ms.
@@ -14,12 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from statistics import median, quantiles
 
 from . import attack_peers, clients, frames
-from .attack_peers import ATTACKS
+from .attack_networks import open_place
+from .attack_peers import ATTACKS, network_of
 from .programs import read_line, send_line
 from .servers import ServerProcess, running_server
 from .tables import Table
@@ -28,20 +29,20 @@ COUNT = 80  # introductions in each phase: a source gets 512 to one receiver in 
 PAUSE = 0.005  # seconds between two of them
 PREPARATION = 0.3  # seconds that an attack has lasted, or been over
 FACTOR, ALLOWANCE = 2, 0.005
-RECEIVER, SENDERS = "127.0.1.1", "127.0.2.{}"
 
 
 def measure() -> Table:
+    with open_place() as place:
+        return place.call(_measure, list(ATTACKS))
+
+
+def _measure(kinds: Sequence[str]) -> Table:
     rows: list[tuple[str, ...]] = []
     exceeded: list[str] = []
-    besides: list[list[list[float]]] = []
-    with running_server("public broker") as alone, running_server("sink") as sink:
-        for number, kind in enumerate(ATTACKS, start=1):
-            with _registered(alone):  # anew, as it sends no keepalives
-                besides.append(_during(kind, alone, sink, number))
-    for (kind, waves), beside in zip(ATTACKS.items(), besides, strict=True):
+    for kind in kinds:
+        beside = _beside_sink(kind)
         before, during, after = _around(kind)
-        for wave, seconds, seconds_beside in zip(waves, during, beside, strict=True):
+        for wave, seconds, seconds_beside in zip(ATTACKS[kind], during, beside, strict=True):
             name = kind if wave == 0 else f"{kind}, on {wave}"
             limit = FACTOR * _p99(seconds_beside) + ALLOWANCE
             if min(map(len, (before, seconds, after, seconds_beside))) < COUNT:
@@ -71,14 +72,26 @@ def _milliseconds(seconds: list[float]) -> str:
     return f"{1000 * median(seconds or [0]):.1f} / {1000 * _p99(seconds):.1f}"
 
 
+def _beside_sink(kind: str) -> list[list[float]]:
+    """What introductions took in each wave of an attack on a sink, by a broker that has none."""
+    host = network_of(kind).broker
+    with (
+        running_server("public broker", host) as alone,
+        running_server("sink", host) as sink,
+        _registered(alone, kind),
+    ):
+        return _during(kind, alone, sink, 1)
+
+
 def _around(kind: str) -> tuple[list[float], list[list[float]], list[float]]:
     """What introductions took before, in each wave of, and after an attack on their broker."""
-    with running_server("public broker") as server, _registered(server):
-        with _kept_sender(server, 1) as sender:
+    host = network_of(kind).broker
+    with running_server("public broker", host) as server, _registered(server, kind):
+        with _kept_sender(server, kind, 1) as sender:
             before = _introduce(sender)
         during = _during(kind, server, server, 2)
         time.sleep(PREPARATION)
-        with _kept_sender(server, 3) as sender:
+        with _kept_sender(server, kind, 3) as sender:
             return before, during, _introduce(sender)
 
 
@@ -87,7 +100,7 @@ def _during(
 ) -> list[list[float]]:
     """What introductions by a broker took in each wave of an attack on some target."""
     with (
-        _kept_sender(server, number) as sender,
+        _kept_sender(server, kind, number) as sender,
         subprocess.Popen(
             [sys.executable, "-m", attack_peers.__name__, kind, str(target.port)],
             stdin=subprocess.PIPE,
@@ -105,9 +118,10 @@ def _during(
 
 
 @contextmanager
-def _registered(server: ServerProcess) -> Generator[None]:
+def _registered(server: ServerProcess, kind: str) -> Generator[None]:
     """A receiver that is asked for."""
-    with clients.connect_receiver(server.address, source=RECEIVER) as receiver:
+    source = network_of(kind).receiver
+    with clients.connect_receiver(server.address, source=source) as receiver:
         threading.Thread(target=_read, args=[receiver], daemon=True).start()
         yield
 
@@ -119,9 +133,9 @@ def _read(receiver: socket.socket) -> None:
 
 
 @contextmanager
-def _kept_sender(server: ServerProcess, number: int) -> Generator[socket.socket]:
+def _kept_sender(server: ServerProcess, kind: str, number: int) -> Generator[socket.socket]:
     """A sender with an address of its own, which the broker has answered once."""
-    source = SENDERS.format(number)
+    source = network_of(kind).sender.format(number)
     with clients.connect(server.address, frames.FIRST_REQUEST, source=source) as sender:
         clients.receive(sender)
         yield sender

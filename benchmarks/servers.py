@@ -27,8 +27,6 @@ from . import frames
 from .programs import RunningProcess
 from .tls_certificates import make_broker_tls, make_server_context
 
-_HOST = "127.0.0.1"
-
 
 class BareRegistrar:
     """Answers with as many bytes as a broker answers a greeting, and then registrations."""
@@ -116,6 +114,7 @@ class Sink:
 
 async def _serve_bare(
     make: Callable[[], BareRegistrar | BareTLSRegistrar | BareIntroducer | BareRelay | Sink],
+    host: str,
     *,
     task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
@@ -125,7 +124,7 @@ async def _serve_bare(
         async with stream:
             await server.serve(stream)
 
-    listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
+    listeners = await trio.open_tcp_listeners(0, host=host, backlog=LISTEN_BACKLOG)
     await trio.serve_listeners(serve, listeners, task_status=task_status)
 
 
@@ -133,9 +132,12 @@ _MANY = 100_000  # circuits: all of a benchmark are the same two peers'
 
 
 async def _serve_broker(
-    make: Callable[[], Broker], *, task_status: trio.TaskStatus[list[trio.SocketListener]]
+    make: Callable[[], Broker],
+    host: str,
+    *,
+    task_status: trio.TaskStatus[list[trio.SocketListener]],
 ) -> None:
-    listeners = await trio.open_tcp_listeners(0, host=_HOST, backlog=LISTEN_BACKLOG)
+    listeners = await trio.open_tcp_listeners(0, host=host, backlog=LISTEN_BACKLOG)
     await make().serve_listeners(listeners, task_status=task_status)
 
 
@@ -177,21 +179,23 @@ class ServerProcess(RunningProcess):
 
     Attributes:
         port: where it listens.
+        host: the IP address of that.
     """
 
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        return _HOST, self.port
+        return self.host, self.port
 
 
 @contextmanager
-def running_server(name: str) -> Generator[ServerProcess]:
+def running_server(name: str, host: str = "127.0.0.1") -> Generator[ServerProcess]:
     """A server process that ends with the block, or with us."""
     with subprocess.Popen(
-        [sys.executable, "-m", __name__, name],
+        [sys.executable, "-m", __name__, name, host],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -199,7 +203,7 @@ def running_server(name: str) -> Generator[ServerProcess]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield ServerProcess(process.pid, int(process.stdout.readline()))
+            yield ServerProcess(process.pid, int(process.stdout.readline()), host)
         finally:
             process.stdin.close()
 
@@ -215,14 +219,14 @@ def staying_on_one_core() -> Generator[None]:
         os.sched_setaffinity(0, cores)
 
 
-async def _serve(name: str) -> None:
+async def _serve(name: str, host: str) -> None:
     """Serve until standard input ends."""
     async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(SERVERS[name])
+        [listener] = await nursery.start(SERVERS[name], host)
         print(listener.socket.getsockname()[1], flush=True)
         await trio.lowlevel.wait_readable(sys.stdin)
         nursery.cancel_scope.cancel(reason="standard input has ended")
 
 
 if __name__ == "__main__":
-    trio.run(_serve, sys.argv[1])
+    trio.run(_serve, sys.argv[1], sys.argv[2])

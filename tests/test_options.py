@@ -36,6 +36,7 @@ from trio_p2p._options import (
     BrokerAddress,
     parse_expected,
     parse_grace,
+    parse_max_connections,
     parse_max_memory,
     parse_max_streams,
     parse_path_kind,
@@ -50,6 +51,7 @@ from trio_p2p._stream.credit import (
     reserved_memory,
 )
 from trio_p2p._stream.frames import MAX_WINDOW, MIN_WINDOW
+from trio_p2p._stream.limits import DEFAULT_CONNECTIONS
 
 ALICE, BOB = (PeerId.of_public_key(bytes([number]) * 32) for number in range(2))
 
@@ -235,6 +237,17 @@ def test_default_memory_is_enough_for_the_default_streams() -> None:
     assert parse_max_memory(DEFAULT_MEMORY, DEFAULT_STREAMS) == DEFAULT_MEMORY
 
 
+@pytest.mark.parametrize("connections", [1, DEFAULT_CONNECTIONS, 1 << 40])
+def test_max_connections(connections: int) -> None:
+    assert parse_max_connections(connections) == connections
+
+
+@pytest.mark.parametrize("connections", [0, -1, True, 1e3, "100", None])
+def test_bad_max_connections(connections: int) -> None:
+    with pytest.raises(LocalProtocolError, match=r"is no number of connections: give one, at"):
+        parse_max_connections(connections)
+
+
 @pytest.mark.parametrize("path", [None, "direct", "relay", *PathKind])
 def test_path_kind(path: str | None) -> None:
     assert parse_path_kind(path) == path
@@ -314,6 +327,7 @@ MISTAKES = [
     ([be_peer], {"window": True}, "True is no window: give a number of bytes, at least"),
     ([be_peer], {"max_streams": 1}, "1 is no number of streams: give one from 16 to"),
     ([be_peer], {"max_memory": 1}, "1 is not memory enough for 1024 streams: give a number of"),
+    ([be_peer], {"max_connections": 0}, "0 is no number of connections: give one, at least 1"),
     ([be_peer], {"grace": True}, "True is no time: give seconds, 0 or more"),
     ([be_peer], {"tracer": print}, "is no tracer: give an object of a subclass of trio_p2p.Tracer"),
     ([be_peer], {"tracer": Tracer}, "is no tracer: give an object of a subclass of"),

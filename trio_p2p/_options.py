@@ -112,6 +112,19 @@ def parse_max_memory(memory: object, streams: int) -> int:
     return memory
 
 
+def parse_max_connections(connections: object) -> int:
+    """How many connections a peer may have open.
+
+    Raises:
+        LocalProtocolError: it is no such number.
+    """
+    if type(connections) is not int or connections < 1:
+        raise LocalProtocolError(
+            f"{shown(connections)} is no number of connections: give one, at least 1"
+        )
+    return connections
+
+
 def parse_grace(grace: object) -> float:
     """How long a stream waits for another path.
 
@@ -215,6 +228,7 @@ class PeerOptions:
         identity: who we are.
         techniques: by which techniques to be introduced.
         limits: what each connection may take of memory and time.
+        max_connections: how many connections one peer may have made to this one.
         port_guessing: whether to guess ports of a NAT that gives them at random.
         tracer: what to tell of what happens.
         token: the access token to show to the broker, if there is any.
@@ -224,6 +238,7 @@ class PeerOptions:
     identity: Identity
     techniques: tuple[Technique, ...]
     limits: ConnectionLimits
+    max_connections: int
     port_guessing: bool
     tracer: Tracer
     token: bytes | None = attrs.field(default=None, repr=False)
@@ -239,6 +254,7 @@ class PeerOptions:
         grace: float,
         max_streams: int,
         max_memory: int,
+        max_connections: int,
         port_guessing: bool,
         tracer: Tracer | None,
         token: str | None,
@@ -261,6 +277,7 @@ class PeerOptions:
             parse_identity(identity),
             parse_techniques(techniques),
             limits,
+            parse_max_connections(max_connections),
             port_guessing,
             parse_tracer(tracer),
             None if token is None else parse_token(token),

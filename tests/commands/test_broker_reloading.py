@@ -12,8 +12,9 @@ from trio_p2p._broker.access import Access
 from trio_p2p._broker.server import Broker
 from trio_p2p._broker.tls import BrokerTLS
 from trio_p2p._commands import broker as broker_command
-from trio_p2p._commands.broker_reloading import RESOLVE_TIME, Reloading, load
+from trio_p2p._commands.broker_reloading import RESOLVE_TIME, Reloading, load, status_token
 from trio_p2p._commands.settings import Sources
+from trio_p2p._commands.status.access import Access as StatusAccess
 from trio_p2p._net.system import System, system_in_use
 
 
@@ -29,7 +30,9 @@ def reloading(config: Path) -> Reloading:
     options = broker_command._parser().parse_args(["--config", str(config)])
     sources = Sources(options, {}, broker_command.PREFIX, config)
     settings = load(sources)
-    return Reloading(settings, sources, Broker(), Access(settings.access), BrokerTLS(None))
+    access, status_access = Access(settings.access), StatusAccess(status_token(settings))
+    tls = BrokerTLS(None)
+    return Reloading(settings, sources, Broker(), access, tls, status_access=status_access)
 
 
 def write(config: Path, text: str) -> None:
@@ -79,3 +82,18 @@ async def test_what_takes_a_new_start_is_said_in_one_line(
     [external] = reloaded._broker._own_endpoints.external
     assert str(external) == "192.0.2.1:4433"
     assert list(map(str, reloaded._broker._arrivals.proxies)) == ["192.0.2.0/24"]
+
+
+async def test_page_that_others_reach_keeps_its_token(
+    config: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also if the file says where else to serve it, which takes a new start."""
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef")
+    write(config, f"status = '0.0.0.0:9433'\nstatus-token = '{token}'")
+    reloaded = reloading(config)
+    write(config, "status = '127.0.0.1:9433'")
+    await reloaded.reload()
+    [message] = caplog.messages
+    assert message.startswith("nothing is reloaded: others can reach the status page at 0.0.0.0")
+    assert reloaded._status_access.token == "0123456789abcdef"

@@ -1,18 +1,20 @@
 """Attacks on a public broker: honest peers stay registered and are introduced; little is held.
 
 The broker has its usual limits unless a test says otherwise. Attackers come from addresses of
-their own in 127/8, and so do the honest peers. What is counted are messages, connections and what
+their own in 127/8, and so do the honest peers; or, in a namespace, from many of one IPv6 /64, and
+the honest peers from others. What is counted are messages, connections and what
 the broker holds, never seconds.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 
 import pytest
 import trio
 
+from benchmarks.attack_networks import IPV6_64, ONE_ADDRESS, Network, open_place
 from trio_p2p import BrokerLimits, Identity
 from trio_p2p._addresses import Endpoint
 from trio_p2p._broker.budget import CONNECTION_BYTES, RESERVED_BYTES
@@ -25,6 +27,7 @@ from trio_p2p._broker.refusals import RefusalError
 from trio_p2p._broker.registrations import MAX_RESERVED_OF_NEIGHBOURS
 from trio_p2p._broker.registry import Registry
 from trio_p2p._broker.server import Broker
+from trio_p2p._lab.namespaces import Namespace
 from trio_p2p._net.channel import Channel, ChannelClosedError
 from trio_p2p._wire.codec import MAX_FRAME_BYTES, encode
 from trio_p2p._wire.messages import (
@@ -49,18 +52,20 @@ from trio_p2p._wire.messages import (
 )
 from trio_p2p._wire.offer import NO_OFFER
 
-from ..kit.loopback import PATIENCE, until
+from ..kit.loopback import LIFETIME, PATIENCE, until
 from ..kit.raw_client import BROKER, RawClient, identity_of, registration, request
 
-HONEST_RECEIVER, HONEST_SENDER, ATTACKER = "127.0.1.1", "127.0.2.1", "127.0.3.1"
+HONEST_RECEIVER, HONEST_SENDER = ONE_ADDRESS.receiver, ONE_ADDRESS.sender.format(1)
+[ATTACKER] = ONE_ADDRESS.attackers
 NOW = 1000.0
 
 
 class Attacked:
     """A broker under attack, and one honest receiver that it has."""
 
-    def __init__(self, broker: Broker, port: int) -> None:
+    def __init__(self, broker: Broker, network: Network, port: int) -> None:
         self.broker = broker
+        self.network = network
         self.port = port
         self.clients: list[RawClient] = []
         self.receiver: RawClient
@@ -70,7 +75,8 @@ class Attacked:
         return self.broker.registry
 
     async def connect(self, host: str = ATTACKER) -> RawClient:
-        stream = await trio.open_tcp_stream("127.0.0.1", self.port, local_address=host)
+        address = self.network.broker
+        stream = await trio.open_tcp_stream(address, self.port, local_address=host)
         self.clients.append(RawClient(stream))
         return self.clients[-1]
 
@@ -81,13 +87,14 @@ class Attacked:
 
     async def check_served(self, times: int = 3) -> None:
         """Check that the honest are still there, and newcomers among them are served."""
+        honest = self.network.sender.format(1)
         with trio.fail_after(PATIENCE):
             for number in range(times):
-                async with await self.greeted(HONEST_SENDER) as sender:
+                async with await self.greeted(honest) as sender:
                     await sender.ask("honest", "fast", number)
                     assert (await sender.receive(ReceiverEndpoint)).number == number
                 await self.receiver.receive(SenderEndpoint)
-            newcomer = await self.connect(HONEST_SENDER)
+            newcomer = await self.connect(honest)
             async with newcomer:
                 await newcomer.register("newcomer")
         assert "honest" in self.registry.uids
@@ -95,14 +102,16 @@ class Attacked:
 
 @asynccontextmanager
 async def open_attacked(
-    limits: BrokerLimits = DEFAULT_BROKER_LIMITS, relay: RelayLimits | None = None
+    limits: BrokerLimits = DEFAULT_BROKER_LIMITS,
+    relay: RelayLimits | None = None,
+    network: Network = ONE_ADDRESS,
 ) -> AsyncGenerator[Attacked]:
     async with trio.open_nursery() as nursery:
         broker = Broker(relay or RelayLimits(), limits=limits)
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=1024)
+        listeners = await trio.open_tcp_listeners(0, host=network.broker, backlog=1024)
         await nursery.start(broker.serve_listeners, listeners)
-        attacked = Attacked(broker, listeners[0].socket.getsockname()[1])
-        attacked.receiver = await attacked.connect(HONEST_RECEIVER)
+        attacked = Attacked(broker, network, listeners[0].socket.getsockname()[1])
+        attacked.receiver = await attacked.connect(network.receiver)
         await attacked.receiver.register("honest")
         try:
             yield attacked
@@ -480,3 +489,61 @@ async def test_full_and_stalled_circuits_are_limited_by_source_and_hold_few_pipe
                 assert await joined.stream.receive_some(6) == b"honest"
         assert relaying.carriers._lent <= 17
         nursery.cancel_scope.cancel(reason="the attack is over")
+
+
+# Many addresses of one IPv6 /64, which are one source.
+
+
+@pytest.fixture
+def place(_namespaces: None) -> Iterator[Namespace]:
+    """Where there are such addresses."""
+    with open_place() as namespace:
+        yield namespace
+
+
+async def flood_with_connections() -> None:
+    limits = BrokerLimits(connections=50)
+    async with open_attacked(limits, network=IPV6_64) as attacked:
+        for host in IPV6_64.attackers:
+            await attacked.connect(host)
+        await until(lambda: attacked.broker._room.descriptors.in_use <= 51)
+        assert len(attacked.broker._links) == 51
+        await attacked.check_served()
+
+
+async def squat() -> None:
+    limits = BrokerLimits(registrations=20)
+    async with open_attacked(limits, network=IPV6_64) as attacked:
+        answers: Counter[str] = Counter()
+        for index, host in enumerate(IPV6_64.attackers[:10]):
+            client = await attacked.connect(host)
+            challenge = await client.greet()
+            names = [f"squatted {index} {number}" for number in range(5)]
+            for number, name in enumerate(names):
+                await client.send(registration(name, challenge, number=number))
+                await read_one(client, answers)
+        assert answers == {"registered": 20, "refused busy": 30}
+        await attacked.check_served()
+
+
+async def guess_uids() -> None:
+    limits = BrokerLimits(unknown_uids=10)
+    async with open_attacked(limits, network=IPV6_64) as attacked:
+        answers: Counter[str] = Counter()
+        for number, host in enumerate(IPV6_64.attackers[:20]):
+            client = await attacked.greeted(host)
+            await client.ask(f"guessed {number}", "fast", number)
+            await read_one(client, answers)
+        assert answers == {"refused unknown-uid": 10, "refused busy": 10}
+        await attacked.check_served()
+
+
+@pytest.mark.parametrize("attack", [flood_with_connections, squat, guess_uids])
+def test_addresses_of_one_ipv6_network_have_one_share(
+    attack: Callable[[], Awaitable[None]], place: Namespace
+) -> None:
+    async def run() -> None:
+        with trio.fail_after(LIFETIME):
+            await attack()
+
+    place.call(trio.run, run)

@@ -25,12 +25,13 @@ from .._broker.tls import BrokerTLS, TLSFiles
 from .._errors import LocalProtocolError
 from .._net.system import current_system
 from .broker_end import end_on_signals
-from .broker_reloading import Reloading, load, log_as, resolve_probes
+from .broker_reloading import Reloading, load, log_as, resolve_probes, status_token
 from .broker_settings import GROUPS, BrokerSettings
 from .broker_token import make_token
 from .run import EXIT_SIGNALLED, CommandError, run_command
 from .settings import Sources, add_options, as_toml
-from .status.serving import read_token, serve_status
+from .status.access import Access as StatusAccess
+from .status.serving import serve_status
 from .systemd import Notifier, inherited_listeners, watchdog_interval
 
 PREFIX = "TRIO_P2P_BROKER_"
@@ -90,6 +91,7 @@ async def _serve(settings: BrokerSettings, sources: Sources) -> None:
         current_system().raise_descriptor_limit()
     probe_at = await resolve_probes(settings)
     access, tls = Access(settings.access), BrokerTLS(settings.tls)
+    status_access = StatusAccess(status_token(settings))
     counts = Counts()
     notifier = Notifier.of(os.environ)
     try:
@@ -113,7 +115,7 @@ async def _serve(settings: BrokerSettings, sources: Sources) -> None:
         trio.open_signal_receiver(signal.SIGHUP) as hangups,
         trio.open_signal_receiver(signal.SIGTERM) as ends,
     ):
-        reloading = Reloading(settings, sources, broker, access, tls)
+        reloading = Reloading(settings, sources, broker, access, tls, status_access=status_access)
         async with trio.open_nursery() as nursery:
 
             async def reload_on_hangups() -> None:
@@ -126,12 +128,9 @@ async def _serve(settings: BrokerSettings, sources: Sources) -> None:
             nursery.start_soon(end_on_signals, ends, broker, lambda: reloading.settings, notifier)
             if settings.status is not None:
                 show = partial(_say, settings, "status page on")
-                token = (
-                    None
-                    if settings.status_token is None
-                    else read_token(Path(settings.status_token))
+                nursery.start_soon(
+                    serve_status, broker, counts, settings.status, status_access, show
                 )
-                nursery.start_soon(serve_status, broker, counts, settings.status, token, show)
             _announce(settings, listeners)
             _announce_pin(settings.tls)
             nursery.start_soon(access.watch)

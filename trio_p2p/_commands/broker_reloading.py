@@ -17,6 +17,7 @@ from .._errors import BrokerUnreachableError, LocalProtocolError
 from .broker_logs import begin_logging
 from .broker_settings import BrokerSettings
 from .settings import Sources, load_settings, not_reloaded, taken_over
+from .status.access import Access as StatusAccess
 from .status.serving import check_installed, read_token
 
 RESOLVE_TIME = 5.0  # seconds for the names of where to probe, while the broker runs
@@ -34,9 +35,17 @@ def load(sources: Sources) -> BrokerSettings:
     settings.check()
     if settings.status is not None:
         check_installed()
-    if settings.status_token is not None:
-        read_token(Path(settings.status_token))
+    _ = status_token(settings)
     return settings
+
+
+def status_token(settings: BrokerSettings) -> str | None:
+    """The token that the status page takes, if it takes one.
+
+    Raises:
+        LocalProtocolError: there is none that is any good in the file.
+    """
+    return None if settings.status_token is None else read_token(Path(settings.status_token))
 
 
 def log_as(settings: BrokerSettings) -> None:
@@ -66,6 +75,7 @@ class Reloading:
         broker: runs by them.
         access: who may use it.
         tls: what it speaks TLS with.
+        status_access: who may see its status page.
 
     Attributes:
         settings: those in effect.
@@ -78,12 +88,15 @@ class Reloading:
         broker: Broker,
         access: Access,
         tls: BrokerTLS,
+        *,
+        status_access: StatusAccess,
     ) -> None:
         self.settings: BrokerSettings = settings
         self._sources = sources
         self._broker = broker
         self._access = access
         self._tls = tls
+        self._status_access = status_access
 
     async def reload(self) -> None:
         """Load the settings again, and go on with them; with the former ones if one is wrong."""
@@ -97,6 +110,8 @@ class Reloading:
     async def _reload(self) -> None:
         wanted = load(self._sources)
         settings = taken_over(self.settings, wanted)
+        settings.check()  # as they may be wrong together with those that are not taken over
+        token = status_token(settings)
         probe_at: list[Endpoint] | None = None
         with trio.move_on_after(RESOLVE_TIME):
             probe_at = await resolve_probes(settings)
@@ -104,6 +119,7 @@ class Reloading:
             raise BrokerUnreachableError(
                 f"the names of probe-at are not resolved within {RESOLVE_TIME:g} seconds"
             )
+        self._status_access.token = token
         self._tls.reload(settings.tls)
         self._access.reload(settings.access)
         self._broker.reload(

@@ -187,6 +187,7 @@ class BrokerSettings(LimitSettings):
         "a file with the token that the page and the metrics take; needed for any address but a "
         "loopback one",
         group="status",
+        is_reloaded=True,
     )
     log_level: str = setting(
         "info",

@@ -61,7 +61,7 @@ class Acceptor:
 
         Raises:
             NotAdmittedError: the peer is not admitted.
-            StreamAbortedError: no new streams are taken.
+            StreamAbortedError: no new streams are taken, or no more connections of the peer.
             SessionLostError: it belongs to a session that is over or not known.
             P2PError: the peer is not who it claims to be, or does not speak as it should.
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Protocol
+from weakref import WeakSet
 
 import attrs
 import trio
@@ -29,6 +30,7 @@ from .._stream.path import Path
 from .._stream.session import Session
 from .._stream.states import SessionRole, SessionState
 from .._stream.stream_path import PathKind, StreamPath
+from .._stream.substream import Substream
 from .._stream.tls import Context, make_context
 from .probation import Probation
 
@@ -88,6 +90,7 @@ class Sessions:
         self._controls = controls
         self._options = controls.options
         self._begun: dict[bytes, Begun] = {}
+        self._left_open: list[tuple[PeerId, WeakSet[Substream]]] = []  # of those that are over
         self._ended: dict[bytes, tuple[PeerId, Session | bytes]] = {}  # or its last words
         self._reserves: Counter[PeerId] = Counter()  # paths that have not said yet what they carry
 
@@ -171,7 +174,34 @@ class Sessions:
         taker = entrance.dispatcher(peer_id)
         if hello.is_only:
             self._end_others(peer_id, hello.instance)
+        self._check_room(peer_id)
         return self._begin(hello, peer_id, entrance, taker)
+
+    def _check_room(self, peer_id: PeerId) -> None:
+        """Make sure that a peer has room for another connection.
+
+        One that is over counts as long as the application has streams of it, which hold memory.
+
+        Raises:
+            StreamAbortedError: it has not.
+        """
+        self._forget_closed()
+        owners = [begun.peer_id for begun in self._begun.values()]
+        owners += [owner for owner, _ in self._left_open]
+        most = self._options.max_connections
+        if owners.count(peer_id) >= most:
+            raise StreamAbortedError(
+                f"the receiver has {most} connections of {peer_id}, and takes no more of one peer: "
+                "close one, or try again when it has given up one that was lost"
+            )
+
+    def _forget_closed(self) -> None:
+        """Forget the connections that are over whose streams the application has closed."""
+        self._left_open = [
+            (owner, states)
+            for owner, states in self._left_open
+            if not all(state.is_closed for state in states)
+        ]
 
     def _end_others(self, peer_id: PeerId, instance: bytes) -> None:
         """End the sessions without a path of a program that says that it has had none before.
@@ -216,6 +246,8 @@ class Sessions:
             await carrier.run()
         finally:
             del self._begun[session.identifier]
+            self._left_open.append((begun.peer_id, begun.connection.left_open))
+            self._forget_closed()
             # One that is broken may hold bytes that the application has yet to read: only its
             # last words are kept.
             is_finished = session.state is SessionState.FINISHED

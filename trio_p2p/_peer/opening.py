@@ -10,7 +10,7 @@ from .._net.network_changes import network_remembered
 from .._net.nursery import open_background_nursery
 from .._options import ALL_TECHNIQUES, Brokers, PeerOptions
 from .._stream.credit import DEFAULT_MEMORY, DEFAULT_STREAMS
-from .._stream.limits import DEFAULT_GRACE, DEFAULT_WINDOW
+from .._stream.limits import DEFAULT_CONNECTIONS, DEFAULT_GRACE, DEFAULT_WINDOW
 from .._stream.tracer import Tracer
 from .peer import Peer
 
@@ -25,6 +25,7 @@ async def open_peer(
     grace: float = DEFAULT_GRACE,
     max_streams: int = DEFAULT_STREAMS,
     max_memory: int = DEFAULT_MEMORY,
+    max_connections: int = DEFAULT_CONNECTIONS,
     port_guessing: bool = True,
     tracer: Tracer | None = None,
     token: str | None = None,
@@ -50,6 +51,9 @@ async def open_peer(
         max_streams: how many streams a peer may have open over one connection.
         max_memory: how many bytes all streams of one connection may hold together, received and not
             read. It is never promised twice, whatever the peer does.
+        max_connections: how many connections to our listeners one peer id may have open, at least
+            1. One more is refused, and those that are open stay. A program makes one to us; several
+            programs of one identity have one each.
         port_guessing: whether to guess ports where one side's NAT gives them at random, if the
             other side does, too: it takes up to 1,024 connection attempts, and some hundred
             descriptors.
@@ -70,6 +74,7 @@ async def open_peer(
         grace=grace,
         max_streams=max_streams,
         max_memory=max_memory,
+        max_connections=max_connections,
         port_guessing=port_guessing,
         tracer=tracer,
         token=token,

@@ -1,4 +1,4 @@
-"""What a connection may take of memory and time. Pure."""
+"""What a connection may take of memory and time, and how many a peer may have. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import attrs
 
 DEFAULT_WINDOW: Final = 8 * 1024 * 1024
 DEFAULT_GRACE: Final = 60.0
+# A program needs one, or two for a moment; one identity may run in many, one for each command of a
+# shell, say.
+DEFAULT_CONNECTIONS: Final = 64
 
 
 @attrs.frozen

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
+from weakref import WeakSet
 
 import trio
 
@@ -52,6 +53,9 @@ class OwnedConnection(trio.abc.AsyncResource):
         nursery: for the tasks.
         tracer: is told of streams.
         taker: takes the streams that the other side opens, if it has made the connection.
+
+    Attributes:
+        left_open: the streams that the application had not closed when the connection was over.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class OwnedConnection(trio.abc.AsyncResource):
         self._taker = taker
         self._peer_id: PeerId | None = None
         self._open: dict[Substream, P2PStream] = {}
+        self.left_open: WeakSet[Substream] = WeakSet()
         self._told_of_paths: Counter[P2PStream] = Counter()
         self._is_closed = False
         self._is_left = False
@@ -224,6 +229,8 @@ class OwnedConnection(trio.abc.AsyncResource):
     def closed(self, state: Substream) -> None:
         """A stream is over."""
         stream = self._open.pop(state)
+        if not state.is_closed:  # the connection is over, and the stream may hold bytes to be read
+            self.left_open.add(state)
         self._idle_since = trio.current_time()
         if self._taker is not None:
             self._taker.forget(stream)

@@ -64,6 +64,7 @@ class Substream(ReceivingStream):
     """
 
     __slots__ = (
+        "__weakref__",
         "_is_told_stop",
         "_limit",
         "_outbox",

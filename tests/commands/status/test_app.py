@@ -178,3 +178,28 @@ async def test_websocket_is_closed() -> None:
 
     await Site().app({"type": "websocket", "path": "/"}, receive, send)
     assert sent == [{"type": "websocket.close"}]
+
+
+async def test_open_page_is_told_no_more_when_the_token_is_another_one(
+    autojump_clock: MockClock,
+) -> None:
+    site, answered = Site(TOKEN), Answered()
+    shown = {"authorization": f"Bearer {TOKEN}"}
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(site.overview.run)
+        page = nursery.cancel_scope
+        nursery.start_soon(_run_to_end, site, answered, shown, page)
+        await trio.sleep(3.5)
+        told = len(events_of(answered))
+        assert told >= 3
+        site.app._access.token = TOKEN[::-1]
+    assert len(events_of(answered)) == told
+    assert (await site.ask("/events", headers=shown)).status == 401
+
+
+async def _run_to_end(
+    site: Site, answered: Answered, headers: dict[str, str], scope: trio.CancelScope
+) -> None:
+    """Be a page until it is told no more."""
+    await site.run("/events", answered, trio.Event(), headers=headers)
+    scope.cancel(reason="the page is told no more")

@@ -14,9 +14,11 @@ from trio_p2p import LocalProtocolError
 from trio_p2p._broker.counts import Counts
 from trio_p2p._broker.server import Broker
 from trio_p2p._commands import broker as broker_command
+from trio_p2p._commands.status.access import Access
 from trio_p2p._commands.status.serving import read_token, serve_status
 
 from ...kit.commands import BrokerTool, connect, end_both, listen, open_broker
+from ...kit.loopback import settled
 
 pytestmark = pytest.mark.once
 
@@ -51,6 +53,37 @@ def test_token_of_a_file(tmp_path: Path) -> None:
         assert TOKEN not in "".join(broker.lines)
 
 
+def test_token_is_read_again_on_a_hangup(tmp_path: Path) -> None:
+    config, file, other = (tmp_path / name for name in ("broker.toml", "token", "other"))
+
+    def status_with(token: str) -> int:
+        return ask(broker, "/metrics", Authorization=f"Bearer {token}")[0]
+
+    def hang_up(line: str) -> str:
+        count = sum(line in each for each in broker.lines)
+        broker.tool.process.send_signal(signal.SIGHUP)
+        return broker.wait_for(line, count + 1)
+
+    file.write_text(TOKEN)
+    config.write_text(f"status = '0.0.0.0:0'\nstatus-token = '{file}'")
+    with open_broker("--config", str(config)) as broker:
+        assert (status_with(TOKEN), status_with(TOKEN[::-1])) == (200, 401)
+        file.write_text(TOKEN[::-1])
+        hang_up("settings reloaded")
+        assert (status_with(TOKEN), status_with(TOKEN[::-1])) == (401, 200)
+        # One that is wrong leaves everything as it was.
+        file.write_text("short")
+        assert "has to hold a token of at least" in hang_up("nothing is reloaded: ")
+        assert status_with(TOKEN[::-1]) == 200
+        # Another file.
+        other.write_text(TOKEN)
+        config.write_text(f"status = '0.0.0.0:0'\nstatus-token = '{other}'")
+        hang_up("settings reloaded")
+        assert (status_with(TOKEN), status_with(TOKEN[::-1])) == (200, 401)
+        assert broker.stop() == 0
+        assert TOKEN not in "".join(broker.lines)
+
+
 def test_broker_goes_on_without_a_port_for_the_page(uid: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -64,17 +97,39 @@ def test_broker_goes_on_without_a_port_for_the_page(uid: str) -> None:
             assert not any("Traceback" in line for line in broker.lines)
 
 
+@pytest.mark.parametrize(
+    "where",
+    ["metrics.Metrics.__init__", "overview.Overview._look"],
+    ids=["before the server begins", "while it serves"],
+)
 async def test_page_that_fails_ends_nothing_else(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr("trio_p2p._commands.status.overview.Overview._look", fail)
+    monkeypatch.setattr(f"trio_p2p._commands.status.{where}", fail)
+    before = await settled()
     with trio.fail_after(60):
-        await serve_status(Broker(), Counts(), "127.0.0.1:0", None, lambda _: None)
+        await serve_status(Broker(), Counts(), "127.0.0.1:0", Access(None), lambda _: None)
+    assert await settled() == before
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "the broker goes on" in caplog.text
+
+
+async def test_page_that_is_cancelled_while_its_server_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def begin(*_: object) -> None:
+        scope.cancel(reason="the test does")
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("trio_p2p._commands.status.app._live", begin)
+    before = await settled()
+    with trio.CancelScope() as scope:
+        await serve_status(Broker(), Counts(), "127.0.0.1:0", Access(None), lambda _: None)
+    assert scope.cancelled_caught
+    assert await settled() == before
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ COOKIE = "trio_p2p_status"
 MIN_TOKEN = 16  # characters
 
 
-@attrs.frozen
+@attrs.define
 class Access:
     """What a request has to bring.
 
     Attributes:
-        token: the secret; None if none is needed, which takes a loopback address.
+        token: the secret; None if none is needed, which takes a loopback address. Another one holds
+            from the moment on that it is put here.
     """
 
     token: str | None = attrs.field(repr=False)

@@ -123,20 +123,23 @@ class StatusApp:
         return Answer(401, text, headers=((b"www-authenticate", b"Bearer"),))
 
     async def _tell(self, receive: Receive, send: Send) -> None:
-        """Tell a page of every change, until it is closed."""
+        """Tell a page of every change, until it is closed, or the token is another one."""
+        token = self._access.token
         self._viewers += 1
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_when_gone, receive, nursery.cancel_scope)
                 await _start(send, 200, b"text/event-stream")
                 steps_ended = -1
-                while True:
+                while self._access.token == token:
                     is_news = self._overview.steps_ended != steps_ended
                     steps_ended = self._overview.steps_ended
                     shown = json.dumps(self._overview.snapshot(with_history=is_news))
                     body = f"data: {shown}\n\n".encode()
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     await self._overview.looked.park()
+                await send({"type": "http.response.body", "body": b""})
+                nursery.cancel_scope.cancel(reason="the page has to show another token")
         finally:
             self._viewers -= 1
 

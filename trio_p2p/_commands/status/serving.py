@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -62,7 +63,7 @@ async def serve_status(
     broker: Broker,
     counts: Counts,
     bind: str,
-    token: str | None,
+    access: Access,
     announce: Callable[[str], object],
 ) -> None:
     """Serve the status page until cancelled, or until that fails.
@@ -71,10 +72,10 @@ async def serve_status(
         broker: what is shown.
         counts: what its observer has counted.
         bind: the address and port to listen on.
-        token: what requests have to bring; None for nothing.
+        access: what requests have to bring.
         announce: told of the page's address.
     """
-    from hypercorn.config import Config  # noqa: PLC0415 - an extra
+    from hypercorn.config import Config, Sockets  # noqa: PLC0415 - an extra
 
     from .app import StatusApp  # noqa: PLC0415 - it takes the extra
     from .overview import Overview  # noqa: PLC0415 - together with it
@@ -91,8 +92,16 @@ async def serve_status(
             error.strerror,
         )
         return
-    config = Config()
-    config.bind = [f"fd://{each.socket.detach()}" for each in listeners]
+
+    class Listening(Config):
+        """Gives the listeners away when the server begins; until then they are closed here."""
+
+        def create_sockets(self) -> Sockets:
+            return Sockets(
+                [], [socket.socket(fileno=each.socket.detach()) for each in listeners], []
+            )
+
+    config = Listening()
     config.accesslog = None
     config.errorlog = quiet
     config.include_server_header = False
@@ -101,9 +110,12 @@ async def serve_status(
         overview = Overview(broker, counts)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(overview.run)
-            app = StatusApp(overview, Access(token))
+            app = StatusApp(overview, access)
             serve: Any = import_module("hypercorn.trio").serve
             [address] = await nursery.start(serve, app, config)
             announce(address)
     except Exception:
         logger.exception("there is no status page at %s any more; the broker goes on", bind)
+    finally:
+        for each in listeners:
+            each.socket.close()
