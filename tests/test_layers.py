@@ -123,6 +123,7 @@ PURE = [
     "trio_p2p._broker.told",
     "trio_p2p._broker.watches",
     "trio_p2p._broker_client.place",
+    "trio_p2p._commands.services",
     "trio_p2p._commands.status.access",
     "trio_p2p._connect.path_record",
     "trio_p2p._control.guesses",

@@ -148,7 +148,7 @@ def test_wrong_combinations(
 @pytest.mark.parametrize(
     ("main", "arguments", "words"),
     [
-        (main_command.main, [], ["listen", "connect", "demo", "id", "doctor"]),
+        (main_command.main, [], ["listen", "connect", "expose", "forward", "demo", "id", "doctor"]),
         (main_command.main, ["doctor"], ["BROKER", "$TRIO_P2P_BROKER", "--json", "--verbose"]),
         (
             main_command.main,
@@ -161,6 +161,10 @@ def test_wrong_combinations(
             ["UID", "--broker HOST:PORT", "$TRIO_P2P_BROKER", "--only", "--report FILE", "-v"],
         ),
         (main_command.main, ["connect"], ["--identity FILE", "--expect PEER_ID"]),
+        (main_command.main, ["listen"], ["--keep", "--exec COMMAND", "--admit PEER"]),
+        (main_command.main, ["connect"], ["--wait"]),
+        (main_command.main, ["expose"], ["UID", "[NAME=][HOST:]PORT", "--admit PEER", "-v"]),
+        (main_command.main, ["forward"], ["[NAME=]PORT", "UID", "--bind HOST", "--expect", "-v"]),
         (main_command.main, ["id"], ["--identity FILE"]),
         (main_command.main, ["demo"], ["--nat"]),
         (broker_command.main, [], ["--host", "--port", "4433", "--no-relay", "--verbose"]),

@@ -20,8 +20,11 @@ from .arguments import (
     parse_technique,
     parse_token_text,
 )
+from .command_stream import parse_command
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
+from .expose import add_expose_command, expose
+from .forward import add_forward_command, forward
 from .identity_file import load_or_create_identity
 from .peer import connect, listen
 from .run import (
@@ -46,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "listen": listen,
         "connect": connect,
         "id": _print_peer_id,
+        "expose": expose,
+        "forward": forward,
         "doctor": diagnose,
     }[options.command]
     log = partial(log_for_user, verbose=options.verbose)
@@ -66,21 +71,50 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "uid", metavar="UID", type=checked_by(parse_uid), help="what the two peers agreed on"
         )
+        command.add_argument(
+            "--raw",
+            action="store_true",
+            help="a bare TCP connection, without encryption; the peer has to say so, too",
+        )
+    expose = commands.add_parser("expose", help="let peers reach TCP services from here")
+    add_expose_command(expose)
+    forward = commands.add_parser("forward", help="have local ports lead to a peer's services")
+    add_forward_command(forward)
+    for command in (listen, connect, expose, forward):
         _add_way_options(command)
         _add_identity_option(command)
         add_verbose_option(command)
+    for command, default in ((listen, "the first peer that comes"), (expose, "all")):
+        command.add_argument(
+            "--admit",
+            metavar="PEER",
+            action="append",
+            help="admit this peer only: its peer id, or a UID that it answered to when you "
+            f"connected; may be repeated (default: {default})",
+        )
+    for command in (connect, forward):
+        command.add_argument(
+            "--expect",
+            metavar="PEER_ID",
+            type=checked_by(PeerId.parse),
+            help="connect to this peer only (default: the one that answered to the UID the first "
+            "time)",
+        )
+        command.add_argument(
+            "--wait", action="store_true", help="wait, if need be, until the peer is there"
+        )
     listen.add_argument(
-        "--admit",
-        metavar="PEER",
-        action="append",
-        help="admit this peer only: its peer id, or a UID that it answered to when you connected; "
-        "may be repeated (default: the first peer that comes)",
+        "--keep",
+        action="store_true",
+        help="stay, and write what any number of peers send to standard output; standard input is "
+        "not read",
     )
-    connect.add_argument(
-        "--expect",
-        metavar="PEER_ID",
-        type=checked_by(PeerId.parse),
-        help="connect to this peer only (default: the one that answered to the UID the first time)",
+    listen.add_argument(
+        "--exec",
+        metavar="COMMAND",
+        type=checked_by(parse_command),
+        help="run this command, whose standard input and output are the peer's; with --keep one "
+        "for each peer",
     )
     connect.add_argument(
         "--report",
@@ -130,11 +164,6 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--no-relay", action="store_true", help="never let the broker relay, not even encrypted"
-    )
-    command.add_argument(
-        "--raw",
-        action="store_true",
-        help="a bare TCP connection, without encryption; the peer has to say so, too",
     )
     command.add_argument(
         "--grace",

@@ -89,9 +89,14 @@ def run_command(
     except* (P2PError, CommandError, OSError) as group:
         error = _first_of(group)
         code = exit_code_of(error)
-        with suppress(OSError):  # of a terminal that is closed
-            print(f"{_program()}: {error}", file=sys.stderr)
+        tell_user(str(error))
     return code
+
+
+def tell_user(text: str) -> None:
+    """Write a line on standard error."""
+    with suppress(OSError):  # of a terminal that is closed
+        print(f"{_program()}: {text}", file=sys.stderr)
 
 
 async def _run_until_signal(

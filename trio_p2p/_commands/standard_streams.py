@@ -47,6 +47,11 @@ async def read_standard_input() -> bytes:
         raise CommandError(f"standard input cannot be read: {error.strerror}") from error
 
 
+def has_standard_input() -> bool:
+    """Whether there is something to read now, or the end."""
+    return bool(select.select([_INPUT], [], [], 0)[0])
+
+
 async def write_standard_output(data: bytes | bytearray) -> None:
     """Write all of it.
 
