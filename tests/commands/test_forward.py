@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import attrs
@@ -173,6 +173,56 @@ def test_service_that_refuses(broker: BrokerTool, uid: str) -> None:
             code, output, errors = tool.signal(signal.SIGTERM)
             assert (code, output) == (143, b"")
             assert_sentence(errors, line)
+
+
+def test_service_that_is_asked_for_more_than_there_are_files(broker: BrokerTool, uid: str) -> None:
+    """What is too much is reset, and the rest goes on."""
+    with ExitStack() as stack:
+        listener, place = stack.enter_context(open_service())
+        shell = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]
+        argv = command("trio-p2p", "expose", uid, place)
+        expose = stack.enter_context(Tool(*shell, *argv, broker=broker.address))
+        assert b"exposing" in expose.errors.readline()
+        _, port = stack.enter_context(forwarding(broker, "0", uid))
+        clients = [stack.enter_context(dial(port)) for _ in range(100)]
+        greeting = threading.Thread(target=greet_all, args=[listener])
+        greeting.start()
+        outcomes = [outcome_of(client) for client in clients]
+        listener.shutdown(socket.SHUT_RDWR)
+        greeting.join(SECONDS)
+        assert outcomes.count("got x") >= 20
+        assert outcomes.count("reset") >= 20
+        assert b"this program has too many files open" in expose.errors.readline()
+
+
+def greet_all(listener: socket.socket) -> None:
+    with ExitStack() as stack, suppress(OSError):  # which says that this is the end
+        while True:
+            stack.enter_context(accept(listener)).sendall(b"x")
+
+
+def outcome_of(client: socket.socket) -> str:
+    try:
+        return f"got {client.recv(1).decode()}"
+    except ConnectionResetError:
+        return "reset"
+
+
+def test_other_addresses(broker: BrokerTool, uid: str) -> None:
+    with ExitStack() as stack:
+        listener, place = stack.enter_context(open_service())
+        stack.enter_context(exposing(broker, uid, place))
+        hosts = ["127.0.0.2", "127.0.0.3"]
+        options = [f"--bind={host}" for host in hosts]
+        forward = stack.enter_context(start_forward(broker, "0", uid, *options))
+        line = forward.errors.readline().decode()
+        places = line.removeprefix(f"trio-p2p: {uid!r} is at ").split(" and ")
+        for text, host in zip(places, hosts, strict=True):
+            address, _, port = text.strip().partition(":")
+            assert address == host
+            with socket.create_connection((host, int(port)), SECONDS) as client:
+                accept(listener).close()
+                assert client.recv(1) == b""
 
 
 def test_several_services(broker: BrokerTool, uid: str) -> None:

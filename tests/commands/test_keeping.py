@@ -3,13 +3,17 @@
 import os
 import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+import trio
 
+from trio_p2p import open_peer
 from trio_p2p._commands import main as main_command
+from trio_p2p._commands.keeping import MAX_COMMANDS
 
 from ..kit.commands import (
     MEBIBYTE,
@@ -186,6 +190,49 @@ def test_commands_end_with_their_peers(
             assert code == 1
             assert_sentence(errors, "sh was ended: ")
         assert not any(is_running(pid) for pid in started)
+
+
+def test_what_a_command_leaves_behind_ends_with_its_peer(broker: BrokerTool, uid: str) -> None:
+    line = "--exec=sh -c 'sleep 1000 & echo $!'"
+    with listen(broker, uid, line) as receiver, connect(broker, uid) as sender:
+        left_behind = int(sender.output.readline())
+        assert is_running(left_behind)
+        assert sender.signal(signal.SIGINT)[0] == 130
+        assert receiver.end()[0] == 1
+        while is_running(left_behind):  # it has its signal
+            time.sleep(0.01)
+
+
+def test_command_that_ignores_to_be_terminated(broker: BrokerTool, uid: str) -> None:
+    line = "--exec=sh -c 'trap : TERM; echo; while :; do sleep 0.1; done'"
+    with listen(broker, uid, line) as receiver, connect(broker, uid) as sender:
+        assert sender.output.readline() == b"\n"
+        [shell] = children_of(receiver.process.pid)
+        assert receiver.signal(signal.SIGINT)[0] == 130
+        assert not is_running(shell)
+
+
+async def test_more_commands_than_may_run(broker: BrokerTool, uid: str) -> None:
+    with listen(broker, uid, "--keep", "--exec=cat") as receiver:
+        async with open_peer(broker.address) as peer:
+            streams = [await peer.open_stream(uid) for _ in range(MAX_COMMANDS)]
+            for stream in streams:
+                await stream.send_all(b"x")
+            for stream in streams:
+                assert await stream.receive_some() == b"x"
+            stream = await peer.open_stream(uid)
+            with pytest.raises(trio.BrokenResourceError, match="100 commands are running"):
+                await stream.receive_some()
+            await streams[0].aclose()
+            while True:
+                stream = await peer.open_stream(uid)
+                await stream.send_all(b"y")
+                with suppress(trio.BrokenResourceError):  # until the first one has ended
+                    assert await stream.receive_some() == b"y"
+                    break
+        line = receiver.errors.readline().decode()
+        assert line == f"trio-p2p: for {peer.peer_id}: 100 commands are running already\n"
+        assert receiver.signal(signal.SIGTERM)[0] == 143
 
 
 def children_of(pid: int) -> list[int]:

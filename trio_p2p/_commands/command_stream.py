@@ -101,8 +101,13 @@ async def _run(argv: Sequence[str], stream: P2PStream) -> int:
         nursery.start_soon(wait_closed_by_peer, stream)
         nursery.start_soon(_feed, stream, process.stdin)
         async with process.stdout as output:
-            while data := await output.receive_some(CHUNK_BYTES):
-                await stream.send_all(data)
+            try:
+                while data := await output.receive_some(CHUNK_BYTES):
+                    await stream.send_all(data)
+            except BaseException:
+                if process.returncode is not None:  # what it has left behind has its output
+                    _signal_group(process, signal.SIGTERM)
+                raise
         if _may_read_on(process.stdin):
             await stream.send_eof()
         code = await process.wait()
@@ -134,6 +139,10 @@ async def _feed(stream: P2PStream, standard_input: trio.abc.SendStream) -> None:
 
 async def _terminate(process: trio.Process) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        _signal_group(process, number)
         await trio.sleep(TERMINATION_TIME)
+
+
+def _signal_group(process: trio.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
