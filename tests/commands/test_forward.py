@@ -1,6 +1,7 @@
 """``trio-p2p expose`` and ``forward``: TCP connections go through them untouched."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -247,6 +248,39 @@ def test_several_services(broker: BrokerTool, uid: str) -> None:
         line = forward.errors.readline().decode()
         refusal = f"the receiver {uid!r} does not serve the protocol 'd'"
         assert line == f"trio-p2p: a connection to 'd' of {uid!r} was reset: {refusal}\n"
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "tools.rst").read_text("utf-8")
+SHOWN = re.findall(
+    r"^   \$ trio-p2p expose my-uid (.*)$(?:.*\n)*?^   \$ trio-p2p forward (.*)$",
+    PAGE,
+    re.MULTILINE,
+)
+
+
+def test_there_are_examples() -> None:
+    assert len(SHOWN) == 2
+
+
+@pytest.mark.parametrize(("services", "ports"), SHOWN)
+def test_what_the_documentation_shows(
+    broker: BrokerTool, uid: str, services: str, ports: str
+) -> None:
+    """Its lines, at other ports."""
+    with ExitStack() as stack:
+        listeners = []
+        arguments = []
+        for service in services.split():
+            listener, place = stack.enter_context(open_service())
+            listeners.append(listener)
+            arguments.append(re.sub(r"localhost:\d+$", place, service))
+        stack.enter_context(exposing(broker, uid, *arguments))
+        words = re.sub(r"\b\d+ my-uid", f"0 {uid}", ports).split()
+        forward = stack.enter_context(start_forward(broker, *words))
+        for listener in listeners:
+            with dial(port_of(forward)) as client, accept(listener) as server:
+                server.sendall(b"x")
+                assert client.recv(1) == b"x"
 
 
 def test_connect_speaks_with_a_service(broker: BrokerTool, uid: str) -> None:
