@@ -18,6 +18,7 @@ from . import (
     idle_circuits,
     idle_receivers,
     idle_streams,
+    imports,
     introductions,
     libp2p_pairs,
     long_path,
@@ -32,6 +33,7 @@ from . import (
 )
 
 BENCHMARKS = {
+    "imports": imports.measure,
     "call_path": call_path.measure,
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,

@@ -12,7 +12,7 @@ from .kit.floors import FLOORS
 
 PACKAGE = Path(__file__).parent.parent / "trio_p2p"
 
-MAX_ROOMS = 24  # files and folders that stand in the package itself
+MAX_ROOMS = 25  # files and folders that stand in the package itself
 # The same as FLOORS inside of folders.
 INNER_FLOORS = {
     "_connect": [
@@ -80,7 +80,7 @@ INNER_FLOORS = {
         ["content", "decryption", "inbox", "incoming", "leg", "outgoing", "stream_frames"],
         ["attempt_log", "byte_queue", "connection", "connection_statistics", "credit", "frames"],
         ["last_words", "limits", "sink", "sleeper", "states", "stream_path", "stream_states"],
-        ["tls", "turn"],
+        ["steps", "tls", "turn"],
     ],
     "_traversal": [
         ["race"],
@@ -135,6 +135,7 @@ PURE = [
     "trio_p2p._identity.access_token",
     "trio_p2p._identity.certificate",
     "trio_p2p._identity.key_pin",
+    "trio_p2p._identity.keys",
     "trio_p2p._identity.peer_id",
     "trio_p2p._listen.slots",
     "trio_p2p._nat.behaviour",

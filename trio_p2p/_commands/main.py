@@ -35,6 +35,7 @@ from .run import (
     stopping_signals,
 )
 from .standard_streams import require_standard_streams, write_standard_output
+from .version import add_version_option
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trio-p2p", description="Encrypted streams between two programs behind NATs."
     )
+    add_version_option(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listen = commands.add_parser("listen", help="wait for one peer and talk to it")
     connect = commands.add_parser("connect", help="connect to a peer that listens")
