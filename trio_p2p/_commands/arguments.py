@@ -61,6 +61,17 @@ def parse_seconds(text: str) -> float:
     return parse_grace(seconds)
 
 
+def parse_count(text: str) -> int:
+    """A number, 1 or more.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise LocalProtocolError(f"{text!r} is no number: give 1 or more")
+    return int(text)
+
+
 def parse_technique(text: str) -> Technique:
     """The technique of this name.
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
 import trio
 
 from .._stream.p2p_stream import P2PStream
-from .cut import cause_of, wait_closed_by_peer
-from .run import CommandError
+from .cut import broken_explained, wait_closed_by_peer
 from .standard_streams import (
     CHUNK_BYTES,
     end_standard_output,
@@ -34,15 +30,15 @@ async def bridge_standard_streams(stream: trio.abc.HalfCloseableStream) -> None:
         nursery.start_soon(_write_standard_output, stream, watching, nursery.cancel_scope)
         await _send_standard_input(stream)
         watching.cancel(reason="both ways have ended")
-    with _broken_explained():
+    with broken_explained():
         await stream.aclose()
 
 
 async def _send_standard_input(stream: trio.abc.HalfCloseableStream) -> None:
     while data := await read_standard_input():
-        with _broken_explained():
+        with broken_explained():
             await stream.send_all(data)
-    with _broken_explained():
+    with broken_explained():
         await stream.send_eof()
 
 
@@ -50,22 +46,14 @@ async def _write_standard_output(
     stream: trio.abc.HalfCloseableStream, watching: trio.CancelScope, sending: trio.CancelScope
 ) -> None:
     while True:
-        with _broken_explained():
+        with broken_explained():
             data = await stream.receive_some(CHUNK_BYTES)
         if not data:
             break
         await write_standard_output(data)
     end_standard_output()
     if isinstance(stream, P2PStream):  # a raw one tells of its end to senders only
-        with watching, _broken_explained():
+        with watching, broken_explained():
             await wait_closed_by_peer(stream)
             if not has_standard_input():  # else to send it fails, or it ends
                 sending.cancel(reason="the peer has closed the stream")
-
-
-@contextmanager
-def _broken_explained() -> Generator[None]:
-    try:
-        yield
-    except trio.BrokenResourceError as error:
-        raise CommandError(f"the connection to the peer broke: {cause_of(error)}") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import trio
 
 from .._errors import P2PError
 from .._stream.p2p_stream import P2PStream
+from .run import CommandError
 
 
 async def wait_closed_by_peer(stream: P2PStream) -> None:
@@ -33,3 +37,16 @@ def cause_of(error: trio.BrokenResourceError) -> object:
             return cause
         case _:
             return error
+
+
+@contextmanager
+def broken_explained() -> Generator[None]:
+    """Say to the user why a stream broke.
+
+    Raises:
+        CommandError: it broke in the block.
+    """
+    try:
+        yield
+    except trio.BrokenResourceError as error:
+        raise CommandError(f"the connection to the peer broke: {cause_of(error)}") from error

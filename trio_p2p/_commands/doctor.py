@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from .._broker_client.place import parse_brokers
 from .._broker_client.resolve import resolve_broker
@@ -12,7 +11,7 @@ from .._doctor.page import as_json, render
 from .._nat.network_survey import survey_network
 from .arguments import broker_of_environment, checked_by
 from .run import UsageError
-from .standard_streams import printable, require_standard_streams, write_standard_output
+from .standard_streams import require_standard_streams, write_line
 
 
 def add_doctor_command(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +37,4 @@ async def diagnose(options: argparse.Namespace) -> None:
     if options.broker is None:
         raise UsageError("which broker? Name one as HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT")
     survey = await survey_network(await resolve_broker(options.broker[0].address))
-    page = json.dumps(as_json(survey), indent=2) if options.json else printable(render(survey))
-    await write_standard_output(f"{page}\n".encode(sys.stdout.encoding))
+    await write_line(json.dumps(as_json(survey), indent=2) if options.json else render(survey))

@@ -13,6 +13,7 @@ from .._broker_client.place import parse_brokers
 from .._identity.peer_id import PeerId
 from .._stream.limits import DEFAULT_GRACE
 from .._wire.uids import parse_uid
+from .answering import add_answer_command, answer
 from .arguments import (
     broker_of_environment,
     checked_by,
@@ -27,6 +28,7 @@ from .expose import add_expose_command, expose
 from .forward import add_forward_command, forward
 from .identity_file import load_or_create_identity
 from .peer import connect, listen
+from .ping import add_ping_command, ping
 from .run import (
     EXIT_SIGNALLED,
     add_verbose_option,
@@ -34,6 +36,7 @@ from .run import (
     run_command,
     stopping_signals,
 )
+from .speed import add_speed_command, speed
 from .standard_streams import require_standard_streams, write_standard_output
 from .version import add_version_option
 
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "expose": expose,
         "forward": forward,
         "doctor": diagnose,
+        "ping": ping,
+        "speed": speed,
+        "answer": answer,
     }[options.command]
     log = partial(log_for_user, verbose=options.verbose)
     return run_command(partial(command, options), log, stopping_signals())
@@ -82,11 +88,21 @@ def _parser() -> argparse.ArgumentParser:
     add_expose_command(expose)
     forward = commands.add_parser("forward", help="have local ports lead to a peer's services")
     add_forward_command(forward)
-    for command in (listen, connect, expose, forward):
+    ping = commands.add_parser("ping", help="measure round trips to a peer")
+    add_ping_command(ping)
+    speed = commands.add_parser("speed", help="measure how fast a stream to a peer is")
+    add_speed_command(speed)
+    answer = commands.add_parser("answer", help="answer the ping and speed of peers")
+    add_answer_command(answer)
+    for command in (listen, connect, expose, forward, ping, speed, answer):
         _add_way_options(command)
         _add_identity_option(command)
         add_verbose_option(command)
-    for command, default in ((listen, "the first peer that comes"), (expose, "all")):
+    for command, default in (
+        (listen, "the first peer that comes"),
+        (expose, "all"),
+        (answer, "all"),
+    ):
         command.add_argument(
             "--admit",
             metavar="PEER",
@@ -94,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
             help="admit this peer only: its peer id, or a UID that it answered to when you "
             f"connected; may be repeated (default: {default})",
         )
-    for command in (connect, forward):
+    for command in (connect, forward, ping, speed):
         command.add_argument(
             "--expect",
             metavar="PEER_ID",

@@ -66,6 +66,15 @@ async def write_standard_output(data: bytes | bytearray) -> None:
         raise CommandError(f"standard output cannot be written: {error.strerror}") from error
 
 
+async def write_line(text: str) -> None:
+    """Write a line of text, in characters that standard output can show.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    await write_standard_output(f"{printable(text)}\n".encode(sys.stdout.encoding))
+
+
 def printable(text: str) -> str:
     """The text, in characters that standard output can show; the others become like ones, or ?."""
     encoding = sys.stdout.encoding
