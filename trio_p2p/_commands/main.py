@@ -28,6 +28,7 @@ from .expose import add_expose_command, expose
 from .forward import add_forward_command, forward
 from .identity_file import load_or_create_identity
 from .peer import connect, listen
+from .peers import add_peers_command, manage_peers
 from .ping import add_ping_command, ping
 from .run import (
     EXIT_SIGNALLED,
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "expose": expose,
         "forward": forward,
         "doctor": diagnose,
+        "peers": manage_peers,
         "ping": ping,
         "speed": speed,
         "answer": answer,
@@ -149,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"
     )
     add_verbose_option(demo)
+    peers = commands.add_parser("peers", help="show, forget and name the peers that you know")
+    add_peers_command(peers)
     show_id = commands.add_parser("id", help="print your peer id")
     show_id.description = "Prints the peer id that others know you by, and can expect."
     _add_identity_option(show_id)

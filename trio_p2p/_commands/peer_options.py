@@ -61,7 +61,8 @@ def _peer_called(name: str, broker: tuple[str, int]) -> PeerId:
     """The peer with this peer id, or the one that has answered to this UID."""
     if looks_like_peer_id(name):
         return PeerId.parse(name)
-    peer_id = KnownPeers().lookup(broker, name)
+    known_peers = KnownPeers()
+    peer_id = known_peers.named(name) or known_peers.lookup(broker, name)
     if peer_id is None:
         raise UsageError(
             f"{name!r} is no peer to admit: give a peer id, as `trio-p2p id` prints it there, or a "

@@ -22,7 +22,7 @@ class TrustedReceiver:
     Args:
         peer: what connects to it.
         broker: the broker that introduces it, host and port.
-        uid: its UID.
+        uid: its UID, or a name that the user has given it, which stands for its peer id.
         expect: the peer id that the user has said it has to have. If None it is that which has
             answered to the UID before, and the first one is remembered.
 
@@ -42,7 +42,9 @@ class TrustedReceiver:
         self._known_peers = KnownPeers() if expect is None else None
         self._expected = expect
         if self._known_peers is not None:
-            self._expected = self._known_peers.lookup(broker, uid)
+            named = self._known_peers.named(uid)
+            self.uid = uid if named is None else str(named)
+            self._expected = self._known_peers.lookup(broker, self.uid)
 
     async def open_stream(self, *, protocol: str = "", wait: bool = False) -> P2PStream:
         """Open a stream to it; see :meth:`Peer.open_stream`.
