@@ -168,6 +168,7 @@ def test_wrong_combinations(
         (main_command.main, ["ping"], ["UID", "--count NUMBER", "--interval SECONDS", "--json"]),
         (main_command.main, ["speed"], ["UID", "--seconds SECONDS", "--json", "--expect PEER_ID"]),
         (main_command.main, ["answer"], ["UID", "--admit PEER", "--broker HOST:PORT"]),
+        (main_command.main, ["chat"], ["UID", "--listen", "--name NAME", "--admit PEER"]),
         (main_command.main, ["peers"], ["forget", "name", "--json"]),
         (main_command.main, ["peers", "forget"], ["PEER"]),
         (main_command.main, ["peers", "name"], ["NAME", "PEER"]),

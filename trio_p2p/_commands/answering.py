@@ -23,7 +23,8 @@ from .cut import broken_explained
 from .peer_options import admitted_by, open_peer_as_told
 from .run import CommandError, tell_user
 
-ECHO, SINK, SOURCE = "trio-p2p/echo", "trio-p2p/sink", "trio-p2p/source"
+PROTOCOLS_OF_TOOLS = "trio-p2p/"  # how their names begin
+ECHO, SINK, SOURCE = (f"{PROTOCOLS_OF_TOOLS}{name}" for name in ("echo", "sink", "source"))
 ECHO_BYTES = 1024  # that are sent back at once
 COUNT_BYTES = 8  # of the number that a sink answers with
 PIECE_BYTES = 262_144

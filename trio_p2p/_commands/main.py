@@ -22,6 +22,7 @@ from .arguments import (
     parse_token_text,
 )
 from .command_stream import parse_command
+from .chat import add_chat_command, chat
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
 from .expose import add_expose_command, expose
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "forward": forward,
         "doctor": diagnose,
         "peers": manage_peers,
+        "chat": chat,
         "ping": ping,
         "speed": speed,
         "answer": answer,
@@ -96,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     add_speed_command(speed)
     answer = commands.add_parser("answer", help="answer the ping and speed of peers")
     add_answer_command(answer)
-    for command in (listen, connect, expose, forward, ping, speed, answer):
+    chat = commands.add_parser("chat", help="write to a peer, line by line")
+    add_chat_command(chat)
+    for command in (listen, connect, expose, forward, ping, speed, answer, chat):
         _add_way_options(command)
         _add_identity_option(command)
         add_verbose_option(command)
@@ -104,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         (listen, "the first peer that comes"),
         (expose, "all"),
         (answer, "all"),
+        (chat, "the first peer that comes"),
     ):
         command.add_argument(
             "--admit",
@@ -112,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
             help="admit this peer only: its peer id, or a UID that it answered to when you "
             f"connected; may be repeated (default: {default})",
         )
-    for command in (connect, forward, ping, speed):
+    for command in (connect, forward, ping, speed, chat):
         command.add_argument(
             "--expect",
             metavar="PEER_ID",

@@ -24,7 +24,7 @@ def add_peers_command(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     forget = actions.add_parser("forget", help="forget a peer")
     forget.description = (
-        "Forgets what is remembered of a peer. The next one that answers to its UID is believed."
+        "Forgets a peer. The next one that answers to its UID is believed, and remembered."
     )
     forget.add_argument("peer", metavar="PEER", help="its UID, its name or its peer id")
     name = actions.add_parser("name", help="give a peer a name")
