@@ -108,7 +108,7 @@ def test_no_broker(
         (broker_command.main, ["--relay-idle", "9.9"]),
         (broker_command.main, ["--relay-idle", "long"]),
         (broker_command.main, ["--probe-at", "nowhere"]),
-        (main_command.main, ["doctor", "nowhere"]),
+        (main_command.main, ["doctor", "--broker", "nowhere"]),
     ],
 )
 def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,11 @@ def test_wrong_combinations(
     ("main", "arguments", "words"),
     [
         (main_command.main, [], ["listen", "connect", "expose", "forward", "demo", "id", "doctor"]),
-        (main_command.main, ["doctor"], ["BROKER", "$TRIO_P2P_BROKER", "--json", "--verbose"]),
+        (
+            main_command.main,
+            ["doctor"],
+            ["UID", "--broker HOST:PORT", "$TRIO_P2P_BROKER", "--json", "--verbose"],
+        ),
         (
             main_command.main,
             ["listen"],

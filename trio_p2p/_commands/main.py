@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     add_answer_command(answer)
     chat = commands.add_parser("chat", help="write to a peer, line by line")
     add_chat_command(chat)
-    for command in (listen, connect, expose, forward, ping, speed, answer, chat):
+    doctor = commands.add_parser("doctor", help="say what this network does to connections")
+    add_doctor_command(doctor)
+    for command in (listen, connect, expose, forward, ping, speed, answer, chat, doctor):
         _add_way_options(command)
         _add_identity_option(command)
         add_verbose_option(command)
@@ -117,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
             help="admit this peer only: its peer id, or a UID that it answered to when you "
             f"connected; may be repeated (default: {default})",
         )
-    for command in (connect, forward, ping, speed, chat):
+    for command in (connect, forward, ping, speed, chat, doctor):
         command.add_argument(
             "--expect",
             metavar="PEER_ID",
@@ -148,9 +150,6 @@ def _parser() -> argparse.ArgumentParser:
         help="write as JSON, at the end, how the connection came about, or why not; - is standard "
         "error",
     )
-    doctor = commands.add_parser("doctor", help="say what this network does to connections")
-    add_doctor_command(doctor)
-    add_verbose_option(doctor)
     demo = commands.add_parser("demo", help="watch two peers being connected")
     demo.add_argument(
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"

@@ -57,7 +57,7 @@ class TrustedReceiver:
         open_stream = partial(self._peer.open_stream, self.uid, protocol=protocol, wait=wait)
         return await self._meet(lambda expect: open_stream(expect=expect))
 
-    async def connect(self, *, wait: bool = False) -> P2PConnection:
+    async def connect(self, *, wait: bool = False, path: str | None = None) -> P2PConnection:
         """Connect to it; see :meth:`Peer.connect`.
 
         Raises:
@@ -65,7 +65,7 @@ class TrustedReceiver:
             CommandError: who has answered cannot be remembered.
             P2PError: as :meth:`Peer.connect`.
         """
-        connect = partial(self._peer.connect, self.uid, wait=wait)
+        connect = partial(self._peer.connect, self.uid, wait=wait, path=path)
         return await self._meet(lambda expect: connect(expect=expect))
 
     async def _meet(self, meet: Callable[[PeerId | None], Awaitable[M]]) -> M:
