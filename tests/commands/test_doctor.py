@@ -95,7 +95,7 @@ def test_nobody_there(userspace_network: UserspaceNetwork) -> None:
     ("arguments", "said"),
     [
         ([], "trio-p2p: where is the broker? Say --broker HOST:PORT, or set TRIO_P2P_BROKER"),
-        (["--broker=nonsense"], "argument --broker: 'nonsense' is no broker: give HOST:PORT"),
+        (["--broker=nonsense:"], "argument --broker: 'nonsense:' is no broker: give HOST:PORT"),
     ],
 )
 def test_no_broker_was_named(arguments: list[str], said: str) -> None:

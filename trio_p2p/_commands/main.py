@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from .._attempt import Technique
-from .._broker_client.place import parse_brokers
+from .._broker_client.place import DEFAULT_PORT
 from .._identity.peer_id import PeerId
 from .._stream.limits import DEFAULT_GRACE
 from .._wire.uids import parse_uid
@@ -17,12 +18,14 @@ from .answering import add_answer_command, answer
 from .arguments import (
     broker_of_environment,
     checked_by,
+    parse_broker_list,
     parse_seconds,
     parse_technique,
     parse_token_text,
 )
 from .command_stream import parse_command
 from .chat import add_chat_command, chat
+from .completion import add_completion_command, completion_script
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
 from .expose import add_expose_command, expose
@@ -39,38 +42,44 @@ from .run import (
     stopping_signals,
 )
 from .speed import add_speed_command, speed
-from .standard_streams import require_standard_streams, write_standard_output
+from .standard_streams import require_standard_streams, write_line
 from .version import add_version_option
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     if options.command == "demo":
         try:
             return demonstrate(with_nats=options.nat, verbose=options.verbose)
         except KeyboardInterrupt:
             return EXIT_SIGNALLED + signal.SIGINT
-    command = {
+    commands: dict[str, Callable[[argparse.Namespace], Awaitable[None]]] = {
         "listen": listen,
         "connect": connect,
         "id": _print_peer_id,
         "expose": expose,
         "forward": forward,
+        "completion": partial(_print_completion, parser),
         "doctor": diagnose,
         "peers": manage_peers,
         "chat": chat,
         "ping": ping,
         "speed": speed,
         "answer": answer,
-    }[options.command]
-    log = partial(log_for_user, verbose=options.verbose)
+    }
+    command = commands[options.command]
+    log = partial(log_for_user, verbose=options.verbose, quiet=options.quiet)
     return run_command(partial(command, options), log, stopping_signals())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="trio-p2p", description="Encrypted streams between two programs behind NATs."
+        prog="trio-p2p",
+        description="Encrypted streams between two programs behind NATs.",
+        epilog="Exit status: 0 if all went well, 1 if something failed, 2 if the arguments are "
+        "wrong, and 128 and the number of the signal if one has ended the command.",
     )
     add_version_option(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -160,7 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     show_id = commands.add_parser("id", help="print your peer id")
     show_id.description = "Prints the peer id that others know you by, and can expect."
     _add_identity_option(show_id)
-    show_id.set_defaults(verbose=False)
+    show_id.add_argument("--json", action="store_true", help="print JSON, for programs")
+    completion = commands.add_parser("completion", help="have your shell complete all this")
+    add_completion_command(completion)
+    for command in (show_id, completion):
+        command.set_defaults(verbose=False, quiet=False)
     return parser
 
 
@@ -169,10 +182,11 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--broker",
         metavar="HOST:PORT",
-        type=checked_by(parse_brokers),
+        type=checked_by(parse_broker_list),
         default=broker_of_environment(),
         help="where both meet; tls://HOST:PORT if it speaks TLS; with commas in between, spare "
-        "ones behind the first (default: $TRIO_P2P_BROKER)",
+        f"ones behind the first; PORT is {DEFAULT_PORT} if there is none (default: "
+        "$TRIO_P2P_BROKER)",
     )
     command.add_argument(
         "--token",
@@ -211,4 +225,10 @@ def _add_identity_option(command: argparse.ArgumentParser) -> None:
 async def _print_peer_id(options: argparse.Namespace) -> None:
     require_standard_streams()
     identity = load_or_create_identity(options.identity)
-    await write_standard_output(f"{identity.peer_id}\n".encode())
+    peer_id = str(identity.peer_id)
+    await write_line(json.dumps({"peer_id": peer_id}) if options.json else peer_id)
+
+
+async def _print_completion(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    require_standard_streams()
+    await write_line(completion_script(options.shell, parser))

@@ -14,7 +14,7 @@ from .command_stream import run_on_stream
 from .keeping import CommandForEach, LinesOfPeers
 from .peer_options import admitted_by, brokers_of, open_peer_as_told
 from .report import Report
-from .run import UsageError
+from .run import UsageError, tell_user
 from .standard_streams import require_standard_streams
 from .trusted_receiver import TrustedReceiver
 
@@ -42,7 +42,7 @@ async def _listen(options: argparse.Namespace) -> None:
         open_peer_as_told(options) as peer,
         peer.listen(options.uid, admit=admit) as listener,
     ):
-        _say(options, f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
+        tell_user(f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
         async with open_background_nursery() as nursery:
             nursery.start_soon(listener.drain)  # there is no place for another one
@@ -65,7 +65,7 @@ async def _keep_listening(options: argparse.Namespace) -> None:
 async def _listen_raw(options: argparse.Namespace) -> None:
     async with open_peer_as_told(options) as peer:
         async with peer.listen_raw(options.uid) as listener:
-            _say(options, f"waiting for a peer as {options.uid!r}, without encryption")
+            tell_user(f"waiting for a peer as {options.uid!r}, without encryption")
             stream = await listener.accept()
         async with stream:
             await bridge_standard_streams(stream)
@@ -113,4 +113,4 @@ def _refuse_without_sessions(options: argparse.Namespace, *names: str) -> None:
 def _say(options: argparse.Namespace, text: str) -> None:
     """Tell who watches."""
     if options.verbose or sys.stderr.isatty():
-        print(f"trio-p2p: {text}", file=sys.stderr)
+        tell_user(text)
