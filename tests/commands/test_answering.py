@@ -13,6 +13,7 @@ from trio_p2p._commands.answering import ECHO, SINK, SOURCE, serve_answers
 
 from ..kit.answering import answering, asking
 from ..kit.commands import BrokerTool, peer_id
+from ..kit.forwarding import exposing, open_service
 from ..kit.loopback import open_broker
 
 UID = "answers"
@@ -116,6 +117,25 @@ def test_command_that_admits_some(broker: BrokerTool, uid: str) -> None:
         with asking(broker, "ping", uid, "--count=1") as asks:
             assert asks.end()[0] == 0
         assert tool.signal(signal.SIGINT) == (130, b"", "")
+
+
+@pytest.mark.once
+def test_what_exposes_services_answers_those_that_it_admits(broker: BrokerTool, uid: str) -> None:
+    with (
+        open_service() as (_, place),
+        exposing(broker, uid, place, f"--admit={peer_id()}"),
+        asking(broker, "ping", uid, "--count=1") as asks,
+    ):
+        code, _, errors = asks.end()
+    assert (code, errors) == (0, "")
+    with (
+        open_service() as (_, place),
+        exposing(broker, uid, place),
+        asking(broker, "ping", uid, "--count=1") as asks,
+    ):
+        code, _, errors = asks.end()
+    assert code == 1
+    assert "does not answer" in errors
 
 
 @pytest.mark.once

@@ -14,9 +14,6 @@ pytestmark = pytest.mark.once
 WITHOUT_SHTAB = """
 import sys
 sys.modules["shtab"] = None
-from importlib import util
-found = util.find_spec
-util.find_spec = lambda name, package=None: None if name == "shtab" else found(name, package)
 from trio_p2p._commands.main import main
 sys.argv[0] = "trio-p2p"
 sys.exit(main(["completion", "bash"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+from importlib import import_module
 
 from .run import CommandError
 
@@ -28,9 +28,9 @@ def completion_script(shell: str, parser: argparse.ArgumentParser) -> str:
     Raises:
         CommandError: shtab, which makes it, is not installed.
     """
-    if importlib.util.find_spec("shtab") is None:
-        raise CommandError("this needs shtab: run pip install 'trio-p2p[completion]'")
-    import shtab  # noqa: PLC0415 - an extra
-
+    try:
+        shtab = import_module("shtab")  # an extra
+    except ImportError as error:
+        raise CommandError("this needs shtab: run pip install 'trio-p2p[completion]'") from error
     script: str = shtab.complete(parser, shell)
     return script

@@ -62,7 +62,7 @@ async def diagnose(options: argparse.Namespace) -> None:
     if options.json:
         await write_line(json.dumps(_as_json(surveys, peer, len(places)), indent=2))
     elif peer is not None:
-        await write_line(f"\n{_section(options.uid, peer)}")
+        await write_line(f"\n{_section(peer)}")
 
 
 def _as_json(surveys: list[Survey], peer: dict[str, Any] | None, brokers: int) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def _connected(connection: P2PConnection, seconds: float) -> dict[str, Any]:
     }
 
 
-def _section(uid: str, peer: dict[str, Any]) -> str:
+def _section(peer: dict[str, Any]) -> str:
     """What to say of a peer to people."""
-    lines = [f"The peer {uid!r}", ""]
+    lines = [f"The peer {peer['uid']!r}", ""]
     if peer["peer_id"] is not None:
         lines.append(f"  peer id  {peer['peer_id']}")
     for kind in PathKind:

@@ -13,6 +13,7 @@ from .._net.log_limit import RepeatedLine
 from .._net.system import current_system
 from .._stream.p2p_stream import P2PStream
 from .._wire.uids import parse_uid
+from .answering import serve_answers
 from .arguments import checked_by
 from .joint import join
 from .peer_options import admitted_by, open_peer_as_told
@@ -56,6 +57,8 @@ async def expose(options: argparse.Namespace) -> None:
     async with open_peer_as_told(options) as peer, trio.open_nursery() as nursery:
         resets, descriptors = Resets(), Descriptors(current_system())
         nursery.start_soon(resets.run)
+        if admit is not None:  # others have no right to this host's time and traffic
+            await nursery.start(serve_answers, peer, options.uid, admit)
         for service in services:
             exposed = _ExposedService(service, resets, descriptors)
             await nursery.start(
