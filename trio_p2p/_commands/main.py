@@ -23,8 +23,8 @@ from .arguments import (
     parse_technique,
     parse_token_text,
 )
-from .command_stream import parse_command
 from .chat import add_chat_command, chat
+from .command_stream import parse_command
 from .completion import add_completion_command, completion_script
 from .demo import demonstrate
 from .doctor import add_doctor_command, diagnose
