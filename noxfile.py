@@ -163,7 +163,9 @@ def trio_typing(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     install_groups(session, "docs")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "docs", "docs/_build/html")
+    for builder in ("html", "man"):
+        folder = f"docs/_build/{builder}"
+        session.run("sphinx-build", "-b", builder, "-W", "--keep-going", "-q", "-E", "docs", folder)
 
 
 @nox.session

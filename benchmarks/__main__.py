@@ -13,10 +13,12 @@ from . import (
     charts,
     delay,
     floods,
+    forwarding,
     hostile_streams,
     idle_circuits,
     idle_receivers,
     idle_streams,
+    imports,
     introductions,
     libp2p_pairs,
     long_path,
@@ -31,6 +33,7 @@ from . import (
 )
 
 BENCHMARKS = {
+    "imports": imports.measure,
     "call_path": call_path.measure,
     "introductions": introductions.measure,
     "idle_receivers": idle_receivers.measure,
@@ -42,6 +45,7 @@ BENCHMARKS = {
     "streams": streams.measure,
     "small_pieces": small_pieces.measure,
     "requests": requests.measure,
+    "forwarding": forwarding.measure,
     "idle_streams": idle_streams.measure,
     "long_path": long_path.measure,
     "slow_link": slow_link.measure,

@@ -23,6 +23,11 @@ extensions = [
 exclude_patterns = ["_build"]
 sys.path.insert(0, str(Path(__file__).parent))
 html_theme = "furo"
+# sphinx-build -b man docs docs/_build/man
+man_pages = [
+    ("tools", name, "the shell tools of trio_p2p", "trio_p2p contributors", 1)
+    for name in ("trio-p2p", "trio-p2p-broker")
+]
 html_title = f"trio_p2p {release}"
 
 default_role = "py:obj"

@@ -51,7 +51,7 @@ THERE = Endpoint(IPv6Address("2001:db8::5"), 49152)
 def test_one_hierarchy() -> None:
     errors = {
         value
-        for value in vars(trio_p2p).values()
+        for value in (getattr(trio_p2p, name) for name in dir(trio_p2p))
         if inspect.isclass(value) and issubclass(value, BaseException)
     }
     bases = {error: error.__bases__ for error in errors}

@@ -12,7 +12,7 @@ from .kit.floors import FLOORS
 
 PACKAGE = Path(__file__).parent.parent / "trio_p2p"
 
-MAX_ROOMS = 24  # files and folders that stand in the package itself
+MAX_ROOMS = 25  # files and folders that stand in the package itself
 # The same as FLOORS inside of folders.
 INNER_FLOORS = {
     "_connect": [
@@ -89,7 +89,7 @@ INNER_FLOORS = {
             "stream_path",
             "stream_states",
         ],
-        ["tls", "turn"],
+        ["steps", "tls", "turn"],
     ],
     "_traversal": [
         ["race"],
@@ -132,6 +132,7 @@ PURE = [
     "trio_p2p._broker.told",
     "trio_p2p._broker.watches",
     "trio_p2p._broker_client.place",
+    "trio_p2p._commands.services",
     "trio_p2p._commands.status.access",
     "trio_p2p._connect.path_record",
     "trio_p2p._control.guesses",
@@ -143,6 +144,7 @@ PURE = [
     "trio_p2p._identity.access_token",
     "trio_p2p._identity.certificate",
     "trio_p2p._identity.key_pin",
+    "trio_p2p._identity.keys",
     "trio_p2p._identity.peer_id",
     "trio_p2p._listen.slots",
     "trio_p2p._nat.behaviour",

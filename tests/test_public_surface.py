@@ -2,7 +2,10 @@
 
 import enum
 import inspect
+import json
 import operator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,9 +66,56 @@ NAMES = {
 # Documented with what returns them.
 ALSO_PUBLIC = {"P2PConnectionStatistics", "P2PListenerStatistics", "PeerStatistics"}
 
+# Prints which modules there are after each of some steps.
+PROGRAM = """
+import json, sys
+
+steps = []
+
+def note():
+    steps.append(list(sys.modules))
+
+import trio_p2p
+note()
+trio_p2p.open_peer
+note()
+trio_p2p.serve_broker
+note()
+identity = trio_p2p.Identity.generate()
+note()
+import trio_p2p._stream.tls
+note()
+print(json.dumps(steps))
+"""
+
 
 def test_these_names_and_no_others() -> None:
-    assert {name for name in vars(trio_p2p) if not name.startswith("_")} == NAMES
+    assert {name for name in dir(trio_p2p) if not name.startswith("_")} == NAMES
+
+
+def test_star_gives_these_names() -> None:
+    names: dict[str, object] = {}
+    exec("from trio_p2p import *", names)
+    assert set(names) - {"__builtins__"} == NAMES
+
+
+def test_names_wait_until_one_is_asked_for() -> None:
+    """A program that needs no peer does not load one; and no key, no cryptography."""
+    printed = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, check=True)
+    before, with_peer, with_broker, with_key, with_path = map(set, json.loads(printed.stdout))
+    heavy = {"OpenSSL", "cryptography", "cryptography.x509"}
+    assert not before & {*heavy, "attrs", "msgpack", "trio", "trio_p2p._public"}
+    assert "trio_p2p._peer.opening" in with_peer
+    assert not with_peer & {*heavy, "trio_p2p._broker"}
+    assert "trio_p2p._broker.serve" in with_broker
+    assert not with_broker & heavy
+    assert with_key & heavy == {"cryptography"}
+    assert with_path >= heavy
+
+
+def test_other_names_are_not_there() -> None:
+    assert not hasattr(trio_p2p, "nonsense")
+    assert not hasattr(trio_p2p, "__nonsense__")
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

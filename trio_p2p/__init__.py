@@ -6,64 +6,43 @@ streams to other peers by theirs. :func:`open_p2p_stream`, :func:`open_p2p_liste
 """
 
 import logging as _logging
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
-from ._addresses import Endpoint as Endpoint
-from ._attempt import Attempt as Attempt, Outcome as Outcome, Route as Route, Technique as Technique
-from ._broker.access import AccessFiles as AccessFiles
-from ._broker.limits import BrokerLimits as BrokerLimits
-from ._broker.quota import RelayLimits as RelayLimits
-from ._broker.serve import serve_broker as serve_broker
-from ._broker.tls import TLSFiles as TLSFiles
-from ._control.watches import Registrations as Registrations
-from ._errors import (
-    AccessDeniedError as AccessDeniedError,
-    AttemptFailedError as AttemptFailedError,
-    BrokerLostError as BrokerLostError,
-    BrokerUnreachableError as BrokerUnreachableError,
-    BusyError as BusyError,
-    IdentityError as IdentityError,
-    IntroductionError as IntroductionError,
-    LocalProtocolError as LocalProtocolError,
-    NotAdmittedError as NotAdmittedError,
-    P2PError as P2PError,
-    PathLostError as PathLostError,
-    ProtocolError as ProtocolError,
-    RelayError as RelayError,
-    RemoteProtocolError as RemoteProtocolError,
-    SessionLostError as SessionLostError,
-    StreamAbortedError as StreamAbortedError,
-    UIDTakenError as UIDTakenError,
-    UnknownProtocolError as UnknownProtocolError,
-    UnknownUIDError as UnknownUIDError,
-    UnsupportedVersionError as UnsupportedVersionError,
-    WrongPeerError as WrongPeerError,
-)
-from ._highlevel import (
-    open_p2p_listener as open_p2p_listener,
-    open_p2p_stream as open_p2p_stream,
-    serve_p2p as serve_p2p,
-)
-from ._identity.identity import Identity as Identity
-from ._identity.peer_id import PeerId as PeerId
-from ._listen.listener import (
-    P2PListener as P2PListener,
-    P2PListenerStatistics as P2PListenerStatistics,
-)
-from ._nat.findings import Survey as Survey
-from ._peer.opening import open_peer as open_peer
-from ._peer.peer import Peer as Peer
-from ._peer.statistics import PeerStatistics as PeerStatistics
-from ._stream.connection_statistics import P2PConnectionStatistics as P2PConnectionStatistics
-from ._stream.p2p_connection import P2PConnection as P2PConnection
-from ._stream.p2p_stream import P2PStream as P2PStream
-from ._stream.stream_path import PathKind as PathKind, StreamPath as StreamPath
-from ._stream.tracer import Tracer as Tracer
+if TYPE_CHECKING:
+    from ._broker import *  # noqa: F403 - two lists of what is public
+    from ._public import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """Import the public names when the first is asked for; a broker's only for one of these.
+
+        To load them takes as long as to load Trio, which not every program has a use for.
+        """
+        if name == "__all__":  # of from trio_p2p import *
+            return [each for each in __dir__() if not each.startswith("_")]
+        for room in ("_public", "_broker"):
+            if not name.startswith("_"):
+                _publish(room)
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        for room in ("_public", "_broker"):
+            _publish(room)
+        return sorted(globals())
+
+    def _publish(room: str) -> None:
+        """Have the public names of a module or package, and no modules of it."""
+        for name, value in vars(_import_module(f"{__name__}.{room}")).items():
+            if not name.startswith("_") and hasattr(value, "__module__"):
+                # Tracebacks and documentation speak of the names that users import.
+                value.__module__ = __name__
+                globals()[name] = value
+
 
 # Silent, unless the application asks for our logs.
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
-# Tracebacks and documentation speak of the names that users import.
-for _name, _value in list(globals().items()):
-    if not _name.startswith("_"):
-        _value.__module__ = __name__
-del _name, _value  # pyright: ignore[reportPossiblyUnboundVariable]
+del TYPE_CHECKING  # no name of ours

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.once
         ("", ["--broker", NOBODY], "'' is no UID: "),
         ("u" * 129, ["--broker", NOBODY], "'uuu"),
         ("\udcff", ["--broker", NOBODY], "'\\udcff' is no UID: "),
-        ("uid", ["--broker", "example.org"], "'example.org' is no broker: give HOST:PORT"),
         ("uid", ["--broker", "example.org:x"], "'example.org:x' is no broker: give HOST:PORT"),
         ("uid", ["--broker", ""], "'' is no broker: give HOST:PORT"),
         (
@@ -51,10 +50,10 @@ def test_malformed_arguments(
 def test_broker_of_the_environment_that_is_malformed(
     subcommand: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("TRIO_P2P_BROKER", "example.org")
+    monkeypatch.setenv("TRIO_P2P_BROKER", "example.org:")
     code, errors = run_main(main_command.main, [subcommand, "uid"], capsys)
     assert code == 2
-    assert "'example.org' is no broker: give HOST:PORT" in errors
+    assert "'example.org:' is no broker: give HOST:PORT" in errors
 
 
 @pytest.mark.usefixtures("started_by_user")
@@ -108,7 +107,7 @@ def test_no_broker(
         (broker_command.main, ["--relay-idle", "9.9"]),
         (broker_command.main, ["--relay-idle", "long"]),
         (broker_command.main, ["--probe-at", "nowhere"]),
-        (main_command.main, ["doctor", "nowhere"]),
+        (main_command.main, ["doctor", "--broker", "nowhere:"]),
     ],
 )
 def test_wrong_usage(main: Any, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,8 +147,12 @@ def test_wrong_combinations(
 @pytest.mark.parametrize(
     ("main", "arguments", "words"),
     [
-        (main_command.main, [], ["listen", "connect", "demo", "id", "doctor"]),
-        (main_command.main, ["doctor"], ["BROKER", "$TRIO_P2P_BROKER", "--json", "--verbose"]),
+        (main_command.main, [], ["listen", "connect", "expose", "forward", "demo", "id", "doctor"]),
+        (
+            main_command.main,
+            ["doctor"],
+            ["UID", "--broker HOST:PORT", "$TRIO_P2P_BROKER", "--json", "--verbose"],
+        ),
         (
             main_command.main,
             ["listen"],
@@ -161,7 +164,20 @@ def test_wrong_combinations(
             ["UID", "--broker HOST:PORT", "$TRIO_P2P_BROKER", "--only", "--report FILE", "-v"],
         ),
         (main_command.main, ["connect"], ["--identity FILE", "--expect PEER_ID"]),
-        (main_command.main, ["id"], ["--identity FILE"]),
+        (main_command.main, ["listen"], ["--keep", "--exec COMMAND", "--admit PEER"]),
+        (main_command.main, ["connect"], ["--wait"]),
+        (main_command.main, ["expose"], ["UID", "[NAME=][HOST:]PORT", "--admit PEER", "-v"]),
+        (main_command.main, ["forward"], ["[NAME=]PORT", "UID", "--bind HOST", "--expect", "-v"]),
+        (main_command.main, ["ping"], ["UID", "--count NUMBER", "--interval SECONDS", "--json"]),
+        (main_command.main, ["speed"], ["UID", "--seconds SECONDS", "--json", "--expect PEER_ID"]),
+        (main_command.main, ["answer"], ["UID", "--admit PEER", "--broker HOST:PORT"]),
+        (main_command.main, ["chat"], ["UID", "--listen", "--name NAME", "--admit PEER"]),
+        (main_command.main, ["peers"], ["forget", "name", "--json"]),
+        (main_command.main, ["peers", "forget"], ["PEER"]),
+        (main_command.main, ["peers", "name"], ["NAME", "PEER"]),
+        (main_command.main, ["id"], ["--identity FILE", "--json"]),
+        (main_command.main, ["completion"], ["SHELL", "bash, zsh"]),
+        (main_command.main, ["listen"], ["--quiet", "--broker HOST:PORT"]),
         (main_command.main, ["demo"], ["--nat"]),
         (broker_command.main, [], ["--host", "--port", "4433", "--no-relay", "--verbose"]),
         (broker_command.main, [], ["--probe-port PORT", "--probe-at HOST:PORT", "--no-probes"]),

@@ -5,13 +5,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from trio_p2p import Attempt, Endpoint, Outcome, Technique
+from trio_p2p import Endpoint, PathKind, StreamPath, Technique
 from trio_p2p._commands.narration import WIDTH, Narrator
-from trio_p2p._wire.messages import Hello, KeepAlive, Kill
+from trio_p2p._wire.messages import Hello, IntroductionRequest, KeepAlive, Kill, StreamKind
 
 THERE = Endpoint(IPv4Address("203.0.113.200"), 60385)
-CONNECTED = Attempt(Technique.FAST, THERE, THERE, Outcome.CONNECTED, 0.5)
-SILENT = Attempt(Technique.FAST, THERE, THERE, Outcome.SILENT, 0.5)
 
 
 def record_of(area: str, text: str, *arguments: object) -> logging.LogRecord:
@@ -21,28 +19,30 @@ def record_of(area: str, text: str, *arguments: object) -> logging.LogRecord:
 def test_a_step_is_told_once() -> None:
     narrator = Narrator()
     quits = record_of("broker", "%s, from %s: %s", Kill.step, THERE, Kill())
-    line = "     1.5 ms  broker    initiation 4: the receiver quits"
+    line = "     1.5 ms  receiver  quits"
     assert narrator.line_of(quits, 1.5) == line
     assert narrator.line_of(quits, 2.5) is None
 
 
 def test_a_long_line_is_cut() -> None:
-    dialling = record_of(
-        "sender", "step 12: dialling %s, and accepting", ", ".join([str(THERE)] * 9)
-    )
-    line = Narrator().line_of(dialling, 1.5)
+    uid = "x" * 99
+    asks = IntroductionRequest(0, uid, Technique.FAST, StreamKind.SESSION, b"")
+    line = Narrator().line_of(record_of("broker", "%s: %s %s", "step 1", THERE, asks), 1.5)
     assert line is not None
     assert len(line) == WIDTH
-    assert line.startswith(f"     1.5 ms  sender    step 12: dialling {THERE}, ")
+    assert line.startswith("     1.5 ms  sender    asks for 'xxx")
     assert line.endswith("…")
 
 
-def test_the_attempt_that_has_connected_is_told_by_the_sender() -> None:
+def test_each_kind_of_path_is_told_once() -> None:
     narrator = Narrator()
-    assert narrator.line_of(record_of("receiver", "%s", CONNECTED), 1.5) is None
-    assert narrator.line_of(record_of("sender", "%s", SILENT), 1.5) is None
-    line = f"     1.5 ms  sender    connected (fast) to {THERE}"
-    assert narrator.line_of(record_of("sender", "%s", CONNECTED), 1.5) == line
+    for kind, technique, text in (
+        (PathKind.RELAY, Technique.RELAY, "both are connected by the relay"),
+        (PathKind.DIRECT, Technique.FAST, "the path is direct"),
+    ):
+        record = record_of("stream", "%s", StreamPath(kind, technique, THERE, THERE))
+        assert narrator.line_of(record, 1.5) == f"     1.5 ms  stream    {text} ({THERE})"
+        assert narrator.line_of(record, 2.5) is None
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_broker_by_option(broker: BrokerTool, uid: str) -> None:
     elsewhere = "127.0.0.1:1"
     option = ["--broker", broker.address]
     with broker.expecting_registration(uid):
-        receiver = Tool(*command("trio-p2p", "listen", uid, *option), broker=elsewhere)
+        receiver = Tool(*command("trio-p2p", "listen", "-q", uid, *option), broker=elsewhere)
     sender = Tool(*command("trio-p2p", "connect", uid, *option), broker=elsewhere)
     with receiver, sender:
         assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]

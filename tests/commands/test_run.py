@@ -103,7 +103,7 @@ def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
 def test_a_command_started_with_nohup_goes_on_without_its_terminal(
     broker: BrokerTool, uid: str
 ) -> None:
-    argv = command("trio-p2p", "listen", uid)
+    argv = command("trio-p2p", "listen", "-q", uid)
     ignoring = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh")
     with broker.expecting_registration(uid):
         receiver = Tool(*ignoring, *argv, broker=broker.address)

@@ -30,7 +30,7 @@ def test_in_a_terminal(broker: BrokerTool, uid: str) -> None:
     with (
         os.fdopen(ours, "rb") as screen,
         os.fdopen(terminal, "rb") as streams,
-        listen(broker, uid, stdin=streams, stdout=streams, stderr=streams) as receiver,
+        listen(broker, uid, quiet=False, stdin=streams, stdout=streams, stderr=streams) as receiver,
     ):
         me = peer_id()
         waiting = f"trio-p2p: waiting for a peer as {uid!r}; we are {me}\r\n"

@@ -154,9 +154,11 @@ def open_broker(*options: str, host: str = "127.0.0.1", port: str = "0") -> Gene
             broker.stop()
 
 
-def listen(broker: BrokerTool, uid: str, *options: str, **streams: Any) -> Tool:
+def listen(broker: BrokerTool, uid: str, *options: str, quiet: bool = True, **streams: Any) -> Tool:
     """A receiver, registered."""
     argv = command("trio-p2p", "listen", uid, *options)
+    if quiet and "-v" not in options:
+        argv.append("--quiet")  # so that what is on standard error is an error
     with broker.expecting_registration(uid):
         return Tool(*argv, broker=broker.address, **streams)
 

@@ -34,7 +34,7 @@ Ended = tuple[int, str, str]
 
 def doctor(site: UserspaceHost, broker: ProbedBroker, *options: str) -> Ended:
     """Run the command to its end."""
-    argv = command("trio-p2p", "doctor", str(broker.endpoint), *options)
+    argv = command("trio-p2p", "doctor", "--broker", str(broker.endpoint), *options)
     with popen(site.host, *argv) as process:
         output, errors = process.communicate(timeout=SECONDS)
         return process.returncode, output, errors

@@ -4,6 +4,7 @@
 # stands on one line knows nothing of each other.
 FLOORS = [
     ["trio_p2p", "_commands"],
+    ["_public"],
     ["_doctor", "_highlevel", "_lab"],
     ["_peer"],
     ["_connect", "_listen"],

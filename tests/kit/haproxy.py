@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,11 @@ import pytest
 
 from trio_p2p._lab.networks import Host
 
-from .lab import popen
+from .lab import popen, wait_listening
 
 # Debian keeps it where the PATH of a normal user does not look.
 PROGRAM = shutil.which("haproxy", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
-PATIENCE = 60.0
 _CONFIGURATION = """
 global
     maxconn 1000
@@ -50,15 +48,5 @@ def proxying(
         file = Path(directory) / "haproxy.cfg"
         file.write_text(text)
         with popen(host.host, PROGRAM, "-db", "-f", str(file)) as process:
-            deadline = time.monotonic() + PATIENCE
-            while len(_listening(host) & set(ports)) < len(ports):
-                assert process.poll() is None, process.stderr and process.stderr.read()
-                assert time.monotonic() < deadline, "haproxy does not listen"
-                time.sleep(0.02)
+            wait_listening(host.host, ports, process)
             yield
-
-
-def _listening(host: Host) -> set[int]:
-    lines = host.host.call(Path("/proc/thread-self/net/tcp").read_text).splitlines()[1:]
-    fields = [line.split() for line in lines]
-    return {int(each[1].partition(":")[2], 16) for each in fields if each[3] == "0A"}

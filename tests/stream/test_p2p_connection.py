@@ -19,6 +19,7 @@ from trio_p2p import (
 from trio_p2p._stream.credit import EARLY_STREAMS
 from trio_p2p._stream.giving_up import CLOSING_TIME
 from trio_p2p._stream.owned_connection import IDLE_TIME
+from trio_p2p._stream.states import SessionState
 from trio_p2p._stream.stream_frames import MAX_STREAM_NUMBER
 
 from ..kit.connections import clog, open_connected
@@ -363,3 +364,20 @@ async def test_tasks_learn_of_another_path() -> None:
             await trio.testing.wait_all_tasks_blocked()
             reset(path)
         assert len(learned) == 2
+
+
+async def test_another_path_is_of_use_when_the_other_side_knows_the_connection() -> None:
+    """Else a stream that is opened over it may be lost: the peer may have been restarted."""
+    async with open_connected(path="relay") as connected:
+        stream, accepted = await connected.open_pair()
+        await accepted.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+        opener, path = connected.opener, connected.opener.path
+        assert path is not None
+        reset(path)
+        await opener.wait_path_changed(path)
+        assert await opener.wait_usable()
+        assert opener.path is not None
+        assert opener.carrier.session.state is SessionState.ATTACHED
+        await accepted.send_all(b"y")
+        assert await stream.receive_some() == b"y"

@@ -9,6 +9,8 @@ import attrs
 
 from .._errors import LocalProtocolError, shown
 
+DEFAULT_PORT = 4433
+
 _PORT = re.compile("[0-9]{1,5}")
 _TLS = "tls://"
 _PIN = re.compile("sha256=([0-9a-fA-F]{64})")

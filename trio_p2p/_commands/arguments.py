@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .._attempt import Technique
+from .._broker_client.place import DEFAULT_PORT, BrokerPlace, parse_brokers
 from .._errors import LocalProtocolError
 from .._identity.access_token import parse_token
 from .._options import parse_grace
@@ -25,6 +26,22 @@ def checked_by(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
+
+
+def parse_broker_list(text: str) -> tuple[BrokerPlace, ...]:
+    """Where brokers are, with commas in between; at the default port if there is none.
+
+    Raises:
+        LocalProtocolError: one is wrong.
+    """
+    return parse_brokers(",".join(map(_with_port, text.split(","))))
+
+
+def _with_port(text: str) -> str:
+    place, sign, pin = text.partition("#")
+    host = place.removeprefix("tls://")
+    behind = host.rpartition("]")[2] if host.startswith("[") else host
+    return text if not host or ":" in behind else f"{place}:{DEFAULT_PORT}{sign}{pin}"
 
 
 def broker_of_environment() -> str | None:
@@ -59,6 +76,17 @@ def parse_seconds(text: str) -> float:
     except ValueError:
         seconds = text
     return parse_grace(seconds)
+
+
+def parse_count(text: str) -> int:
+    """A number, 1 or more.
+
+    Raises:
+        LocalProtocolError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise LocalProtocolError(f"{text!r} is no number: give 1 or more")
+    return int(text)
 
 
 def parse_technique(text: str) -> Technique:

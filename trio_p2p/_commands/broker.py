@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import trio
@@ -33,6 +32,7 @@ from .settings import Sources, add_options, as_toml
 from .status.access import Access as StatusAccess
 from .status.serving import serve_status
 from .systemd import Notifier, inherited_listeners, watchdog_interval
+from .version import add_version_option
 
 PREFIX = "TRIO_P2P_BROKER_"
 
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         f"{PREFIX}… of the environment, in capitals and with underscores. SIGHUP has the file read "
         "again.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('trio-p2p')}")
+    add_version_option(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
         "--check-config", action="store_true", help="check the settings, show them, and exit"

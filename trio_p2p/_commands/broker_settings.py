@@ -11,6 +11,7 @@ import attrs
 from .._addresses import Endpoint
 from .._broker.access import AccessFiles
 from .._broker.tls import TLSFiles
+from .._broker_client.place import DEFAULT_PORT
 from .._errors import LocalProtocolError
 from .._wire.messages import MAX_BROKERS
 from .limit_settings import LimitSettings
@@ -62,7 +63,10 @@ class BrokerSettings(LimitSettings):
         (), parse_host, "HOST", "an address or a name to listen on (default: all interfaces)"
     )
     port: int = setting(
-        4433, parse_port, "PORT", "the TCP port to listen on, 0 for any free one (default: 4433)"
+        DEFAULT_PORT,
+        parse_port,
+        "PORT",
+        f"the TCP port to listen on, 0 for any free one (default: {DEFAULT_PORT})",
     )
     external: tuple[str, ...] = setting(
         (),

@@ -1,4 +1,4 @@
-"""``trio-p2p demo``: a broker, a receiver and a sender, each step shown with its time."""
+"""``trio-p2p demo``: a broker, a receiver and a sender, and how they come together, as a story."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ ACTS = {
     # The relay is there sooner than a classic introduction, so that there is something to see.
     "relay, and from there to a direct path": [Technique.CLASSIC, Technique.RELAY],
 }
+_STORY = list(ACTS.values())[-1]  # the one with most to see
 
 
 @attrs.frozen
@@ -54,7 +55,7 @@ class _Scene:
     receiver: Place
     sender: Place
     address: str
-    caption: str
+    picture: str
 
 
 class _ThisHost:
@@ -64,25 +65,46 @@ class _ThisHost:
         return start_thread(partial(function, *args), name="demo")
 
 
+_PICTURE = """\
+                  broker {broker}
+                   /                      \\
+  {receiver_nat:19}                    {sender_nat}
+            |                                 |
+  receiver {receiver:17}             sender {sender}"""
+_NO_NAT = "no NAT"
 _HERE = _Scene(
-    _ThisHost(), _ThisHost(), _ThisHost(), "127.0.0.1", "Three programs on this host, no NATs."
+    _ThisHost(),
+    _ThisHost(),
+    _ThisHost(),
+    "127.0.0.1",
+    _PICTURE.format(
+        broker="127.0.0.1",
+        receiver_nat=_NO_NAT,
+        sender_nat=_NO_NAT,
+        receiver="127.0.0.1",
+        sender="127.0.0.1",
+    ),
 )
 
 
 def demonstrate(*, with_nats: bool, verbose: bool) -> int:
-    """Connect two peers in each way, and show how; the exit code.
+    """Connect two peers, and show how; the exit code.
 
     Args:
         with_nats: whether to put the peers behind NATs.
-        verbose: whether to show all that is logged, and not one line for each step.
+        verbose: whether to connect them in each way, and show all that goes over the wire.
     """
     with ExitStack() as stack:
         scene = _scene(stack) if with_nats else _HERE
-        _show(scene.caption)
+        _show(scene.picture)
         try:
+            if not verbose:
+                _show("")
+                _show("\n" + _perform(scene, _STORY, verbose=False))
+                return 0
             for title, techniques in ACTS.items():
                 _show(f"\n{title}")
-                _show(_perform(scene, techniques, verbose=verbose))
+                _show(_perform(scene, techniques, verbose=True))
         except P2PError as error:
             print(f"trio-p2p: {error}", file=sys.stderr)
             return EXIT_FAILED
@@ -109,9 +131,13 @@ def _scene(stack: ExitStack) -> _Scene:
         receiver.host,
         sender.host,
         str(broker.host_address),
-        f"Broker {broker.host_address}, receiver {receiver.host_address} behind a NAT with "
-        f"{receiver.public_address},\n"
-        f"sender {sender.host_address} behind a NAT with {sender.public_address}.",
+        _PICTURE.format(
+            broker=broker.host_address,
+            receiver_nat=f"NAT {receiver.public_address}",
+            sender_nat=f"NAT {sender.public_address}",
+            receiver=str(receiver.host_address),
+            sender=str(sender.host_address),
+        ),
     )
 
 
@@ -168,7 +194,12 @@ async def _send(broker: tuple[str, int], techniques: Sequence[Technique]) -> str
         echoed = b"".join([data async for data in stream])
     if not echoed or echoed.replace(GREETING, b""):
         raise P2PError(f"the receiver echoed {echoed!r}: please report this")
-    lines.append(f"{len(echoed)} bytes came back, encrypted, from {stream.peer_id}")
+    totals = stream.connection.statistics()
+    lines.append(
+        f"{len(echoed)} bytes came back, encrypted; in all {totals.sent} bytes went and "
+        f"{totals.received} came, over {1 + totals.moves} path{'s' * bool(totals.moves)}"
+    )
+    lines.append(f"the peer has proven to be {stream.peer_id}")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
 """Trust on first use, as SSH has it: who answered to a UID once must be who answers the next time.
 
-The file has one line per receiver, a JSON list of the broker, the UID and the peer id. Every
-change replaces the file as a whole, so that who reads it needs no lock; who changes it holds the
-lock of a file beside it.
+The file has one line per receiver, a JSON list of the broker, the UID and the peer id. A line with
+an empty broker is a name that the user has given a peer. Every change replaces the file as a whole,
+so that who reads it needs no lock; who changes it holds the lock of a file beside it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
+
+import attrs
 
 from .._errors import WrongPeerError
 from .._identity.peer_id import PeerId, looks_like_peer_id
@@ -22,6 +25,25 @@ from .identity_file import configuration_directory, configuration_path
 from .run import CommandError
 
 _Receiver: TypeAlias = tuple[str, str]  # the broker, as HOST:PORT, and the UID there
+
+
+@attrs.frozen
+class KnownPeer:
+    """A peer that is remembered.
+
+    Attributes:
+        broker: where it has answered, as HOST:PORT; empty if the user has named it.
+        uid: the UID that it has answered to, or the name.
+        peer_id: who it is.
+    """
+
+    broker: str
+    uid: str
+    peer_id: PeerId
+
+    def is_called(self, text: str) -> bool:
+        """Whether this is its UID, its name or its peer id."""
+        return text in (self.uid, str(self.peer_id))
 
 
 class KnownPeers:
@@ -46,6 +68,53 @@ class KnownPeers:
             CommandError: the file cannot be read, or has a corrupt line.
         """
         return self._peers_in(self._read()).get(_receiver(broker, uid))
+
+    def named(self, name: str) -> PeerId | None:
+        """The peer that the user has given a name, or None.
+
+        Raises:
+            CommandError: the file cannot be read, or has a corrupt line.
+        """
+        return self._peers_in(self._read()).get(("", name))
+
+    def all(self) -> list[KnownPeer]:
+        """All that is remembered.
+
+        Raises:
+            CommandError: the file cannot be read, or has a corrupt line.
+        """
+        peers = self._peers_in(self._read())
+        return [KnownPeer(broker, uid, peer_id) for (broker, uid), peer_id in peers.items()]
+
+    def name(self, name: str, peer_id: PeerId) -> None:
+        """Give a peer a name, instead of the peer that has had it.
+
+        Raises:
+            CommandError: as :meth:`remember`.
+        """
+        line = json.dumps(["", name, str(peer_id)])
+        self._keep(lambda peer: (peer.broker, peer.uid) != ("", name), line)
+
+    def forget(self, is_meant: Callable[[KnownPeer], bool]) -> list[KnownPeer]:
+        """Forget some peers, and return what was remembered of them.
+
+        Raises:
+            CommandError: as :meth:`remember`.
+        """
+        return self._keep(lambda peer: not is_meant(peer))
+
+    def _keep(self, is_kept: Callable[[KnownPeer], bool], *more: str) -> list[KnownPeer]:
+        """Keep some lines, and add others; what is not kept."""
+        if self._is_of_user:
+            configuration_directory()
+        with self._explained("written"), self._locked():
+            text = self._read()
+            self._peers_in(text)  # no line is corrupt
+            lines = [line for line in text.split("\n") if line]
+            peers = [KnownPeer(*receiver, peer_id) for receiver, peer_id in map(_parse, lines)]
+            kept = [line for line, peer in zip(lines, peers, strict=True) if is_kept(peer)]
+            self._replace("".join(f"{line}\n" for line in (*kept, *more)))
+        return [peer for peer in peers if not is_kept(peer)]
 
     def remember(self, broker: tuple[str, int], uid: str, peer_id: PeerId) -> None:
         """Keep who answered to a UID; a UID that is a peer id says so itself and is not kept.
@@ -85,9 +154,9 @@ class KnownPeers:
         host_and_port, _ = _receiver(broker, uid)
         return WrongPeerError(
             f"the peer behind {uid!r} at {host_and_port} is not the one it was: {answered} "
-            f"answers, and it used to be {known}. Another program may be impersonating it. If you "
-            f"know why it changed, remove the line with {json.dumps(uid)} and {known} from "
-            f"{self._path} and connect again",
+            f"answers, and it used to be {known}. Another program may be impersonating it. If "
+            f"you know why it changed, run `trio-p2p peers forget {shlex.quote(uid)}` and connect "
+            "again",
             expected=known,
             found=found,
         )

@@ -1,36 +1,36 @@
-"""What the demo says of the steps that the library logs: one line for each, of 80 columns."""
+"""The story that the demo makes of what the library logs: a line for each step, of 80 columns."""
 
 from __future__ import annotations
 
 import logging
 
 from .._addresses import Endpoint
-from .._attempt import Attempt, Outcome
-from .._stream.stream_path import StreamPath
+from .._stream.stream_path import PathKind, StreamPath
 from .._wire import messages
 from .._wire.messages import Message
 
 WIDTH = 80  # columns
 
-# What is told of a message from or to a client of the broker: the step, and a detail of it.
+# What is told of a message from or to a client of the broker: who does something, and what.
 _MESSAGES: dict[type[Message], tuple[str, str]] = {
-    messages.Register: ("registers {message.uid!r}", ", from {client}"),
-    messages.Registered: ("registered", ", seen at {message.endpoint}"),
+    messages.Registered: ("receiver", "is registered, and seen at {message.endpoint}"),
     messages.IntroductionRequest: (
-        "asks for {message.uid!r} ({message.technique})",
-        ", from {client}",
+        "sender",
+        "asks for {message.uid!r} ({message.technique}), seen at {client}",
     ),
-    messages.ConnectionRequest: ("the receiver is asked to punch", ""),
-    messages.Acknowledge: ("the receiver answers", " from {client}"),
-    messages.SenderEndpoint: ("the sender is", " at {message.endpoint}"),
-    messages.HolePunched: ("the hole is punched", ""),
-    messages.ReceiverEndpoint: ("the receiver is", " at {message.endpoint}"),
-    messages.RelayRequest: ("the receiver is asked to join the relay", ""),
-    messages.JoinRelay: ("the receiver joins", " from {client}"),
-    messages.Relayed: ("from here on both are relayed", ""),
-    messages.Kill: ("the receiver quits", ""),
+    messages.Relayed: ("broker", "relays what they say, and cannot read it"),
+    messages.SenderEndpoint: ("receiver", "is told of the sender at {message.endpoint}"),
+    messages.HolePunched: ("receiver", "says that its NAT lets the sender in now"),
+    messages.ReceiverEndpoint: ("sender", "is told of the receiver at {message.endpoint}"),
+    messages.Kill: ("receiver", "quits"),
 }
-_OWN_STEPS = ("steps 5 to 8", "steps 6 to 8", "step 12")  # of the peers: no message shows them
+# Of the peers: no message shows them.
+_OWN_STEPS = {
+    "steps 5 to 8": ("receiver", "dials the sender, so that its own NAT lets it in"),
+    "steps 6 to 8": ("receiver", "dials the sender, so that its own NAT lets it in"),
+    "step 12": ("sender", "dials the receiver"),
+}
+_PATHS = {PathKind.RELAY: "both are connected by the relay", PathKind.DIRECT: "the path is direct"}
 _NONE = ("", "")
 
 
@@ -42,15 +42,15 @@ class Narrator:
     """
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._told: set[object] = set()
 
     def line_of(self, record: logging.LogRecord, milliseconds: float) -> str | None:
         """The line for what was logged after so many milliseconds; None if there is none."""
-        step, detail = _step_of(record)
-        if not step or step in self._told:
+        key, who, text = _step_of(record)
+        if not text or key in self._told:
             return None
-        self._told.add(step)
-        line = f"{time_and_place(record, milliseconds)}{step}{detail}"
+        self._told.add(key)
+        line = f"{milliseconds:8.1f} ms  {who:8}  {text}"
         return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
@@ -64,26 +64,18 @@ def way_of(path: StreamPath) -> str:
     return str(path).partition(",")[0]
 
 
-def _step_of(record: logging.LogRecord) -> tuple[str, str]:
-    """A step, by which it is known again, and what else there is to say; empty if it is none."""
+def _step_of(record: logging.LogRecord) -> tuple[object, str, str]:
+    """A step: by what it is known again, who takes it, and what it is; empty if it is none."""
     match record.args:
-        case (str(step), Endpoint() as client, message) if isinstance(message, Message):
-            text, detail = _MESSAGES.get(type(message), ("", ""))
-            facts = {"client": client, "message": message}
-            return (f"{step}: {text}".format(**facts), detail.format(**facts)) if text else _NONE
-        case ("step 10", Endpoint()):
-            return "step 11: closes the sender's connection", ""
-        case (Attempt(outcome=Outcome.CONNECTED) as attempt,) if record.name.endswith("sender"):
-            return f"connected ({attempt.technique})", f" to {attempt.remote}"
+        case (str(), Endpoint() as client, message) if isinstance(message, Message):
+            who, text = _MESSAGES.get(type(message), _NONE)
+            key = type(message), getattr(message, "technique", None)
+            return key, who, text.format(client=client, message=message)
         case (StreamPath() as path,):
-            return f"the path is {way_of(path)}", f" to {path.remote}"
+            return path.kind, "stream", f"{_PATHS[path.kind]} ({path.remote})"
         case _ if record.name.endswith(("sender", "receiver")):
-            return _step_in(record.getMessage())
+            step, _, _ = record.getMessage().partition(": ")
+            who, text = _OWN_STEPS.get(step, _NONE)
+            return step, who, text
         case _:
-            return _NONE
-
-
-def _step_in(text: str) -> tuple[str, str]:
-    """A step that the sender or the receiver takes by itself."""
-    step, colon, detail = text.partition(": ")
-    return (step + colon, detail) if step in _OWN_STEPS else _NONE
+            return None, "", ""

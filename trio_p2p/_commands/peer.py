@@ -4,65 +4,71 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 
-from .._attempt import Technique
-from .._broker_client.place import BrokerPlace
-from .._errors import WrongPeerError
-from .._identity.identity import Identity
-from .._identity.peer_id import PeerId, looks_like_peer_id
+import trio
+
 from .._net.nursery import open_background_nursery
-from .._peer.opening import open_peer
-from .._peer.peer import Peer
-from .._stream.limits import DEFAULT_GRACE
-from .._stream.p2p_stream import P2PStream
-from .._stream.tracer import Tracer
-from .arguments import token_of_environment
 from .bridge import bridge_standard_streams
-from .identity_file import load_or_create_identity
-from .known_peers import KnownPeers
+from .command_stream import run_on_stream
+from .keeping import CommandForEach, LinesOfPeers
+from .peer_options import admitted_by, brokers_of, open_peer_as_told
 from .report import Report
-from .run import UsageError
+from .run import UsageError, tell_user
 from .standard_streams import require_standard_streams
+from .trusted_receiver import TrustedReceiver
 
 
 async def listen(options: argparse.Namespace) -> None:
-    """Wait for one peer, and talk to it.
-
-    A session stays registered as long as it lasts, because its peer finds another path to it that
-    way; a raw connection has no use for that.
-    """
-    require_standard_streams()
+    """Wait for one peer, or for many, and talk to each, or have a command do so."""
+    if options.exec is None:
+        require_standard_streams()
     _refuse_without_sessions(options, "grace", "admit")
-    brokers, techniques = _brokers(options), _techniques(options)
-    admitted = _admitted(options, brokers[0].address)
-    identity = load_or_create_identity(options.identity)
-    async with AsyncExitStack() as stack:
-        peer = await stack.enter_async_context(
-            open_peer(
-                brokers,
-                identity=identity,
-                techniques=techniques,
-                grace=_grace(options),
-                token=_token(options),
-            )
+    if not options.raw:
+        await (_keep_listening if options.keep else _listen)(options)
+    elif options.keep or options.exec:
+        raise UsageError(
+            "a raw connection is for one peer, and for the standard streams: leave "
+            f"--{'keep' if options.keep else 'exec'} out, or --raw"
         )
-        if options.raw:
-            async with peer.listen_raw(options.uid) as raw_listener:
-                _say(options, f"waiting for a peer as {options.uid!r}, without encryption")
-                raw_stream = await raw_listener.accept()
-            async with raw_stream:
-                await bridge_standard_streams(raw_stream)
-            return
-        listener = await stack.enter_async_context(
-            peer.listen(options.uid, admit=None if admitted is None else admitted.__contains__)
-        )
-        _say(options, f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
+    else:
+        await _listen_raw(options)
+
+
+async def _listen(options: argparse.Namespace) -> None:
+    """Listen for a session, which stays registered so that its peer finds other paths to it."""
+    admit = admitted_by(options)
+    async with (
+        open_peer_as_told(options) as peer,
+        peer.listen(options.uid, admit=admit) as listener,
+    ):
+        tell_user(f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
-        nursery = await stack.enter_async_context(open_background_nursery())
-        nursery.start_soon(listener.drain)  # there is no place for another one
-        _say(options, f"connected to {stream.peer_id}")
-        await bridge_standard_streams(stream)
+        async with open_background_nursery() as nursery:
+            nursery.start_soon(listener.drain)  # there is no place for another one
+            _say(options, f"connected to {stream.peer_id}")
+            if options.exec is None:
+                await bridge_standard_streams(stream)
+            else:
+                await run_on_stream(options.exec, stream)
+
+
+async def _keep_listening(options: argparse.Namespace) -> None:
+    admit = admitted_by(options)
+    each = LinesOfPeers() if options.exec is None else CommandForEach(options.exec)
+    async with open_peer_as_told(options) as peer, open_background_nursery() as nursery:
+        await nursery.start(partial(peer.serve, options.uid, each.handle, admit=admit))
+        _say(options, f"waiting for peers as {options.uid!r}; we are {peer.peer_id}")
+        await trio.sleep_forever()
+
+
+async def _listen_raw(options: argparse.Namespace) -> None:
+    async with open_peer_as_told(options) as peer:
+        async with peer.listen_raw(options.uid) as listener:
+            tell_user(f"waiting for a peer as {options.uid!r}, without encryption")
+            stream = await listener.accept()
+        async with stream:
+            await bridge_standard_streams(stream)
 
 
 async def connect(options: argparse.Namespace) -> None:
@@ -77,71 +83,21 @@ async def connect(options: argparse.Namespace) -> None:
 
 
 async def _connect(options: argparse.Namespace, report: Report) -> None:
-    identity = load_or_create_identity(options.identity)
-    async with _open_peer(options, report, identity) as peer:
-        stream = await _open_stream(peer, options)
+    async with open_peer_as_told(options, tracer=report) as peer:
+        broker = brokers_of(options)[0].address
+        receiver = TrustedReceiver(peer, broker, options.uid, options.expect)
+        stream = await receiver.open_stream(wait=options.wait)
         _say(options, f"connected to {stream.peer_id}")
         await bridge_standard_streams(stream)
 
 
-async def _open_stream(peer: Peer, options: argparse.Namespace) -> P2PStream:
-    """A stream to the peer that has answered to the UID before, if any has and no other is said."""
-    if options.expect is not None:
-        return await peer.open_stream(options.uid, expect=options.expect)
-    broker, known_peers = _brokers(options)[0].address, KnownPeers()
-    known = known_peers.lookup(broker, options.uid)
-    try:
-        stream = await peer.open_stream(options.uid, expect=known)
-    except WrongPeerError as error:
-        if known is None:
-            raise
-        raise known_peers.changed_peer_error(
-            broker, options.uid, known=known, found=error.found
-        ) from error
-    known_peers.remember(broker, options.uid, stream.peer_id)
-    return stream
-
-
 async def _connect_raw(options: argparse.Namespace, report: Report) -> None:
     async with (
-        _open_peer(options, report) as peer,
-        await peer.open_raw_stream(options.uid) as stream,
+        open_peer_as_told(options, has_identity=False, tracer=report) as peer,
+        await peer.open_raw_stream(options.uid, wait=options.wait) as stream,
     ):
         report.note_opened_raw()
         await bridge_standard_streams(stream)
-
-
-def _open_peer(
-    options: argparse.Namespace, tracer: Tracer, identity: Identity | None = None
-) -> AbstractAsyncContextManager[Peer]:
-    return open_peer(
-        _brokers(options),
-        identity=identity,
-        techniques=_techniques(options),
-        grace=_grace(options),
-        tracer=tracer,
-        token=_token(options),
-    )
-
-
-def _admitted(options: argparse.Namespace, broker: tuple[str, int]) -> frozenset[PeerId] | None:
-    """The peers that the user wants to admit, or None for all."""
-    if options.admit is None:
-        return None
-    return frozenset(_peer_called(name, broker) for name in options.admit)
-
-
-def _peer_called(name: str, broker: tuple[str, int]) -> PeerId:
-    """The peer with this peer id, or the one that has answered to this UID."""
-    if looks_like_peer_id(name):
-        return PeerId.parse(name)
-    peer_id = KnownPeers().lookup(broker, name)
-    if peer_id is None:
-        raise UsageError(
-            f"{name!r} is no peer to admit: give a peer id, as `trio-p2p id` prints it there, or a "
-            f"UID at {broker[0]}:{broker[1]} that you have connected to"
-        )
-    return peer_id
 
 
 def _refuse_without_sessions(options: argparse.Namespace, *names: str) -> None:
@@ -154,37 +110,7 @@ def _refuse_without_sessions(options: argparse.Namespace, *names: str) -> None:
             )
 
 
-def _techniques(options: argparse.Namespace) -> list[str]:
-    techniques: list[str] = options.only or list(Technique)
-    if options.raw or options.no_relay:
-        techniques = [technique for technique in techniques if technique != Technique.RELAY]
-    if not techniques:
-        option = "--raw" if options.raw else "--no-relay"
-        raise UsageError(
-            f"{option} and --only {Technique.RELAY} leave no way to a peer: leave one of them out"
-        )
-    return techniques
-
-
-def _grace(options: argparse.Namespace) -> float:
-    return DEFAULT_GRACE if options.grace is None else options.grace
-
-
-def _brokers(options: argparse.Namespace) -> list[BrokerPlace]:
-    if options.broker is None:
-        raise UsageError(
-            "where is the broker? Say --broker HOST:PORT, or set TRIO_P2P_BROKER to HOST:PORT"
-        )
-    return list(options.broker)
-
-
-def _token(options: argparse.Namespace) -> str | None:
-    """The access token: the option's, or the environment's, which other users do not see."""
-    token: str | None = options.token or token_of_environment()
-    return token
-
-
 def _say(options: argparse.Namespace, text: str) -> None:
     """Tell who watches."""
     if options.verbose or sys.stderr.isatty():
-        print(f"trio-p2p: {text}", file=sys.stderr)
+        tell_user(text)

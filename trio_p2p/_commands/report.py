@@ -94,13 +94,13 @@ class Report(Tracer):
                 {
                     "seconds": change.seconds,
                     "path": change.path and change.path.kind,
-                    **_way(change.path),
+                    **way_as_json(change.path),
                 }
                 for change in self._changes
             ],
             "attempts": [
                 {
-                    **_way(attempt),
+                    **way_as_json(attempt),
                     "route": attempt.route,
                     "outcome": attempt.outcome,
                     "seconds": attempt.seconds,
@@ -127,7 +127,8 @@ class Report(Tracer):
             ) from error
 
 
-def _way(end: Attempt | StreamPath | None) -> dict[str, Any]:
+def way_as_json(end: Attempt | StreamPath | None) -> dict[str, Any]:
+    """From where to where an attempt or a path leads, and how it came about."""
     if end is None:
         return {"technique": None, "local": None, "remote": None}
     return {

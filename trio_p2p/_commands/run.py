@@ -16,6 +16,8 @@ import trio
 
 from .._errors import LocalProtocolError, P2PError
 
+notes = logging.getLogger("trio_p2p.notes")  # whether any are wanted is its level
+
 EXIT_FAILED = 1
 EXIT_MISUSED = 2  # as argparse has it
 EXIT_SIGNALLED = 128  # and the number of the signal, as shells count
@@ -41,14 +43,24 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def add_verbose_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--verbose`` to a parser."""
-    parser.add_argument(
+    """Add ``--verbose`` and ``--quiet`` to a parser."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "-v", "--verbose", action="store_true", help="say on standard error what happens"
+    )
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="say on standard error what goes wrong, only"
     )
 
 
-def log_for_user(*, verbose: bool) -> None:
-    """Write log lines for the user of a tool: all of them, or warnings only."""
+def log_for_user(*, verbose: bool, quiet: bool = False) -> None:
+    """Write log lines for the user of a tool: all of them, or warnings only.
+
+    Args:
+        verbose: whether to write all.
+        quiet: whether :func:`tell_user` is to say nothing.
+    """
+    notes.setLevel(logging.WARNING if quiet else logging.INFO)
     if verbose:
         logging.basicConfig(
             level=logging.DEBUG, format="%(relativeCreated)8.1f ms  %(name)s  %(message)s"
@@ -89,9 +101,19 @@ def run_command(
     except* (P2PError, CommandError, OSError) as group:
         error = _first_of(group)
         code = exit_code_of(error)
-        with suppress(OSError):  # of a terminal that is closed
-            print(f"{_program()}: {error}", file=sys.stderr)
+        _write_line(str(error))
     return code
+
+
+def tell_user(text: str) -> None:
+    """Write a line on standard error that is no error, unless the user wants none of these."""
+    if notes.isEnabledFor(logging.INFO):
+        _write_line(text)
+
+
+def _write_line(text: str) -> None:
+    with suppress(OSError):  # of a terminal that is closed
+        print(f"{_program()}: {text}", file=sys.stderr)
 
 
 async def _run_until_signal(

@@ -47,6 +47,11 @@ async def read_standard_input() -> bytes:
         raise CommandError(f"standard input cannot be read: {error.strerror}") from error
 
 
+def has_standard_input() -> bool:
+    """Whether there is something to read now, or the end."""
+    return bool(select.select([_INPUT], [], [], 0)[0])
+
+
 async def write_standard_output(data: bytes | bytearray) -> None:
     """Write all of it.
 
@@ -59,6 +64,15 @@ async def write_standard_output(data: bytes | bytearray) -> None:
         raise CommandError("standard output is closed: its reader has ended") from error
     except OSError as error:
         raise CommandError(f"standard output cannot be written: {error.strerror}") from error
+
+
+async def write_line(text: str) -> None:
+    """Write a line of text, in characters that standard output can show.
+
+    Raises:
+        CommandError: it cannot be written.
+    """
+    await write_standard_output(f"{printable(text)}\n".encode(sys.stdout.encoding))
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,13 +19,15 @@ from .._stream.p2p_stream import P2PStream
 from .._stream.states import SessionRole
 from .._stream.stream_frames import StreamNames
 from .._stream.stream_path import PathKind
-from .._stream.tls import Context, make_context
 from .._wire.messages import StreamKind
 from .direct import DirectDialer
 from .path_finder import PathFinder
 from .pool import Made, Pool, Target
 from .relayed import RelayDialer
 from .secured import Dialer, open_bare
+
+if TYPE_CHECKING:
+    from .._stream.tls import Context
 
 
 class Connector:
@@ -43,6 +46,8 @@ class Connector:
 
     @cached_property
     def _context(self) -> Context:
+        from .._stream.tls import make_context  # noqa: PLC0415 - it says why
+
         return make_context(self._options.identity)  # which raw streams do not want
 
     async def open_raw(self, uid: str) -> trio.SocketStream:

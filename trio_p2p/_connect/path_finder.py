@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,12 +19,14 @@ from .._net.network_changes import Network, cancel_when_network_changes, current
 from .._stream.carrier import Carrier
 from .._stream.path_worker import PathSilentError
 from .._stream.stream_path import PathKind, StreamPath
-from .._stream.tls import Context
 from .failures import combined, explained
 from .path_record import PathRecord
 from .pool import Pool
 from .reserve import keep_reserve
 from .secured import Dialer, SecuredPath, open_secured
+
+if TYPE_CHECKING:
+    from .._stream.tls import Context
 
 # Seconds.
 STEADY_TIME = 1.0  # that a path has to last for the next search to begin at once

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 import trio
@@ -17,8 +17,10 @@ from .._stream.attempt_log import AttemptLog
 from .._stream.handshake import confirm, secure
 from .._stream.path import Path
 from .._stream.stream_path import StreamPath
-from .._stream.tls import Context
 from .patience import retry_while_busy
+
+if TYPE_CHECKING:
+    from .._stream.tls import Context
 
 MAX_BROKEN = 2  # connections in a row; some NATs close a hole just when the first packet came by
 

@@ -12,13 +12,16 @@ import binascii
 import enum
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 import attrs
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from .._errors import LocalProtocolError, RemoteProtocolError, shown
+from .keys import is_signed_with
 from .peer_id import PeerId
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 TOKEN_ID_BYTES = 8
 MAX_PATTERN_BYTES = 128  # as a UID
@@ -145,11 +148,7 @@ def check_token_untrusted(data: bytes, public_keys: Iterable[bytes]) -> AccessTo
     """
     token = read_token_untrusted(data)
     body, signature = data[:-_SIGNATURE_BYTES], data[-_SIGNATURE_BYTES:]
-    for key in public_keys:
-        try:
-            Ed25519PublicKey.from_public_bytes(key).verify(signature, _CONTEXT + body)
-        except InvalidSignature:
-            continue
+    if any(is_signed_with(key, signature, _CONTEXT + body) for key in public_keys):
         return token
     raise RemoteProtocolError("no key that this broker knows has signed this access token")
 

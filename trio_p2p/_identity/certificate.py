@@ -11,11 +11,9 @@ registration's signature towards the broker and by TLS towards the other peer. P
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from .._addresses import Endpoint
 from .._errors import RemoteProtocolError
+from .keys import is_signed_with
 from .peer_id import PeerId
 
 _PUBLIC_KEY_BYTES = 32
@@ -167,12 +165,7 @@ def is_signed_untrusted(certificate: bytes, signature: bytes, statement: bytes) 
     Raises:
         RemoteProtocolError: the certificate has not the form of an identity's certificate.
     """
-    public_key = Ed25519PublicKey.from_public_bytes(public_key_of_untrusted(certificate))
-    try:
-        public_key.verify(signature, statement)
-    except InvalidSignature:
-        return False
-    return True
+    return is_signed_with(public_key_of_untrusted(certificate), signature, statement)
 
 
 def _bound_to(challenge: bytes, broker: Endpoint) -> bytes:

@@ -9,16 +9,9 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from .._addresses import Endpoint
 from .._errors import IdentityError
@@ -29,7 +22,11 @@ from .certificate import (
     registration_statement,
     signed_certificate,
 )
+from .keys import generate_private_key, pem_of, private_key_of
 from .peer_id import PeerId
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _MAX_FILE_BYTES = 16_384  # an identity has 119; of a file chosen by mistake no more is read
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -67,7 +64,7 @@ class Identity:
     @classmethod
     def generate(cls) -> Identity:
         """A new identity, which no other peer has. Takes well below a millisecond."""
-        return cls(Ed25519PrivateKey.generate())
+        return cls(generate_private_key())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Identity:
@@ -149,7 +146,7 @@ class Identity:
 
     def private_key_pem(self) -> bytes:
         """The private key as PKCS #8 in PEM, unencrypted, for TLS: keep it secret."""
-        return self._private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return pem_of(self._private_key)
 
 
 def _check_status(path: str | os.PathLike[str], status: os.stat_result) -> None:
@@ -167,18 +164,18 @@ def _check_status(path: str | os.PathLike[str], status: os.stat_result) -> None:
 def _private_key_of(path: str | os.PathLike[str], data: bytes) -> Ed25519PrivateKey:
     name = os.fspath(path)
     try:
-        key = load_pem_private_key(data, password=None)
+        key = private_key_of(data)
     except TypeError as error:  # which is how cryptography says so
         raise IdentityError(
             f"the identity {name} is encrypted, and there is no way to ask for its password: "
             f"decrypt it with openssl pkey -in {name} -out FILE"
         ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise IdentityError(
             f"the file {name} does not hold an identity: name another one, or move it away and "
             "make a new one"
         ) from error
-    if not isinstance(key, Ed25519PrivateKey):
+    if key is None:
         raise IdentityError(
             f"the key in {name} is not an Ed25519 key: name another file, or move it away and "
             "make a new identity"

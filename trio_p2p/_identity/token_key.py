@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from .._errors import IdentityError, LocalProtocolError
 from .identity import Identity
+from .keys import public_key_of
 
 _PUBLIC = b"-----BEGIN PUBLIC KEY-----"
 _MAX_FILE_BYTES = 16_384
@@ -34,10 +31,10 @@ def load_public_key(path: str | os.PathLike[str]) -> bytes:
     try:
         if _PUBLIC not in data:
             return Identity.load(path).private_key.public_key().public_bytes_raw()
-        key = load_pem_public_key(data)
-    except (IdentityError, ValueError, UnsupportedAlgorithm) as error:
+        key = public_key_of(data)
+    except (IdentityError, ValueError) as error:
         text = error if isinstance(error, IdentityError) else f"{name} holds no public key in PEM"
         raise LocalProtocolError(f"this is no key of tokens: {text}") from error
-    if not isinstance(key, Ed25519PublicKey):
+    if key is None:
         raise LocalProtocolError(f"the key of tokens {name} is not an Ed25519 key: make another")
-    return key.public_bytes_raw()
+    return key

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 import attrs
@@ -31,8 +31,10 @@ from .._stream.session import Session
 from .._stream.states import SessionRole, SessionState
 from .._stream.stream_path import PathKind, StreamPath
 from .._stream.substream import Substream
-from .._stream.tls import Context, make_context
 from .probation import Probation
+
+if TYPE_CHECKING:
+    from .._stream.tls import Context
 
 _NOT_KNOWN = (
     "this connection is not known here any more: the program was started again, or ended it"
@@ -96,6 +98,8 @@ class Sessions:
 
     @cached_property
     def _context(self) -> Context:
+        from .._stream.tls import make_context  # noqa: PLC0415 - it says why
+
         return make_context(self._options.identity)  # which raw streams do not want
 
     async def take(

@@ -52,10 +52,12 @@ class Carrier:
         receivers: the tasks that wait for something to come.
         is_left: whether the owner has gone, and the stream with it.
         is_doubted: whether the path may lead nowhere any more, and nothing has come since.
+        is_resuming: whether the session goes on over another path of ours, and the other side has
+            not said yet that it still knows it.
         loss: why the last path was lost.
         moves: how often a path was taken after the first one.
-        path_changed: where to park until there is another path or none, a doubt more or less, or
-            the end.
+        path_changed: where to park until there is another path or none, a doubt more or less, the
+            other side has answered, or the end.
     """
 
     def __init__(self, session: Session, owner: Owner, grace: float, nursery: trio.Nursery) -> None:
@@ -65,6 +67,7 @@ class Carrier:
         self.path: StreamPath | None = None
         self.is_left: bool = False
         self.is_doubted: bool = False
+        self.is_resuming: bool = False
         self.loss: P2PError | None = None
         self.path_changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
         self.receivers: Receivers = Receivers()
@@ -120,6 +123,7 @@ class Carrier:
             self._former = self._worker
         else:
             self._leave_path()
+        self.is_resuming = hello is None and self.session.is_confirmed
         self.moves += self._has_begun
         self._has_begun = True
         worker = PathWorker(connection, path, self.session, self)
@@ -215,6 +219,9 @@ class Carrier:
         session = self.session
         if session.state is SessionState.ATTACHED or session.is_over:
             self._drop_former()
+            if self.is_resuming:
+                self.is_resuming = False
+                self.path_changed.unpark_all()
         if self.is_doubted and worker is self._worker:
             self.is_doubted = False
             self.path_changed.unpark_all()

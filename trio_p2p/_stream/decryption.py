@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .._errors import P2PError
 from .connection import broken, scratch_of_this_run
 from .sink import Sink
-from .tls import TLSEngine
+
+if TYPE_CHECKING:
+    from .tls import TLSEngine
 
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
 # also keeps that much memory for each path, once it was needed.

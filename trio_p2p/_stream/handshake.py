@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -15,7 +16,9 @@ from .._net.sockets import local_endpoint, remote_endpoint
 from .._peer_connection import PeerConnection
 from .path import Path
 from .stream_path import PathKind, StreamPath
-from .tls import Context
+
+if TYPE_CHECKING:
+    from .tls import Context
 
 HANDSHAKE_TIME = 10.0  # seconds; a round trip, with room for retransmitted segments
 

@@ -159,8 +159,12 @@ class OwnedConnection(trio.abc.AsyncResource):
         self._put.close()
 
     async def wait_usable(self) -> bool:
-        """Wait until there is a path, or the connection is over; whether streams can be opened."""
-        while self.path is None and not self.is_over:
+        """Wait until there is a path, or the connection is over; whether streams can be opened.
+
+        A path that is not the first one counts when the other side has said over it that it still
+        knows the connection. If its program was started again, it does not.
+        """
+        while (self.path is None or self.carrier.is_resuming) and not self.is_over:
             await self.carrier.path_changed.park()
         return self.is_usable
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -18,7 +18,10 @@ from .connection import RECEIVE_BYTES, Connection, broken
 from .decryption import Decryption
 from .sink import Sink
 from .spare_memory import spare_memory_of_this_run
-from .tls import Context, TLSEngine, steps_of
+from .steps import steps_of
+
+if TYPE_CHECKING:
+    from .tls import Context
 
 TAIL_BYTES: Final = 2**10
 SMALL_BYTES: Final = 2**15  # of ciphertext: to copy it costs less than to have memory ready
@@ -46,6 +49,8 @@ class Path:
         peer_certificate: bytes,
         received: bytes = b"",
     ) -> None:
+        from .tls import TLSEngine  # noqa: PLC0415 - it says why
+
         self._connection = Connection(stream)
         self._engine = TLSEngine(
             context, server_side=server_side, peer_certificate=peer_certificate

@@ -5,7 +5,9 @@ certificate, and that very certificate is all that is trusted.
 
 OpenSSL is used as it comes with ``cryptography``, and by pyOpenSSL: with Python's own module each
 byte is copied once more on its way out, and the key would have to be loaded from a file. Where many
-bytes pass, OpenSSL's own functions are called: pyOpenSSL's copy each byte once more.
+bytes pass, OpenSSL's own functions are called: pyOpenSSL's copy each byte once more. Both take a
+third as long to load as Trio. So this module is imported when the first context is made, and the
+first path.
 """
 
 from __future__ import annotations
@@ -29,8 +31,7 @@ Context: TypeAlias = SSL.Context
 _lib, _ffi = Binding.lib, Binding.ffi
 
 RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
-# By measurement (benchmarks/streams.py): few calls, and few packets that are not full.
-ENCRYPT_BYTES: Final = 2**18
+# By measurement (benchmarks/streams.py): to join more costs more than a record of its own.
 JOINED_BYTES: Final = 2**10
 
 # By which a record is longer than its plaintext at most (RFC 8446 5.2), and its header.
@@ -256,31 +257,6 @@ def _expect(certificate: bytes) -> Callable[[SSL.Connection, crypto.X509, int, i
         return crypto.dump_certificate(crypto.FILETYPE_ASN1, shown) == certificate
 
     return is_expected
-
-
-def steps_of(
-    pieces: Sequence[bytes | bytearray | memoryview],
-) -> Iterator[Sequence[bytes | bytearray | memoryview]]:
-    """The pieces, split and grouped into what is best encrypted in one go."""
-    total = sum(map(len, pieces))
-    if total < 2 * ENCRYPT_BYTES:
-        if total:
-            yield pieces
-        return
-    size = -(-total // (total // ENCRYPT_BYTES))  # of all steps alike: none is tiny
-    step: list[memoryview] = []
-    room = size
-    for piece in pieces:
-        rest = memoryview(piece)
-        while rest:
-            step.append(rest[:room])
-            rest = rest[room:]
-            room -= len(step[-1])
-            if not room:
-                yield step
-                step, room = [], size
-    if step:
-        yield step
 
 
 def _joined(

@@ -63,7 +63,7 @@ from trio_p2p._lab.networks import (
 from trio_p2p._lab.programs import run as run, running as running, start as start
 
 from .capture import Capture as Capture, Captured as Captured, capturing as capturing
-from .hosts import popen as popen
+from .hosts import popen as popen, wait_listening as wait_listening
 from .internet.behaviour import (
     Allocation as Allocation,
     Dependence as Dependence,

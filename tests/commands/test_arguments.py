@@ -1,0 +1,25 @@
+"""What the shell tools take as arguments."""
+
+import pytest
+
+from trio_p2p._commands.arguments import parse_broker_list
+
+PIN = "sha256=" + 64 * "0"
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("broker.example.org", [("broker.example.org", 4433)]),
+        ("broker.example.org:1", [("broker.example.org", 1)]),
+        ("tls://broker.example.org", [("broker.example.org", 4433)]),
+        (f"tls://broker.example.org#{PIN}", [("broker.example.org", 4433)]),
+        (f"tls://broker.example.org:1#{PIN}", [("broker.example.org", 1)]),
+        (
+            "192.0.2.1,[2001:db8::1],[2001:db8::1]:1",
+            [("192.0.2.1", 4433), ("2001:db8::1", 4433), ("2001:db8::1", 1)],
+        ),
+    ],
+)
+def test_port_of_a_broker(text: str, addresses: list[tuple[str, int]]) -> None:
+    assert [place.address for place in parse_broker_list(text)] == addresses

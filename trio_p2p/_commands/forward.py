@@ -1,0 +1,196 @@
+"""``trio-p2p forward``: local ports that lead to the services of a peer, through NATs."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import trio
+
+from .._addresses import endpoint_of
+from .._errors import P2PError, UnknownUIDError
+from .._net.listening import open_listeners
+from .._net.log_limit import RepeatedLine
+from .._net.system import current_system
+from .._stream.p2p_connection import P2PConnection
+from .._stream.p2p_stream import P2PStream
+from .._stream.stream_path import StreamPath
+from .._stream.tracer import Tracer
+from .._wire.uids import parse_uid
+from .arguments import checked_by
+from .joint import join
+from .peer_options import brokers_of, grace_of, open_peer_as_told
+from .resets import Resets, reset
+from .run import CommandError, UsageError, tell_user
+from .services import Entrance, name_of_service, parse_entrance
+from .trusted_receiver import TrustedReceiver
+
+logger = logging.getLogger("trio_p2p.forward")
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+def add_forward_command(parser: argparse.ArgumentParser) -> None:
+    """Describe the command to its parser."""
+    parser.description = (
+        "Has local ports lead to TCP services that a peer exposes, as ssh -L does: each connection "
+        "is a stream to the peer. Runs until it is interrupted."
+    )
+    parser.add_argument(
+        "port",
+        metavar="[NAME=]PORT",
+        type=checked_by(parse_entrance),
+        help="the local port, 0 for any; with the name that the peer has given the service, if it "
+        "has given one",
+    )
+    parser.add_argument(
+        "uid", metavar="UID", type=checked_by(parse_uid), help="the UID that the peer exposes"
+    )
+    parser.add_argument(
+        "more", metavar="[NAME=]PORT UID", nargs="*", help="more ports, each with its UID"
+    )
+    parser.add_argument(
+        "--bind",
+        metavar="HOST",
+        action="append",
+        help="listen at this address, and let other hosts use the ports; may be repeated (default: "
+        "127.0.0.1 and ::1, for programs on this host)",
+    )
+    parser.set_defaults(raw=False)
+
+
+async def forward(options: argparse.Namespace) -> None:
+    """Pass connections on until cancelled.
+
+    The peers are connected to at once, so that the user learns of what is wrong. Programs that come
+    earlier wait in the ports' backlogs.
+    """
+    pairs = _pairs(options)
+    current_system().raise_descriptor_limit()
+    tracer = _LostPaths()
+    async with open_peer_as_told(options, tracer=tracer) as peer, AsyncExitStack() as stack:
+        resets = Resets()
+        broker = brokers_of(options)[0].address
+        receivers = {uid: TrustedReceiver(peer, broker, uid, options.expect) for _, uid in pairs}
+        opened: list[tuple[_Forwarder, list[trio.SocketListener]]] = []
+        for entrance, uid in pairs:
+            forwarder = _Forwarder(receivers[uid], entrance.name, grace_of(options), resets)
+            listeners = await _listen_at(entrance.port, options.bind)
+            for listener in listeners:
+                await stack.enter_async_context(listener)
+            opened.append((forwarder, listeners))
+        for receiver in receivers.values():
+            await receiver.connect(wait=options.wait)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(resets.run)
+            for forwarder, listeners in opened:
+                nursery.start_soon(trio.serve_listeners, forwarder.handle, listeners)
+                tell_user(f"{forwarder} is at {_places(listeners)}")
+
+
+def _pairs(options: argparse.Namespace) -> list[tuple[Entrance, str]]:
+    more: list[str] = options.more
+    if len(more) % 2:
+        raise UsageError(f"the port {more[-1]!r} has no UID behind it: give PORT UID for each")
+    pairs: list[tuple[Entrance, str]] = [(options.port, options.uid)]
+    pairs += [
+        (parse_entrance(port), parse_uid(uid))
+        for port, uid in zip(more[::2], more[1::2], strict=True)
+    ]
+    ports = [entrance.port for entrance, _ in pairs if entrance.port]
+    if len(set(ports)) < len(ports):
+        raise UsageError("two services want the same local port: give each another one")
+    return pairs
+
+
+async def _listen_at(port: int, hosts: Sequence[str] | None) -> list[trio.SocketListener]:
+    """Listen on one port of all hosts, or of loopback, as far as it has both versions of IP."""
+    try:
+        try:
+            return await open_listeners(port, hosts or _LOOPBACK)
+        except OSError as error:
+            if hosts or error.errno != errno.EADDRNOTAVAIL:
+                raise
+            return await open_listeners(port, _LOOPBACK[:1])
+    except OSError as error:
+        where = f"port {port}" if hosts is None else f"port {port} of {' and '.join(hosts)}"
+        raise CommandError(
+            f"{where} cannot be listened on ({error.strerror}): choose another one"
+        ) from error
+
+
+def _places(listeners: Sequence[trio.SocketListener]) -> str:
+    return " and ".join(str(endpoint_of(each.socket.getsockname())) for each in listeners)
+
+
+class _LostPaths(Tracer):
+    """Says that a peer cannot be reached for the time being."""
+
+    def __init__(self) -> None:
+        self._line = RepeatedLine(logger, logging.WARNING)
+
+    def path_changed(self, connection: P2PConnection, path: StreamPath | None) -> None:
+        """Say it if there is no path."""
+        if path is None and not connection.is_over:
+            text = "no path leads to %s now: connections wait for another one"
+            self._line.say(trio.current_time(), text, connection.peer_id)
+
+
+class _Forwarder:
+    """Joins local connections with streams to a service.
+
+    Args:
+        receiver: the peer that exposes it.
+        protocol: its name there.
+        patience: for how many seconds a connection waits for the peer.
+        resets: tells of resets of connections.
+    """
+
+    def __init__(
+        self, receiver: TrustedReceiver, protocol: str, patience: float, resets: Resets
+    ) -> None:
+        self._receiver = receiver
+        self._protocol = protocol
+        self._patience = patience
+        self._resets = resets
+        self._failures = RepeatedLine(logger, logging.WARNING)
+        self._waits = RepeatedLine(logger, logging.WARNING)
+
+    def __str__(self) -> str:
+        return name_of_service(self._receiver.uid, self._protocol)
+
+    async def handle(self, connection: trio.SocketStream) -> None:
+        """Join a connection until it ends."""
+        try:
+            stream = await self._open_stream(connection)
+            if stream is not None and (why := await join(connection, stream, self._resets)):
+                self._failed(why)
+        finally:
+            reset(connection)  # unless it has ended well
+
+    async def _open_stream(self, connection: trio.SocketStream) -> P2PStream | None:
+        """A stream for a connection; if there is none, a line of the log says why."""
+        try:
+            with self._resets.cancelling_on_reset(connection):
+                with trio.move_on_after(self._patience) as waiting:
+                    return await self._open_when_there()
+                if waiting.cancelled_caught:
+                    self._failed(f"the peer did not come within {self._patience:g} s")
+        except (P2PError, CommandError) as error:
+            self._failed(error)
+        return None
+
+    async def _open_when_there(self) -> P2PStream:
+        try:
+            return await self._receiver.open_stream(protocol=self._protocol)
+        except UnknownUIDError:
+            text = "the peer of %s is away: connections wait for it"
+            self._waits.say(trio.current_time(), text, self)
+            return await self._receiver.open_stream(protocol=self._protocol, wait=True)
+
+    def _failed(self, reason: object) -> None:
+        now = trio.current_time()
+        self._failures.say(now, "a connection to %s was reset: %s", self, reason)
