@@ -364,7 +364,7 @@ def test_peer_that_does_not_come_back(broker: BrokerTool, uid: str) -> None:
         assert expose.signal(signal.SIGTERM)[0] == 143
         with dial(port) as client:
             wait_reset(client)
-        lines = []
+        lines: list[str] = []
         while not lines or " was reset: " not in lines[-1]:
             lines.append(forward.errors.readline().decode())
     # Before, unless the peer had time to say goodbye: that no path leads to it.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import trio
 
 from .._stream.p2p_stream import P2PStream
-from .cut import broken_explained, wait_closed_by_peer
+from .cut import broken_error, broken_explained, wait_closed_by_peer
+from .run import CommandError
 from .standard_streams import (
     CHUNK_BYTES,
     end_standard_output,
@@ -25,21 +26,33 @@ async def bridge_standard_streams(stream: trio.abc.HalfCloseableStream) -> None:
     Raises:
         CommandError: one of the ways broke.
     """
+    unread: CommandError | None = None
     async with trio.open_nursery() as nursery:
         watching = trio.CancelScope()
         nursery.start_soon(_write_standard_output, stream, watching, nursery.cancel_scope)
-        await _send_standard_input(stream)
+        unread = await _send_standard_input(stream)
         watching.cancel(reason="both ways have ended")
+    if unread is not None:
+        raise unread
     with broken_explained():
         await stream.aclose()
 
 
-async def _send_standard_input(stream: trio.abc.HalfCloseableStream) -> None:
+async def _send_standard_input(stream: trio.abc.HalfCloseableStream) -> CommandError | None:
+    """Send until the end, or until the peer reads no more; what is to be said of that then.
+
+    What the peer has sent before it closed the stream is of use nevertheless.
+    """
     while data := await read_standard_input():
-        with broken_explained():
+        try:
             await stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            if error.__cause__ is None:
+                return broken_error(error)
+            raise broken_error(error) from error
     with broken_explained():
         await stream.send_eof()
+    return None
 
 
 async def _write_standard_output(

@@ -49,4 +49,9 @@ def broken_explained() -> Generator[None]:
     try:
         yield
     except trio.BrokenResourceError as error:
-        raise CommandError(f"the connection to the peer broke: {cause_of(error)}") from error
+        raise broken_error(error) from error
+
+
+def broken_error(error: trio.BrokenResourceError) -> CommandError:
+    """What to say to the user of a stream that broke."""
+    return CommandError(f"the connection to the peer broke: {cause_of(error)}")

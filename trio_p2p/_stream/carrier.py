@@ -52,8 +52,8 @@ class Carrier:
         receivers: the tasks that wait for something to come.
         is_left: whether the owner has gone, and the stream with it.
         is_doubted: whether the path may lead nowhere any more, and nothing has come since.
-        is_resuming: whether the session goes on over another path of ours, and the other side has
-            not said yet that it still knows it.
+        is_resuming: whether the session had lost its path and has another one, over which the
+            other side has not said yet that it still knows it.
         loss: why the last path was lost.
         moves: how often a path was taken after the first one.
         path_changed: where to park until there is another path or none, a doubt more or less, the
@@ -123,7 +123,8 @@ class Carrier:
             self._former = self._worker
         else:
             self._leave_path()
-        self.is_resuming = hello is None and self.session.is_confirmed
+        is_unbroken = self._former is not None
+        self.is_resuming = hello is None and self.session.is_confirmed and not is_unbroken
         self.moves += self._has_begun
         self._has_begun = True
         worker = PathWorker(connection, path, self.session, self)
