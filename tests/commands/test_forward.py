@@ -481,7 +481,6 @@ def test_what_does_not_go_together(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["expose", "u"],
         ["expose", "u", "localhost:0"],
         ["expose", "u", "localhost:65536"],
         ["expose", "u", "localhost"],

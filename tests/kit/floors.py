@@ -5,7 +5,7 @@
 FLOORS = [
     ["trio_p2p", "_commands"],
     ["_public"],
-    ["_doctor", "_highlevel", "_lab"],
+    ["_doctor", "_files", "_highlevel", "_lab"],
     ["_peer"],
     ["_connect", "_listen"],
     ["_control"],

@@ -13,10 +13,11 @@ from .._net.log_limit import RepeatedLine
 from .._net.system import current_system
 from .._stream.p2p_stream import P2PStream
 from .._wire.uids import parse_uid
+from .admission import open_admission
 from .answering import serve_answers
 from .arguments import checked_by
 from .joint import join
-from .peer_options import admitted_by, open_peer_as_told
+from .peer_options import open_peer_as_told
 from .resets import Resets
 from .run import UsageError, tell_user
 from .services import Service, name_of_service, parse_service
@@ -34,12 +35,15 @@ def add_expose_command(parser: argparse.ArgumentParser) -> None:
         "forward`."
     )
     parser.add_argument(
-        "uid", metavar="UID", type=checked_by(parse_uid), help="what the two peers agreed on"
+        "uid",
+        metavar="UID",
+        type=checked_by(parse_uid),
+        help="what the two peers agreed on; with --code it is left out",
     )
     parser.add_argument(
         "services",
         metavar="[NAME=][HOST:]PORT",
-        nargs="+",
+        nargs="*",
         type=checked_by(parse_service),
         help="where a service listens (default for HOST: localhost), and the name by which it is "
         "told from others",
@@ -50,23 +54,33 @@ def add_expose_command(parser: argparse.ArgumentParser) -> None:
 async def expose(options: argparse.Namespace) -> None:
     """Let peers reach services until cancelled."""
     services: list[Service] = options.services
+    if options.code:  # then what stands in the place of the UID is a service
+        services = [parse_service(options.uid), *services]
+        options.uid = None
+    if not services:
+        raise UsageError("which services? Give a PORT or HOST:PORT for each behind the UID")
     if len({service.name for service in services}) < len(services):
         raise UsageError("two services have the same name: put another NAME= in front of one")
-    admit = admitted_by(options)
     current_system().raise_descriptor_limit()
-    async with open_peer_as_told(options) as peer, trio.open_nursery() as nursery:
+    async with (
+        open_peer_as_told(options) as peer,
+        open_admission(peer, options) as admission,
+        trio.open_nursery() as nursery,
+    ):
+        uid, admit = admission.uid, admission.admit
         resets, descriptors = Resets(), Descriptors(current_system())
         nursery.start_soon(resets.run)
         if admit is not None:  # others have no right to this host's time and traffic
-            await nursery.start(serve_answers, peer, options.uid, admit)
+            await nursery.start(serve_answers, peer, uid, admit)
         for service in services:
             exposed = _ExposedService(service, resets, descriptors)
             await nursery.start(
-                partial(peer.serve, options.uid, exposed.handle, protocol=service.name, admit=admit)
+                partial(peer.serve, uid, exposed.handle, protocol=service.name, admit=admit)
             )
-            name = name_of_service(options.uid, service.name)
-            whom = "the peers that you admit" if admit else "every peer that knows the UID"
+            name = name_of_service(uid, service.name)
+            whom = admission.whom if admit else "every peer that knows the UID"
             tell_user(f"exposing {service} as {name} to {whom}; we are {peer.peer_id}")
+        admission.tell_user("forward PORT")
 
 
 class _ExposedService:

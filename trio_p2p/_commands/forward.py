@@ -22,10 +22,12 @@ from .._stream.tracer import Tracer
 from .._wire.uids import parse_uid
 from .arguments import checked_by
 from .joint import join
-from .peer_options import brokers_of, grace_of, open_peer_as_told
+from .named_receiver import receiver_named
+from .peer_options import grace_of, open_peer_as_told
 from .resets import Resets, reset
 from .run import CommandError, UsageError, tell_user
 from .services import Entrance, name_of_service, parse_entrance
+from .ticket import parse_uid_or_ticket
 from .trusted_receiver import TrustedReceiver
 
 logger = logging.getLogger("trio_p2p.forward")
@@ -47,7 +49,10 @@ def add_forward_command(parser: argparse.ArgumentParser) -> None:
         "has given one",
     )
     parser.add_argument(
-        "uid", metavar="UID", type=checked_by(parse_uid), help="the UID that the peer exposes"
+        "uid",
+        metavar="UID",
+        type=checked_by(parse_uid_or_ticket),
+        help="the UID that the peer exposes, or the code or ticket that it shows",
     )
     parser.add_argument(
         "more", metavar="[NAME=]PORT UID", nargs="*", help="more ports, each with its UID"
@@ -73,8 +78,8 @@ async def forward(options: argparse.Namespace) -> None:
     tracer = _LostPaths()
     async with open_peer_as_told(options, tracer=tracer) as peer, AsyncExitStack() as stack:
         resets = Resets()
-        broker = brokers_of(options)[0].address
-        receivers = {uid: TrustedReceiver(peer, broker, uid, options.expect) for _, uid in pairs}
+        uids = {uid for _, uid in pairs}
+        receivers = {uid: await receiver_named(peer, uid, options) for uid in uids}
         opened: list[tuple[_Forwarder, list[trio.SocketListener]]] = []
         for entrance, uid in pairs:
             forwarder = _Forwarder(receivers[uid], entrance.name, grace_of(options), resets)

@@ -9,14 +9,15 @@ from functools import partial
 import trio
 
 from .._net.nursery import open_background_nursery
+from .admission import open_admission
 from .bridge import bridge_standard_streams
 from .command_stream import run_on_stream
 from .keeping import CommandForEach, LinesOfPeers
-from .peer_options import admitted_by, brokers_of, open_peer_as_told
+from .named_receiver import receiver_named
+from .peer_options import open_peer_as_told
 from .report import Report
 from .run import UsageError, tell_user
 from .standard_streams import require_standard_streams
-from .trusted_receiver import TrustedReceiver
 
 
 async def listen(options: argparse.Namespace) -> None:
@@ -37,12 +38,13 @@ async def listen(options: argparse.Namespace) -> None:
 
 async def _listen(options: argparse.Namespace) -> None:
     """Listen for a session, which stays registered so that its peer finds other paths to it."""
-    admit = admitted_by(options)
     async with (
         open_peer_as_told(options) as peer,
-        peer.listen(options.uid, admit=admit) as listener,
+        open_admission(peer, options) as admission,
+        peer.listen(admission.uid, admit=admission.admit) as listener,
     ):
-        tell_user(f"waiting for a peer as {options.uid!r}; we are {listener.peer_id}")
+        admission.tell_user("connect")
+        tell_user(f"waiting for a peer as {admission.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
         async with open_background_nursery() as nursery:
             nursery.start_soon(listener.drain)  # there is no place for another one
@@ -54,15 +56,22 @@ async def _listen(options: argparse.Namespace) -> None:
 
 
 async def _keep_listening(options: argparse.Namespace) -> None:
-    admit = admitted_by(options)
     each = LinesOfPeers() if options.exec is None else CommandForEach(options.exec)
-    async with open_peer_as_told(options) as peer, open_background_nursery() as nursery:
-        await nursery.start(partial(peer.serve, options.uid, each.handle, admit=admit))
-        _say(options, f"waiting for peers as {options.uid!r}; we are {peer.peer_id}")
+    async with (
+        open_peer_as_told(options) as peer,
+        open_admission(peer, options) as admission,
+        open_background_nursery() as nursery,
+    ):
+        serve = partial(peer.serve, admission.uid, each.handle, admit=admission.admit)
+        await nursery.start(serve)
+        admission.tell_user("connect")
+        _say(options, f"waiting for peers as {admission.uid!r}; we are {peer.peer_id}")
         await trio.sleep_forever()
 
 
 async def _listen_raw(options: argparse.Namespace) -> None:
+    if options.uid is None:
+        raise UsageError("a raw connection proves nothing: name a UID, or leave --raw out")
     async with open_peer_as_told(options) as peer:
         async with peer.listen_raw(options.uid) as listener:
             tell_user(f"waiting for a peer as {options.uid!r}, without encryption")
@@ -84,8 +93,7 @@ async def connect(options: argparse.Namespace) -> None:
 
 async def _connect(options: argparse.Namespace, report: Report) -> None:
     async with open_peer_as_told(options, tracer=report) as peer:
-        broker = brokers_of(options)[0].address
-        receiver = TrustedReceiver(peer, broker, options.uid, options.expect)
+        receiver = await receiver_named(peer, options.uid, options)
         stream = await receiver.open_stream(wait=options.wait)
         _say(options, f"connected to {stream.peer_id}")
         await bridge_standard_streams(stream)

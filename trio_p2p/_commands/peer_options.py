@@ -17,6 +17,7 @@ from .arguments import token_of_environment
 from .identity_file import load_or_create_identity
 from .known_peers import KnownPeers
 from .run import UsageError
+from .ticket import Ticket, looks_like_ticket
 
 
 def open_peer_as_told(
@@ -61,6 +62,8 @@ def _peer_called(name: str, broker: tuple[str, int]) -> PeerId:
     """The peer with this peer id, or the one that has answered to this UID."""
     if looks_like_peer_id(name):
         return PeerId.parse(name)
+    if looks_like_ticket(name):
+        return Ticket.parse(name).peer_id
     known_peers = KnownPeers()
     peer_id = known_peers.named(name) or known_peers.lookup(broker, name)
     if peer_id is None:

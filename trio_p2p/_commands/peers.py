@@ -30,7 +30,6 @@ def add_peers_command(parser: argparse.ArgumentParser) -> None:
     name = actions.add_parser("name", help="give a peer a name")
     name.add_argument("name", metavar="NAME", type=checked_by(_parse_name), help="the name")
     name.add_argument("peer", metavar="PEER", help="its peer id, or a UID that it has answered to")
-    parser.set_defaults(verbose=False, quiet=False)
 
 
 def _parse_name(text: str) -> str:

@@ -81,7 +81,7 @@ class _Carrying:
                     raise
         finally:
             if self._parting.deadline != math.inf:
-                await self._read_rest()
+                await self._read_rest()  # noqa: ASYNC102 - it shields itself, for a second
 
     def _part(self) -> None:
         """Give the rest of the last words a time limit."""

@@ -1,4 +1,4 @@
-"""Messages to frames and back.
+"""Messages between peers and broker to frames and back.
 
 A frame is one msgpack ``bin`` object (0xc4 or 0xc5 and its length) that holds one packed message:
 any language's streaming unpacker can read the stream, and a frame's length is known, and refused
@@ -9,80 +9,14 @@ Hostile bytes raise :exc:`RemoteProtocolError` and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, cast
-
-import attrs
-import msgpack
-
 from .._errors import RemoteProtocolError
+from .message_codec import MAX_FRAME_BYTES as MAX_FRAME_BYTES, MessageCodec
 from .messages import MESSAGE_TYPES, Message
-
-MAX_FRAME_BYTES = 4096
 
 _BIN8, _BIN16 = 0xC4, 0xC5
 
-_pack: Final = msgpack.Packer().pack  # msgpack.packb() makes a packer each time
-
-
-def encode(message: Message) -> bytes:
-    """The frame that carries the message."""
-    fields: dict[str, Any] = {"type": message.type}
-    for name, encode_value in _FIELDS[type(message)]:
-        value = getattr(message, name)
-        if encode_value is not None:
-            value = encode_value(value)
-        if value is not None:
-            fields[name] = value
-    frame: bytes = _pack(_pack(fields))
-    return frame
-
-
-def decode_untrusted(payload: bytes) -> Message:
-    """The message that a frame's payload holds.
-
-    Raises:
-        RemoteProtocolError: there is no valid message in it.
-    """
-    fields = _unpack_untrusted(payload)
-    kind = fields.get("type")
-    decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
-    if decoder is None:
-        raise RemoteProtocolError("got a message of an unknown type")
-    cls, checks = decoder
-    values: dict[str, Any] = {}
-    for name, check, required in checks:
-        if name in fields:
-            try:
-                values[name] = check(fields[name])
-            except ValueError as error:
-                raise RemoteProtocolError(
-                    f"got a {cls.type} message with a bad {name}: {error}"
-                ) from None
-        elif required:
-            raise RemoteProtocolError(f"got a {cls.type} message without {name}")
-    return cls(**values)
-
-
-def _unpack_untrusted(payload: bytes) -> dict[object, Any]:
-    # Without these limits 2.5 KB of nested array headers allocate 39 MiB.
-    try:
-        fields = msgpack.unpackb(
-            payload,
-            raw=False,
-            strict_map_key=True,
-            max_str_len=MAX_FRAME_BYTES,
-            max_bin_len=MAX_FRAME_BYTES,
-            max_array_len=64,
-            max_map_len=32,
-            max_ext_len=0,
-        )
-    except (ValueError, msgpack.UnpackException):
-        raise RemoteProtocolError("got a frame that holds no msgpack of ours") from None
-    # No repr of the value anywhere: that of a deeply nested one raises RecursionError.
-    if not isinstance(fields, dict):
-        raise RemoteProtocolError("got a frame that does not hold a map")
-    return cast("dict[object, Any]", fields)
+_codec: MessageCodec[Message] = MessageCodec(MESSAGE_TYPES)
+encode, decode_untrusted = _codec.encode, _codec.decode_untrusted
 
 
 class FrameReader:
@@ -145,20 +79,3 @@ class FrameReader:
         else:
             self._position = end
         return data[start:end]
-
-
-_Check = Callable[[Any], Any]
-_FIELDS: dict[type[Message], list[tuple[str, _Check | None]]] = {
-    cls: [(name, field.metadata["encode"]) for name, field in attrs.fields_dict(cls).items()]
-    for cls in MESSAGE_TYPES
-}
-_DECODERS: dict[str, tuple[type[Message], list[tuple[str, _Check, bool]]]] = {
-    cls.type: (
-        cls,
-        [
-            (name, field.metadata["check"], field.default is attrs.NOTHING)
-            for name, field in attrs.fields_dict(cls).items()
-        ],
-    )
-    for cls in MESSAGE_TYPES
-}
