@@ -98,8 +98,11 @@ def forwarding(broker: BrokerTool, *arguments: str) -> Generator[tuple[Tool, int
 
 
 def port_of(tool: Tool) -> int:
-    """The next local port that a tool says to be there."""
-    line = tool.errors.readline().decode()
+    """The next local port that a tool says to be there; with -v, there is more before that."""
+    line = ""
+    while not line.startswith("trio-p2p: "):
+        line = tool.errors.readline().decode()
+        assert line
     found = re.fullmatch(r"trio-p2p: .+ is at 127\.0\.0\.1:(\d+)(?: and \[::1\]:\1)?\n", line)
     assert found is not None, line
     return int(found[1])

@@ -103,6 +103,7 @@ class StreamService(Service[P2PStream]):
         self._one_over.unpark_all()
 
     async def wait_all_over(self) -> None:
+        """Wait until no accepted stream needs the listener any more."""
         while self._live:
             await self._one_over.park()
 

@@ -123,8 +123,8 @@ class Carrier:
             self._former = self._worker
         else:
             self._leave_path()
-        is_unbroken = self._former is not None
-        self.is_resuming = hello is None and self.session.is_confirmed and not is_unbroken
+        is_ours = hello is None and self.session.is_confirmed
+        self.is_resuming = is_ours and (self.is_resuming or self._former is None)
         self.moves += self._has_begun
         self._has_begun = True
         worker = PathWorker(connection, path, self.session, self)
