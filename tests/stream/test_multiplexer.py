@@ -334,6 +334,19 @@ def test_what_a_stream_gets_to_send_passes_the_one_that_had_its_turn_last() -> N
     assert [frame.number for frame in second] == [small.number, bulk.number]
 
 
+def test_no_piece_is_cut_in_two_if_there_is_enough_else_to_send() -> None:
+    pair = MultiplexerPair()
+    one, other = pair.opener.open(DEFAULT_NAMES), pair.opener.open(DEFAULT_NAMES)
+    pair.settle()
+    for stream in (one, other):
+        pair.opener.write(stream, bytes(20_000))
+    frames = [frames_of(pair.opener, room=30_000) for _ in range(2)]
+    assert [(frame.number, len(frame.payload)) for each in frames for frame in each] == [
+        (one.number, 20_000),
+        (other.number, 20_000),
+    ]
+
+
 def test_streams_take_turns_whatever_others_get_to_send() -> None:
     pair = MultiplexerPair()
     streams = [pair.opener.open(DEFAULT_NAMES) for _ in range(3)]

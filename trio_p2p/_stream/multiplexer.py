@@ -29,7 +29,7 @@ from .stream_frames import (
 from .stream_intake import StreamIntake
 from .stream_states import Direction
 from .stream_table import StreamTable
-from .substream import Substream
+from .substream import MIN_PIECE_BYTES, Substream
 
 # Before what is said of one stream more is added to what leaves: so much may that be.
 _CONTROL_ROOM = 3 * (HEADER_BYTES + MAX_CONTROL_BYTES)
@@ -201,7 +201,9 @@ class Multiplexer(StreamIntake):
         self._served.clear()
         while self._data:
             stream = next(iter(self._data))
-            count = stream.add_data(pieces, left)
+            # Each part of a piece has its cost: if there is enough else, it need not be cut in two.
+            is_little = room - left < MIN_PIECE_BYTES
+            count = stream.add_data(pieces, left, may_be_cut=is_little)
             if not count:
                 break
             left -= count

@@ -218,19 +218,20 @@ class Substream(ReceivingStream):
             self._is_told_stop = True
             pieces.append(stream_header(StreamFrameKind.DATA | STOP_FLAG, self.number))
 
-    def add_data(self, pieces: list[Piece], room: int) -> int:
+    def add_data(self, pieces: list[Piece], room: int, *, may_be_cut: bool = True) -> int:
         """Send what comes next, and the end if it is that.
 
         Args:
             pieces: what is going to be sent.
             room: how many bytes there is room for.
+            may_be_cut: whether to send a part, if there is no room for all that may be sent now.
 
         Returns:
             How many that were; 0 if there is too little room.
         """
         credit = self._limit - self.sent
         count = min(self._unsent, credit, MAX_PIECE_BYTES)
-        if room < HEADER_BYTES + min(count, MIN_PIECE_BYTES):
+        if room < HEADER_BYTES + (min(count, MIN_PIECE_BYTES) if may_be_cut else count):
             return 0
         piece: Piece = b""
         if count and self._outbox is not None:
