@@ -86,7 +86,16 @@ INNER_FLOORS = {
         ["handshake", "session_sink", "stream_parser", "stream_table"],
         ["path", "session", "substream"],
         ["farewells", "receiving_stream"],
-        ["content", "decryption", "inbox", "incoming", "leg", "outgoing", "stream_frames"],
+        [
+            "content",
+            "decryption",
+            "encryption",
+            "inbox",
+            "incoming",
+            "leg",
+            "outgoing",
+            "stream_frames",
+        ],
         ["attempt_log", "byte_queue", "connection", "connection_statistics", "credit", "frames"],
         [
             "last_words",

@@ -7,7 +7,7 @@ each with a checkpoint: its bytes cost twice as much.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +16,13 @@ import trio
 from .._errors import P2PError
 from .connection import RECEIVE_BYTES, Connection, broken
 from .decryption import Decryption
+from .encryption import Encryption
 from .sink import Sink
-from .spare_memory import spare_memory_of_this_run
-from .steps import steps_of
 
 if TYPE_CHECKING:
     from .tls import Context
 
 TAIL_BYTES: Final = 2**10
-SMALL_BYTES: Final = 2**15  # of ciphertext: to copy it costs less than to have memory ready
 # If less came at once, the next attempt is likely to be in vain, and costs as much as a wait.
 DRAINED_BYTES: Final = 2**14
 
@@ -56,10 +54,7 @@ class Path:
             context, server_side=server_side, peer_certificate=peer_certificate
         )
         self._is_busy = False
-        self._steps: Iterator[Sequence[bytes | bytearray | memoryview]] = iter(())
-        self._rest: memoryview | None = None  # of the ciphertext of the last step
-        self._spare = spare_memory_of_this_run()
-        self._memory: bytearray | None = None  # where the rest is, if it is not small
+        self._encryption = Encryption(self._engine)
         self._limit: float = math.inf
         self._unchecked = 0  # bytes that the connection has taken since it was waited for
         self._has_sent_last = False
@@ -125,7 +120,7 @@ class Path:
 
         So it is when all was taken, and that may be more than :meth:`limit_unsent` allows.
         """
-        return self._is_busy or self._rest is not None or self._may_be_full
+        return self._is_busy or self._encryption.rest is not None or self._may_be_full
 
     @property
     def _may_be_full(self) -> bool:
@@ -161,8 +156,8 @@ class Path:
             raise trio.BusyResourceError("something else is being sent on this path")
         if self._has_sent_last:
             raise trio.ClosedResourceError("nothing more can be sent on this path")
-        self._steps = steps_of(pieces)
-        self._send_steps()
+        self._encryption.begin(pieces)
+        self._send()
 
     async def finish_sending(self) -> None:
         """Send the rest; one task at a time. If cancelled, call it again.
@@ -175,12 +170,12 @@ class Path:
             raise trio.BusyResourceError("another task is sending on this path")
         self._is_busy = True
         try:
-            while self._rest is not None or self._may_be_full:
+            while self._encryption.rest is not None or self._may_be_full:
                 # Even if it took some: once there is room, there is much of it. Bits and pieces
                 # as the peer makes room for them would double the CPU time of both.
                 await self._connection.wait_writable()
                 self._unchecked = 0
-                self._send_steps()
+                self._send()
         finally:
             self._is_busy = False
 
@@ -242,7 +237,9 @@ class Path:
 
     def send_last_flight(self) -> None:
         """Send what TLS itself has to say, as far as that has not left together with others."""
-        if self._engine.has_outgoing and self._rest is None:  # it is too little not to fit
+        if (
+            self._engine.has_outgoing and self._encryption.rest is None
+        ):  # it is too little not to fit
             self._write_at_once(self._engine.take_outgoing())
 
     def send_at_once(self, data: bytes) -> None:
@@ -250,7 +247,7 @@ class Path:
 
         Nothing can be sent any more.
         """
-        if not data or self._rest is not None or self._has_sent_last:
+        if not data or self._encryption.rest is not None or self._has_sent_last:
             return  # it would get into the midst of something
         self._has_sent_last = True
         with suppress(P2PError):  # before the handshake, or after TLS broke
@@ -258,37 +255,23 @@ class Path:
 
     def close(self) -> None:
         """Close the connection at once."""
-        self._rest = self._memory = None
+        self._encryption.forget()
         self._connection.close()
 
-    def _send_steps(self) -> None:
+    def _send(self) -> None:
         """Send what is left, as far as the connection takes it now."""
+        encryption = self._encryption
         try:
-            while True:
-                if self._rest is None:
-                    step = next(self._steps, None)
-                    if step is None:
-                        return
-                    self._rest = self._encrypt(step)
-                count = self._connection.send_at_once(self._rest)
+            while (rest := encryption.next()) is not None:
+                count = self._connection.send_at_once(rest)
                 self._unchecked += count
-                self._rest = self._rest[count:] or None
-                if self._rest is not None:
+                encryption.taken(count)
+                if encryption.rest is not None:
                     return
-                if self._memory is not None:
-                    self._spare.give_back(self._memory)
-                    self._memory = None
         except (P2PError, OSError) as error:
-            self._rest = self._memory = None
+            encryption.forget()
             self._has_sent_last = True  # how much of it has left is not known
             raise broken(error) from error
-
-    def _encrypt(self, step: Sequence[bytes | bytearray | memoryview]) -> memoryview:
-        most = self._engine.most_encrypted(step)
-        if most < SMALL_BYTES:
-            return memoryview(self._engine.encrypt(step))
-        self._memory = self._spare.take(most)
-        return memoryview(self._memory)[: self._engine.encrypt_into(step, self._memory)]
 
     def _take(self, data: memoryview) -> None:
         self._engine.feed(data)
