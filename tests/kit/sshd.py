@@ -28,7 +28,13 @@ UsePAM no
 PasswordAuthentication no
 """
 # Where the server parts from its privileges it wants a folder that a fresh system lacks.
-_AS_ROOT = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && mkdir /run/sshd && "$@"')
+_AS_ROOT = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs none /run && mkdir /run/sshd && exec "$@"',
+)
 
 
 def _real_user() -> int:
