@@ -17,6 +17,7 @@ from trio_p2p import (
     StreamAbortedError,
     open_peer,
 )
+from trio_p2p._broker_client import connection
 from trio_p2p._stream.frames import MIN_WINDOW, SESSION_ID_BYTES, AbortCode, Kind, PathHello, header
 from trio_p2p._wire.messages import INSTANCE_BYTES
 
@@ -72,6 +73,24 @@ async def test_program_that_has_no_other_session_ends_its_older_one() -> None:
         assert isinstance(caught.value.__cause__, SessionLostError)
         assert not others.is_over
         assert not newer.is_over
+
+
+async def test_broker_hears_of_a_receiver_that_has_lost_a_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "KEEPALIVE_TIME", 1000.0)
+    async with (
+        open_broker() as broker,
+        open_listener("receiver", broker.address) as listener,
+        open_peer(broker.address, techniques=DIRECT_TECHNIQUES) as sender,
+    ):
+        opened, accepted = await open_pair(sender, listener)
+        await settled()
+        [registered] = [c for c in broker.broker._links if c.registration is not None]
+        before = registered.deadline
+        give_up(opened)
+        await until(lambda: registered.deadline > before)
+        assert not accepted.is_over
 
 
 async def test_session_that_has_a_path_is_not_ended() -> None:

@@ -104,7 +104,13 @@ def test_a_file_comes_although_its_path_breaks_twice_and_both_programs_are_kille
 
         def wait_for_more() -> None:
             before = bytes_in(target)
-            wait_until(lambda: bytes_in(target) >= before + share // 2)
+
+            def is_so() -> bool:
+                for program in (sender, receiver):
+                    assert program.poll() is None, program.communicate()
+                return bytes_in(target) >= before + share // 2
+
+            wait_until(is_so)
 
         gate.let_through(share)
         sender, receiver = start_sender(), start_receiver()

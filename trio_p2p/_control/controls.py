@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import trio
 
@@ -12,14 +13,17 @@ from .._broker_client.credentials import Credentials
 from .._broker_client.finder import BrokerFinder
 from .._broker_client.place import BrokerPlace
 from .._broker_client.tls import BrokerTLS
+from .._errors import BrokerLostError
 from .._nat.survey_cache import SurveyCache
 from .._options import PeerOptions
 from .._stream.open_connections import OpenConnections
-from .._wire.messages import INSTANCE_BYTES
+from .._wire.messages import INSTANCE_BYTES, KeepAlive
 from .control import Control
 from .guesses import Guesses
 from .reports import Reports
 from .watches import Registrations
+
+MIN_KEEPALIVE_TIME = 1.0  # seconds between two keepalives that a lost path is the reason for
 
 
 class Controls:
@@ -46,6 +50,7 @@ class Controls:
         )
         self.guesses: Guesses = Guesses()
         self.reports: Reports = Reports()
+        self._kept_alive_until = -math.inf
         surveys = SurveyCache()
         self._controls = [
             Control(self.broker, ip_version, options, connections, surveys)
@@ -65,6 +70,17 @@ class Controls:
         """Be told of the registrations of a UID while a block lasts."""
         alive = (control for control in self._controls if control.link is not None)
         return next(alive, self._controls[-1]).watching(uid)
+
+    async def keep_alive(self) -> None:
+        """Have NATs map the connections again if they have forgotten them; not too often."""
+        now = trio.current_time()
+        if now < self._kept_alive_until:
+            return
+        self._kept_alive_until = now + MIN_KEEPALIVE_TIME
+        for link in [control.link for control in self._controls]:
+            if link is not None:
+                with suppress(BrokerLostError):  # the task that receives is told
+                    await link.send(KeepAlive())
 
     async def wait_found_again(self) -> None:
         """Wait until the broker is connected to again; for ever if it is connected to now."""

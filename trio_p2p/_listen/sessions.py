@@ -21,7 +21,9 @@ from .._errors import (
     StreamAbortedError,
 )
 from .._identity.peer_id import PeerId
+from .._net.nursery import open_background_nursery
 from .._peer_connection import PeerConnection
+from .._stream.carrier import Carrier
 from .._stream.frames import AbortCode, HelloReader, PathHello, abort
 from .._stream.handshake import secure
 from .._stream.owned_connection import StreamTaker
@@ -247,7 +249,9 @@ class Sessions:
         carrier = begun.connection.carrier
         session = carrier.session
         try:
-            await carrier.run()
+            async with open_background_nursery() as nursery:
+                nursery.start_soon(self._keep_alive, carrier)
+                await carrier.run()
         finally:
             del self._begun[session.identifier]
             self._left_open.append((begun.peer_id, begun.connection.left_open))
@@ -259,6 +263,17 @@ class Sessions:
             self._ended[session.identifier] = begun.peer_id, last
             if len(self._ended) > MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
+
+    async def _keep_alive(self, carrier: Carrier) -> None:
+        """Have the broker be able to reach us, so that the peer can come back over another path.
+
+        A NAT that has forgotten a path may have forgotten our connections to the broker, too.
+        """
+        while True:
+            had_path = carrier.path is not None
+            await carrier.path_changed.park()
+            if had_path and carrier.path is None:
+                await self._controls.keep_alive()
 
 
 async def _receive_hello(path: Path) -> PathHello:
