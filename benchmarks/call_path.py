@@ -1,15 +1,17 @@
 """What a call passes through: the folders of the package that open_stream enters, in their order.
 
-Counted is the second connection to a receiver, when everything that is made once has been made. A
-call from a function of one folder into a function of another one enters that; a module in the
-package itself counts as a folder. Calls into a higher floor are callbacks: to follow them one has
-to know what stands above.
+Counted is the second connection to a receiver, when everything that is made once has been made.
+Upward calls are looked for in the first one, too, which makes all that, and in a raw one. A call
+from a function of one folder into a function of another one enters that; a module in the package
+itself counts as a folder. Calls into a higher floor are callbacks: to follow them one has to know
+what stands above.
 """
 
 import contextvars
+import enum
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from itertools import zip_longest
 from pathlib import Path
 from types import CodeType, FrameType
@@ -53,10 +55,21 @@ EARLIER_UPWARD_BY_TASKS = (
 )
 EARLIER_FOLDERS_OF_TASKS = 11
 
+
+class Way(enum.Enum):
+    """Which stream to follow."""
+
+    FIRST = "the first stream"
+    SECOND_CONNECTION = "a second one, when the connection of the first one is closed"
+    SECOND_STREAM = "a second one over that connection"
+    RAW = "the first raw stream"
+
+
 _NOTES = (
     (
         f"The limits: the caller's own task enters another folder at most {MAX_ENTERED} times, "
-        f"and calls upward, its own and of tasks begun for it, are at most {MAX_UPWARD}."
+        f"and calls upward, its own and of tasks begun for it, are at most {MAX_UPWARD}, "
+        f"also when what is opened is {', or '.join(way.value for way in Way)}."
     ),
     (
         "P2PSender is the earlier design, recorded once at commit 5b8ff7a. Its tasks called "
@@ -157,34 +170,39 @@ def _source_of(frame: FrameType) -> str | None:
     return None
 
 
-async def follow_second_stream(*, is_connected: bool) -> CallPath:
-    """What the call enters that opens the second stream to a receiver.
-
-    Args:
-        is_connected: whether the connection of the first one is still there.
-    """
+async def follow_stream(way: Way) -> CallPath:
+    """What the call enters that opens a stream, and what the tasks enter that it begins."""
     async with (
         open_broker() as broker,
         open_peer(broker.address) as receiver,
         open_peer(broker.address) as sender,
         trio.open_nursery() as nursery,
     ):
-        await nursery.start(receiver.serve, _UID, echo)
-        async with await sender.open_stream(_UID) as first:
-            await exchange(first, b"some bytes")
-            if not is_connected:
-                await first.connection.aclose()
-            recorder = _Recorder()
-            with recorder:
-                second = await sender.open_stream(_UID)
-            async with second:
-                await exchange(second, b"some bytes")
+        recorder = _Recorder()
+        if way is Way.RAW:
+            async with receiver.listen_raw(_UID):
+                with recorder:
+                    raw = await sender.open_raw_stream(_UID)
+                await raw.aclose()
+        else:
+            await nursery.start(receiver.serve, _UID, echo)
+            async with AsyncExitStack() as stack:
+                if way is not Way.FIRST:
+                    first = await stack.enter_async_context(await sender.open_stream(_UID))
+                    await exchange(first, b"some bytes")
+                    if way is Way.SECOND_CONNECTION:
+                        await first.connection.aclose()
+                with recorder:
+                    stream = await sender.open_stream(_UID)
+                await stack.enter_async_context(stream)
+                await exchange(stream, b"some bytes")
         nursery.cancel_scope.cancel(reason="all is measured")
     return CallPath(recorder.own, recorder.by_tasks)
 
 
 def measure() -> Table:
-    path = trio.run(partial(follow_second_stream, is_connected=False))
+    paths = {way: trio.run(follow_stream, way) for way in Way}
+    path = paths[Way.SECOND_CONNECTION]
     upward = [call for call in path.own if call.is_upward]
     upward_by_tasks = {str(call) for call in path.by_tasks if call.is_upward}
     steps = zip_longest(map(str, path.own), EARLIER, fillvalue="–")
@@ -202,12 +220,20 @@ def measure() -> Table:
             *((what, str(now), str(earlier)) for what, now, earlier in counts),
         ),
         _NOTES,
-        tuple(_exceeded(path)),
+        (*_exceeded(path), *_upward(paths)),
     )
 
 
 def _exceeded(path: CallPath) -> list[str]:
-    exceeded = [f"{call} is upward" for call in [*path.own, *path.by_tasks] if call.is_upward]
     if len(path.own) > MAX_ENTERED:
-        exceeded.append(f"another folder is entered {len(path.own)} times")
-    return exceeded
+        return [f"another folder is entered {len(path.own)} times"]
+    return []
+
+
+def _upward(paths: Mapping[Way, CallPath]) -> list[str]:
+    return [
+        f"{call} is upward: {way.value}"
+        for way, path in paths.items()
+        for call in [*path.own, *path.by_tasks]
+        if call.is_upward
+    ]

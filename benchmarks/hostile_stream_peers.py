@@ -7,6 +7,7 @@ each line that it reads, it is admitted like any other peer, attacks for so many
 how many frames it has sent. It makes each of them anew, in Python.
 """
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -19,6 +20,7 @@ import trio
 from tests.kit.raw_connection import RawConnection
 from trio_p2p import Identity, P2PStream, open_peer
 from trio_p2p._connect.direct import DirectDialer
+from trio_p2p._net.attempt_log import AttemptLog
 from trio_p2p._stream.credit import DEFAULT_STREAMS, FIRST_CREDIT, first_credit
 from trio_p2p._stream.frames import Kind, header
 from trio_p2p._stream.handshake import secure
@@ -263,7 +265,7 @@ async def attack(name: str, address: str) -> None:
         identity = Identity.generate()
         async with open_peer(split_address(address), identity=identity, techniques=DIRECT) as peer:
             dialer = DirectDialer(peer._controls, UID, StreamKind.SESSION)
-            dialled = await dialer.dial(lambda _: None)
+            dialled = await dialer.dial(AttemptLog(logging.getLogger(__name__)))
             path, _, _ = await secure(dialled, make_context(identity), server_side=False)
             connection = RawConnection(path)
             await connection.greet()

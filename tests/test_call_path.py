@@ -3,17 +3,18 @@
 import pytest
 import trio
 
-from benchmarks.call_path import MAX_ENTERED, MAX_UPWARD, follow_second_stream
+from benchmarks.call_path import MAX_ENTERED, MAX_UPWARD, Way, follow_stream
 
 from .kit.loopback import PATIENCE
 
 
-@pytest.mark.parametrize("is_connected", [True, False])
-async def test_a_call_enters_few_folders_and_none_above(is_connected: bool) -> None:
+@pytest.mark.parametrize("way", Way)
+async def test_a_call_enters_few_folders_and_none_above(way: Way) -> None:
     with trio.fail_after(PATIENCE):
-        path = await follow_second_stream(is_connected=is_connected)
+        path = await follow_stream(way)
     assert path.own
-    assert bool(path.by_tasks) is not is_connected
-    assert len(path.own) <= MAX_ENTERED, [*map(str, path.own)]
+    assert bool(path.by_tasks) is (way is not Way.SECOND_STREAM)
+    if way in (Way.SECOND_STREAM, Way.SECOND_CONNECTION):
+        assert len(path.own) <= MAX_ENTERED, [*map(str, path.own)]
     upward = [str(call) for call in [*path.own, *path.by_tasks] if call.is_upward]
     assert len(upward) <= MAX_UPWARD, upward

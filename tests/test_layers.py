@@ -96,7 +96,7 @@ INNER_FLOORS = {
             "outgoing",
             "stream_frames",
         ],
-        ["attempt_log", "byte_queue", "connection", "connection_statistics", "credit", "frames"],
+        ["byte_queue", "connection", "connection_statistics", "credit", "frames"],
         [
             "last_words",
             "limits",

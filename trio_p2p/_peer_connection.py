@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 import attrs
 import trio
 
 from ._addresses import Endpoint
-from ._attempt import Attempt, Technique
-
-OnAttempt: TypeAlias = Callable[[Attempt], object]
+from ._attempt import Technique
 
 
 async def _has_proven_itself() -> None:

@@ -8,7 +8,6 @@ import trio
 import trio.testing
 
 from trio_p2p import (
-    Attempt,
     BrokerLostError,
     BrokerUnreachableError,
     IntroductionError,
@@ -21,15 +20,15 @@ from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._connect.rounds import Round
 from trio_p2p._control.control import Control
 from trio_p2p._peer_connection import PeerConnection
-from trio_p2p._traversal.strategy import reflexive_route
 from trio_p2p._wire.messages import StreamKind
 
+from ..kit.attempts import NotedAttempts
 from ..kit.controls import controls_by
 
 BOTH, IPV4 = (6, 4), (4,)
 
 # What comes of a round by a version of IP.
-Give: TypeAlias = Callable[[Round, int], PeerConnection | None]
+Give: TypeAlias = Callable[[], PeerConnection | Outcome]
 Result: TypeAlias = tuple[float, Give]
 
 
@@ -39,33 +38,32 @@ def connection() -> PeerConnection:
 
 
 def gives(made: PeerConnection) -> Give:
-    return lambda *_: made
+    return lambda: made
 
 
 def fails(error: P2PError) -> Give:
-    def fail(*_: object) -> PeerConnection:
+    def fail() -> PeerConnection:
         raise error
 
     return fail
 
 
-def leads_nowhere(round_: Round, ip_version: int) -> None:
-    route = reflexive_route(ip_version)
-    round_.on_attempt(Attempt(Technique.FAST, None, None, Outcome.NOT_INTRODUCED, 0.0, route))
+def leads_nowhere() -> Outcome:
+    return Outcome.NOT_INTRODUCED
 
 
 async def open_connection(ip_versions: Sequence[int], ipv6: Result, ipv4: Result) -> PeerConnection:
     """What comes of rounds by each version, after some seconds."""
 
-    async def open_in_round(control: Control, round_: Round) -> PeerConnection | None:
+    async def open_in_round(control: Control, _: Round) -> PeerConnection | Outcome:
         seconds, result = ipv6 if control.ip_version == 6 else ipv4
         await trio.sleep(seconds)
-        return result(round_, control.ip_version)
+        return result()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trio_p2p._connect.rounds._open", open_in_round)
         dialer = DirectDialer(controls_by(*ip_versions), "uid", StreamKind.RAW)
-        return await dialer.dial(lambda _: None)
+        return await dialer.dial(NotedAttempts())
 
 
 async def test_first_connection_wins(autojump_clock: trio.testing.MockClock) -> None:

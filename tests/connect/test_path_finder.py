@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn
 
 import pytest
 import trio
 
-from trio_p2p import P2PError, Peer, open_p2p_listener, open_peer
+from trio_p2p import Outcome, P2PError, Peer, open_p2p_listener, open_peer
 from trio_p2p._connect.rounds import Round
 from trio_p2p._control.control import Control
 from trio_p2p._options import ALL_TECHNIQUES
@@ -20,7 +21,7 @@ DATA = b"some bytes" * 1000
 
 
 async def with_sender(
-    open_in_round: Callable[[Control, Round], Awaitable[PeerConnection | None]],
+    open_in_round: Callable[[Control, Round], Awaitable[PeerConnection | Outcome]],
     use: Callable[[Peer], Awaitable[None]],
     techniques: Sequence[str] = ALL_TECHNIQUES,
 ) -> None:
@@ -44,7 +45,7 @@ async def test_search_that_fails_leaves_the_stream_on_the_relay(
 ) -> None:
     searches = 0
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object) -> NoReturn:
         nonlocal searches
         searches += 1
         raise error
@@ -64,7 +65,7 @@ async def test_search_that_fails_leaves_the_stream_on_the_relay(
 
 
 async def test_search_that_fails_is_an_error_of_opening() -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object) -> NoReturn:
         raise ZeroDivisionError("a mistake")
 
     async def use(sender: Peer) -> None:
@@ -77,10 +78,11 @@ async def test_search_that_fails_is_an_error_of_opening() -> None:
 async def test_round_that_attempts_nothing_leaves_the_stream_on_the_relay() -> None:
     is_over = trio.Event()
 
-    async def attempt_nothing(_: Control, round_: Round) -> None:
+    async def attempt_nothing(_: Control, round_: Round) -> Outcome:
         await trio.lowlevel.checkpoint()
         if round_.seconds == 6.0:  # the last one
             is_over.set()
+        return Outcome.SILENT
 
     async def use(sender: Peer) -> None:
         stream = await sender.open_stream("receiver")

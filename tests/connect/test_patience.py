@@ -13,7 +13,8 @@ from trio_p2p import BusyError, Endpoint, open_p2p_listener, open_peer
 from trio_p2p._broker_client.finder import BrokerFinder
 from trio_p2p._broker_client.relay import ask_for_relay
 from trio_p2p._connect.patience import MIN_PAUSE, retry_while_busy
-from trio_p2p._peer_connection import OnAttempt, PeerConnection
+from trio_p2p._net.attempt_log import AttemptLog
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._wire.messages import (
     Message,
     ReceiverEndpoint,
@@ -109,11 +110,11 @@ async def test_busy_relay_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> Non
     refusals: Iterator[BusyError] = iter([BusyError("no room", retry_after=0.01)] * TIMES)
 
     async def ask_when_free(
-        broker: BrokerFinder, uid: str, certificate: bytes, on_attempt: OnAttempt
+        broker: BrokerFinder, uid: str, certificate: bytes, attempts: AttemptLog
     ) -> PeerConnection:
         for refusal in refusals:
             raise refusal
-        return await ask(broker, uid, certificate, on_attempt)
+        return await ask(broker, uid, certificate, attempts)
 
     monkeypatch.setattr("trio_p2p._connect.relayed.ask_for_relay", ask_when_free)
     async with open_peers() as peers:

@@ -8,28 +8,27 @@ from trio_p2p._connect.rounds import ROUNDS, NoWayError, Round, Search, open_in_
 from trio_p2p._control.control import Control
 from trio_p2p._wire.messages import StreamKind
 
+from ..kit.attempts import NotedAttempts
 from ..kit.controls import control_by
 
 TECHNIQUES = (Technique.FAST, Technique.CLASSIC)
 
 
-async def rounds_and_attempts(*outcomes: Outcome | None) -> tuple[list[Round], list[Attempt]]:
+async def rounds_and_attempts(*outcomes: Outcome) -> tuple[list[Round], list[Attempt]]:
     """Which rounds there are, and what is told of them, if these are their outcomes."""
-    search = Search("uid", StreamKind.RAW, TECHNIQUES, lambda _: None)
+    search = Search("uid", StreamKind.RAW, TECHNIQUES, NotedAttempts())
     rounds: list[Round] = []
     rest = list(outcomes)
 
-    async def open_in_round(_: Control, round_: Round) -> None:
+    async def open_in_round(_: Control, round_: Round) -> Outcome:
         rounds.append(round_)
-        outcome = rest.pop(0) if rest else None
-        if outcome is not None:
-            round_.on_attempt(Attempt(round_.technique, None, None, outcome, 0.0))
+        return rest.pop(0) if rest else Outcome.SILENT
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds_module, "_open", open_in_round)
-        with pytest.raises(NoWayError) as caught:
+        with pytest.raises(NoWayError):
             await open_in_rounds(control_by(4), search)
-    return rounds, list(caught.value.attempts)
+    return rounds, search.attempts.ended
 
 
 async def test_round_in_which_nothing_was_attempted_is_an_attempt_without_answer() -> None:

@@ -17,9 +17,10 @@ from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._connect.path_finder import WATCHING_DELAY
 from trio_p2p._control.control import Control
 from trio_p2p._control.watches import Watches, _Watched
+from trio_p2p._net.attempt_log import AttemptLog
 from trio_p2p._net.backoff import MIN_PAUSE
 from trio_p2p._net.network_changes import Network
-from trio_p2p._peer_connection import OnAttempt, PeerConnection
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream import leg
 from trio_p2p._wire.messages import (
     MAX_WATCHED,
@@ -146,9 +147,9 @@ async def test_path_over_which_something_comes_is_kept() -> None:
 async def test_what_was_under_way_when_the_receiver_moved_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
+    async def dial_later(dialer: DirectDialer, attempts: AttemptLog) -> PeerConnection:
         await may_dial.wait()
-        return await dial(dialer, on_attempt)
+        return await dial(dialer, attempts)
 
     may_dial, dial = trio.Event(), DirectDialer.dial
     may_dial.set()

@@ -231,7 +231,7 @@ class Mover:
         path = self._carrier.path
         is_direct = path is not None and path.kind is PathKind.DIRECT
         dialer = self._dialers[PathKind.RELAY if is_direct else PathKind.DIRECT]
-        found = await open_secured(dialer, self._context, self._peer_id, lambda _: None)
+        found = await open_secured(dialer, self._context, self._peer_id, Tracer())
         assert self._carrier.attach(found.path, found.described, circuit=found.circuit)
 
     async def keep_moving(self) -> None:

@@ -33,6 +33,7 @@ from trio_p2p._stream.path import Path
 from trio_p2p._stream.tls import make_context
 from trio_p2p._wire.messages import StreamKind
 
+from .attempts import NotedAttempts
 from .loopback import PATIENCE, TECHNIQUES, LoopbackBroker, open_broker, open_listener
 
 PIECE_BYTES = 65536
@@ -98,7 +99,7 @@ async def dialled(
     broker = peers.broker if isinstance(peers, Peers) else peers
     async with open_peer(broker.address, identity=identity) as sender:
         dialer = DirectDialer(sender._controls, "receiver", StreamKind.SESSION)
-        connection = await dialer.dial(lambda _: None)
+        connection = await dialer.dial(NotedAttempts())
         try:
             yield connection
         finally:

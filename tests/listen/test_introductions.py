@@ -13,7 +13,8 @@ from trio_p2p._addresses import Endpoint
 from trio_p2p._broker_client.relay import ask_for_relay
 from trio_p2p._connect.direct import DirectDialer
 from trio_p2p._listen import sessions
-from trio_p2p._peer_connection import OnAttempt, PeerConnection
+from trio_p2p._net.attempt_log import AttemptLog
+from trio_p2p._peer_connection import PeerConnection
 from trio_p2p._stream.frames import MIN_WINDOW, Kind, PathHello
 from trio_p2p._stream.handshake import secure
 from trio_p2p._stream.path import Path
@@ -29,6 +30,7 @@ from trio_p2p._wire.messages import (
     SenderEndpoint,
 )
 
+from ..kit.attempts import NotedAttempts
 from ..kit.fake_broker import open_fake_broker, register_client
 from ..kit.loopback import PATIENCE, finder_of, nobody_listening, open_broker, until
 from ..kit.raw_client import RawClient, identity_of
@@ -121,7 +123,7 @@ async def test_requests_that_name_no_endpoint_are_shared_by_their_origin() -> No
 async def open_relayed_path(peers: Peers, identity: Identity) -> Path:
     """A path through the relay, over which nothing is said yet."""
     broker = finder_of(*peers.broker.address)
-    connection = await ask_for_relay(broker, "receiver", identity.certificate, lambda _: None)
+    connection = await ask_for_relay(broker, "receiver", identity.certificate, NotedAttempts())
     path, _, _ = await secure(connection, make_context(identity), server_side=False)
     path.send_last_flight()
     return path
@@ -196,9 +198,9 @@ async def test_stream_that_is_moving_when_its_listener_is_closed_goes_on(
     may_dial, is_coming, is_closed = trio.Event(), trio.Event(), trio.Event()
     dial, receive_hello = DirectDialer.dial, sessions._receive_hello
 
-    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
+    async def dial_later(dialer: DirectDialer, attempts: AttemptLog) -> PeerConnection:
         await may_dial.wait()
-        return await dial(dialer, on_attempt)
+        return await dial(dialer, attempts)
 
     async def receive_hello_later(path: Path) -> PathHello:
         if may_dial.is_set():

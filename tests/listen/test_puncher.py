@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_p2p import Attempt, Identity
+from trio_p2p import Identity
 from trio_p2p._addresses import Endpoint
 from trio_p2p._control.broker_link import BrokerLink
 from trio_p2p._control.claims import Claims
@@ -23,6 +23,7 @@ from trio_p2p._traversal.strategy import Side
 from trio_p2p._wire.messages import ID_BYTES, NONCE_BYTES, SenderEndpoint
 from trio_p2p._wire.offer import Offer
 
+from ..kit.attempts import NotedAttempts
 from ..kit.loopback import HOST, PATIENCE, finder_of, nobody_listening
 from ..kit.raw_client import identity_of
 from ..kit.shared_ports import open_port_somewhere
@@ -46,16 +47,12 @@ async def test_ports_are_guessed_for_admitted_senders(
     monkeypatch.setattr("trio_p2p._traversal.race.guess", guess)
     is_dialled = trio.Event()
 
-    def note(_: Attempt) -> None:
-        is_dialled.set()
-
+    attempts = NotedAttempts(lambda _: is_dialled.set())
     puncher = Puncher(
         finder_of(HOST, 4433),
         [],
         port_guessing=True,
         permits=GuessingPermits("receiver", {ALICE.peer_id}.__contains__, Guesses()),
-        on_attempt=note,
-        on_stranger=lambda: None,
     )
     with nobody_listening() as (host, port), trio.fail_after(PATIENCE):
         sender, search = Endpoint(ip_address(host), port), bytes(ID_BYTES)
@@ -68,7 +65,8 @@ async def test_ports_are_guessed_for_admitted_senders(
             proof=None if identity is None else identity.sign_introduction(search, "receiver"),
         )
         async with open_port_somewhere() as shared_port, trio.open_nursery() as nursery:
-            nursery.start_soon(puncher.connect_fast, message, link_of(shared_port, Offer(PORT)))
+            link = link_of(shared_port, Offer(PORT))
+            nursery.start_soon(puncher.connect_fast, message, link, attempts)
             await is_dialled.wait()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()

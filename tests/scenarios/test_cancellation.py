@@ -15,7 +15,7 @@ import pytest
 import trio
 from trio.abc import HalfCloseableStream
 
-from trio_p2p import P2PError, P2PStream, PathKind, Peer, open_peer
+from trio_p2p import Outcome, P2PError, P2PStream, PathKind, Peer, open_peer
 from trio_p2p._broker.server import Broker
 from trio_p2p._connect import rounds
 from trio_p2p._connect.rounds import Round
@@ -271,7 +271,7 @@ async def open_switching_sender(
 ) -> AsyncGenerator[tuple[Peer, trio.Event]]:
     """A sender that finds a direct path only when an event says so, and not before."""
 
-    async def open_in_round(control: Control, round_: Round) -> PeerConnection | None:
+    async def open_in_round(control: Control, round_: Round) -> PeerConnection | Outcome:
         await may_be_direct.wait()
         return await open_at_once(control, round_)
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 import pytest
 import trio
 
-from trio_p2p import Attempt, Outcome, Route, Technique, serve_broker, serve_p2p
+from trio_p2p import Attempt, Outcome, PathLostError, Route, Technique, serve_broker, serve_p2p
 from trio_p2p._connect.rounds import ROUNDS
 from trio_p2p._wire.offer import Opening
 
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 GREETING = b"through the hole"
+TRIES = 4
 NEAR, FAR = 0.03, 0.12  # seconds, there and back
 CROSSING = 0.6  # as long: SYNs have half of it to cross, which a busy machine can meet
 RST = UserspaceNat(
@@ -113,8 +115,13 @@ def test_holes_need_not_outlive_guards(
     network.set_round_trip(sender, receiver, CROSSING)
     for host in (sender, receiver):  # the broker is half way
         network.set_round_trip(host, server, CROSSING / 2)
-    [*_, last] = connect(sender, receiver, broker)
-    assert last.outcome is Outcome.CONNECTED
+    for _ in range(TRIES):
+        # On a busy machine a guard may die so late that a SYN has passed, whose connection breaks.
+        with suppress(PathLostError):
+            [*_, last] = connect(sender, receiver, broker)
+            assert last.outcome is Outcome.CONNECTED
+            return
+    raise AssertionError
 
 
 def test_next_call_is_not_caught_by_holes_for_the_last_one(

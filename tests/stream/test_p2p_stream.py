@@ -25,7 +25,8 @@ from trio_p2p import (
     open_peer,
 )
 from trio_p2p._connect.direct import DirectDialer
-from trio_p2p._peer_connection import OnAttempt, PeerConnection
+from trio_p2p._net.attempt_log import AttemptLog
+from trio_p2p._peer_connection import PeerConnection
 
 from ..kit.loopback import open_broker, open_listener, until
 from ..kit.streams import Content, Peers, exchange_content, open_peers, reset
@@ -250,9 +251,9 @@ async def test_relayed_stream_moves_to_a_direct_path_by_itself() -> None:
 async def test_relayed_path_is_in_reserve_after_the_move_to_a_direct_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def dial_later(dialer: DirectDialer, on_attempt: OnAttempt) -> PeerConnection:
+    async def dial_later(dialer: DirectDialer, attempts: AttemptLog) -> PeerConnection:
         await may_be_direct.wait()
-        return await dial(dialer, on_attempt)
+        return await dial(dialer, attempts)
 
     may_be_direct, dial = trio.Event(), DirectDialer.dial
     monkeypatch.setattr(DirectDialer, "dial", dial_later)

@@ -32,6 +32,7 @@ from trio_p2p._traversal.strategy import Dial, Side, Strategy
 from trio_p2p._wire.messages import NONCE_BYTES, ReceiverEndpoint, SenderEndpoint
 from trio_p2p._wire.offer import NO_OFFER
 
+from ..kit.attempts import NotedAttempts
 from ..kit.hostile import CERTIFICATE, THERE
 from ..kit.loopback import HOST, PATIENCE, received
 from ..kit.shared_ports import NONCE, open_port_somewhere
@@ -64,7 +65,7 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
         introduction = introduction_to(told)
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
-                shared_port, introduction, guard_hops=5, on_attempt=lambda _: None
+                shared_port, introduction, guard_hops=5, attempts=NotedAttempts()
             )
             stream = connection.stream
             await stream.send_all(b"!")
@@ -80,7 +81,7 @@ async def test_sender_that_nominates_two_connections_gets_one() -> None:
 async def test_second_connection_nominated_in_the_same_instant_is_not_taken() -> None:
     told = Endpoint(IPv4Address("192.0.2.1"), 1)
     introduction = introduction_to(told)
-    race = Race(introduction, lambda _: None, Nomination())
+    race = Race(introduction, NotedAttempts(), Nomination())
     race.scope = trio.CancelScope()
     pairs = [trio.socket.socketpair() for _ in range(2)]
     with race.winner:
@@ -102,7 +103,7 @@ async def test_second_connection_nominated_in_the_same_instant_is_not_taken() ->
 async def test_race_that_fails_closes_its_winner_and_withdraws_the_nomination() -> None:
     nomination = Nomination()
     search = nomination.search
-    race = Race(introduction_by(BY_BROKER), lambda _: None, nomination)
+    race = Race(introduction_by(BY_BROKER), NotedAttempts(), nomination)
     race.scope = trio.CancelScope()
     sock, peer = trio.socket.socketpair()
     with peer:
@@ -125,7 +126,7 @@ async def test_receiver_answers_a_nomination_at_once() -> None:
         await client.send_all(WORDS[Word.SENDERS_PROOF] + b"hello")
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
-                shared_port, introduction_to(THERE), guard_hops=5, on_attempt=lambda _: None
+                shared_port, introduction_to(THERE), guard_hops=5, attempts=NotedAttempts()
             )
             assert await received(client) == WORDS[Word.RECEIVERS_PROOF]
             await connection.confirm()  # which has nothing to wait for
@@ -147,7 +148,7 @@ async def open_nominated() -> AsyncGenerator[tuple[PeerConnection, trio.SocketSt
         async with open_port_somewhere() as shared_port:
             with trio.fail_after(PATIENCE):
                 connection = await connect_introduced(
-                    shared_port, introduction, guard_hops=5, on_attempt=lambda _: None
+                    shared_port, introduction, guard_hops=5, attempts=NotedAttempts()
                 )
                 sock, _ = await listener.accept()
     async with connection.stream, trio.SocketStream(sock) as other:
@@ -217,7 +218,7 @@ async def test_ports_that_serve_both_roles_meet(dialler: Role, is_told: bool) ->
                     forbidden=(),
                 )
                 connection = await connect_introduced(
-                    port, introduction, guard_hops=5, on_attempt=lambda _: None
+                    port, introduction, guard_hops=5, attempts=NotedAttempts()
                 )
                 await connection.confirm()
                 connections[role] = connection
@@ -235,7 +236,7 @@ async def test_ports_that_serve_both_roles_meet(dialler: Role, is_told: bool) ->
 
 
 async def test_sender_that_checks_is_told_that_the_receiver_has_declined() -> None:
-    attempts: list[Attempt] = []
+    attempts = NotedAttempts()
     async with open_port_somewhere() as receiver, open_port_somewhere() as shared_port:
         receiver.decline(NONCE)
         dialled = Endpoint(IPv4Address(HOST), receiver.port)
@@ -245,10 +246,8 @@ async def test_sender_that_checks_is_told_that_the_receiver_has_declined() -> No
             forbidden=(),
         )
         with trio.fail_after(PATIENCE), pytest.raises(BusyError):
-            await connect_introduced(
-                shared_port, introduction, guard_hops=5, on_attempt=attempts.append
-            )
-    assert Outcome.WRONG_PEER not in {attempt.outcome for attempt in attempts}
+            await connect_introduced(shared_port, introduction, guard_hops=5, attempts=attempts)
+    assert Outcome.WRONG_PEER not in attempts.outcomes
 
 
 async def test_receiver_that_proves_itself_on_two_connections_is_nominated_on_one() -> None:
@@ -260,7 +259,7 @@ async def test_receiver_that_proves_itself_on_two_connections_is_nominated_on_on
             await client.send_all(WORDS[Word.RECEIVERS_PROOF])
         with trio.fail_after(PATIENCE):
             connection = await connect_introduced(
-                shared_port, introduction, guard_hops=5, on_attempt=lambda _: None
+                shared_port, introduction, guard_hops=5, attempts=NotedAttempts()
             )
         winner = endpoint_of(connection.stream.socket.getpeername())
         await connection.stream.aclose()
@@ -287,7 +286,7 @@ async def test_deadline_that_passes_when_the_peer_has_been_told_of_its_nominatio
         with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
             connections.append(
                 await connect_introduced(
-                    shared_port, introduction, guard_hops=5, on_attempt=pass_deadline
+                    shared_port, introduction, guard_hops=5, attempts=NotedAttempts(pass_deadline)
                 )
             )
         assert scope.cancel_called
@@ -300,7 +299,7 @@ async def test_deadline_that_passes_when_the_peer_has_been_told_of_its_nominatio
 
 async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
     other_nonce = b"o" * NONCE_BYTES
-    attempts: list[Attempt] = []
+    attempts = NotedAttempts(lambda _: scope.cancel(reason="the test has seen enough"))
     asked: list[bytes] = []
 
     async def answer(stream: trio.SocketStream) -> None:
@@ -317,15 +316,11 @@ async def test_whoever_answers_for_another_introduction_is_not_taken() -> None:
             forbidden=(),
         )
 
-        def note(attempt: Attempt) -> None:
-            attempts.append(attempt)
-            scope.cancel(reason="the test has seen enough")
-
         with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-            await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=note)
+            await connect_introduced(shared_port, introduction, guard_hops=5, attempts=attempts)
         nursery.cancel_scope.cancel(reason="the test is over")
     assert asked == [WORDS[Word.CHECK]]
-    [attempt] = attempts
+    [attempt] = attempts.noted
     assert (attempt.outcome, attempt.remote) == (Outcome.WRONG_PEER, dialled)
 
 
@@ -334,13 +329,12 @@ async def test_whoever_asks_and_does_not_nominate_is_not_taken(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trio_p2p._traversal.race.PROOF_TIME", 0.1)
-    outcomes: list[Outcome] = []
 
-    def note(attempt: Attempt) -> None:
-        outcomes.append(attempt.outcome)
+    def end_test(attempt: Attempt) -> None:
         if attempt.outcome is Outcome.WRONG_PEER:
             scope.cancel(reason="the test has seen enough")
 
+    attempts = NotedAttempts(end_test)
     async with (
         open_port_somewhere() as shared_port,
         await trio.open_tcp_stream(HOST, shared_port.port) as client,
@@ -350,8 +344,8 @@ async def test_whoever_asks_and_does_not_nominate_is_not_taken(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send_all, answer)
             with trio.fail_after(PATIENCE), trio.CancelScope() as scope:
-                await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=note)
+                await connect_introduced(shared_port, introduction, guard_hops=5, attempts=attempts)
         assert await received(client) == WORDS[Word.RECEIVERS_PROOF]
         assert await received(client) == b""  # closed
-    assert Outcome.WRONG_PEER in outcomes
-    assert Outcome.CONNECTED not in outcomes
+    assert Outcome.WRONG_PEER in attempts.outcomes
+    assert Outcome.CONNECTED not in attempts.outcomes

@@ -14,7 +14,7 @@ from trio_p2p._net.nursery import open_background_nursery
 from trio_p2p._net.sockets import abort, local_endpoint, open_bound_socket
 from trio_p2p._traversal.check import Verdict
 from trio_p2p._traversal.proofs import PROOF_BYTES, Role, Word, proofs
-from trio_p2p._traversal.shared_port import MAX_DECLINED, MAX_UNPROVEN, start_shared_port
+from trio_p2p._traversal.shared_port import MAX_DECLINED, MAX_UNPROVEN, Strangers, start_shared_port
 from trio_p2p._wire.messages import NONCE_BYTES
 
 from ..kit.hostile import THERE, reset
@@ -45,7 +45,7 @@ async def test_base_accepts_again_when_there_are_descriptors_again(
     with open_bound_socket(socket.AF_INET) as holding, socket.socket() as client:
         client.setblocking(False)
         async with open_background_nursery() as nursery:
-            shared_port = start_shared_port(nursery, local_endpoint(holding))
+            shared_port = start_shared_port(nursery, local_endpoint(holding), Strangers())
             with shared_port.expecting(EXPECTED, THERE) as accepted, trio.fail_after(PATIENCE):
                 with no_descriptors_left():
                     client.connect_ex(("127.0.0.1", shared_port.port))
@@ -142,8 +142,8 @@ async def test_one_that_came_before_its_endpoint_was_told_is_not_asked() -> None
 @pytest.mark.parametrize("word", [Word.SENDERS_PROOF, Word.CHECK])
 @pytest.mark.parametrize("is_late", [False, True])
 async def test_sender_whose_introduction_was_declined_is_told(word: Word, is_late: bool) -> None:
-    strangers: list[None] = []
-    async with open_port_somewhere(on_stranger=lambda: strangers.append(None)) as shared_port:
+    strangers = Strangers()
+    async with open_port_somewhere(strangers) as shared_port:
         if not is_late:
             shared_port.decline(NONCE)
         async with await trio.open_tcp_stream(HOST, shared_port.port) as sender:
@@ -153,7 +153,7 @@ async def test_sender_whose_introduction_was_declined_is_told(word: Word, is_lat
                 shared_port.decline(NONCE)
             assert await received(sender) == EXPECTED.words[Word.BUSY]
             assert await received(sender) == b""
-    assert not strangers
+    assert not strangers.count
 
 
 async def test_declined_introductions_are_forgotten() -> None:

@@ -15,12 +15,13 @@ from trio_p2p._addresses import Vantage
 from trio_p2p._net.system import System, system_in_use
 from trio_p2p._traversal.introduction import Introduction
 from trio_p2p._traversal.race import connect_introduced
-from trio_p2p._traversal.shared_port import SharedPort
+from trio_p2p._traversal.shared_port import SharedPort, Strangers
 from trio_p2p._traversal.strategy import Side
 from trio_p2p._traversal.syn_budget import MAX_SYNS, PACE, SynBudget
 from trio_p2p._wire.messages import NONCE_BYTES, SenderEndpoint
 from trio_p2p._wire.offer import MAX_CANDIDATES, Candidate, CandidateKind, Nat, Offer
 
+from ..kit.attempts import NotedAttempts
 from ..kit.hostile import CERTIFICATE
 from .kinds import PORT, RANDOM, SEQUENTIAL
 
@@ -78,10 +79,10 @@ async def test_introduction_sends_a_hundred_at_most(
         vantage=VANTAGE,
         broker_round_trip=0.0,
     )
-    shared_port = SharedPort(OWN, on_stranger=lambda: None)
+    shared_port = SharedPort(OWN, Strangers())
     system = UnreachableSystem()
     with system_in_use(system), trio.move_on_after(1000.0):
-        await connect_introduced(shared_port, introduction, guard_hops=5, on_attempt=lambda _: None)
+        await connect_introduced(shared_port, introduction, guard_hops=5, attempts=NotedAttempts())
     first = len(introduction.strategy.dials)
     assert len(set(system.sent_at[:first])) == 1  # they leave at once
     assert MAX_SYNS / 2 < len(system.sent_at) <= MAX_SYNS

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import trio
 
 from .._addresses import Endpoint
 from .._attempt import Attempt, Outcome, Technique
-from .._errors import BrokerLostError, IntroductionError, LocalProtocolError, P2PError, RelayError
-from .._peer_connection import OnAttempt, PeerConnection
+from .._errors import IntroductionError, P2PError, RelayError
+from .._net.attempt_log import AttemptLog
+from .._peer_connection import PeerConnection
 from .._wire.messages import (
-    Decline,
     IntroductionRequest,
     JoinRelay,
-    Message,
     Refused,
     Relayed,
     RelayRequest,
@@ -28,13 +25,11 @@ from .refusals import error_of
 
 logger = logging.getLogger("trio_p2p.relay")
 
-RETRY_TIME = 500  # milliseconds after which a sender may ask again whose circuit was not joined
-
 _CAPABILITIES = (Technique.RELAY,)
 
 
 async def ask_for_relay(
-    broker: BrokerFinder, uid: str, certificate: bytes, on_attempt: OnAttempt
+    broker: BrokerFinder, uid: str, certificate: bytes, attempts: AttemptLog
 ) -> PeerConnection:
     """The sender's end of a relayed connection to the receiver of a UID.
 
@@ -42,7 +37,7 @@ async def ask_for_relay(
         broker: finds the broker that relays.
         uid: the receiver's.
         certificate: ours.
-        on_attempt: told of the attempt when it has ended.
+        attempts: where the attempt is noted.
 
     Raises:
         UnknownUIDError: no receiver is registered under the UID.
@@ -58,7 +53,7 @@ async def ask_for_relay(
 
     def note(outcome: Outcome, local: Endpoint | None, remote: Endpoint | None) -> None:
         seconds = trio.current_time() - started_at
-        on_attempt(Attempt(Technique.RELAY, local, remote, outcome, seconds))
+        attempts.note(Attempt(Technique.RELAY, local, remote, outcome, seconds))
 
     try:
         leg = await broker.find(_CAPABILITIES)
@@ -74,32 +69,22 @@ async def join_relay(
     broker: BrokerFinder,
     endpoint: Endpoint,
     request: RelayRequest,
-    tell_broker: Callable[[Message], Awaitable[None]],
 ) -> PeerConnection:
     """The receiver's end of a relayed connection to a sender.
-
-    If it does not come about, the sender is told so, which would wait in vain otherwise.
 
     Args:
         broker: connects to the broker.
         endpoint: where the registration's broker is.
         request: what it sent.
-        tell_broker: says something over what the request has come over.
 
     Raises:
-        P2PError: the sender does not wait any more, or the broker is lost.
+        LocalProtocolError: the sender does not wait any more.
+        P2PError: the broker is lost, or refuses it.
 
     If cancelled, the connection is closed.
     """
-    try:
-        leg = await broker.connect_to(endpoint, _CAPABILITIES)
-        return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
-    except P2PError as error:
-        failure = error
-    if not isinstance(failure, LocalProtocolError):  # else there is no such introduction any more
-        with suppress(BrokerLostError):
-            await tell_broker(Decline(request.introduction, retry_after=RETRY_TIME))
-    raise failure
+    leg = await broker.connect_to(endpoint, _CAPABILITIES)
+    return await _request_relay(leg, JoinRelay(request.introduction), request.certificate)
 
 
 async def _request_relay(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import trio
@@ -63,7 +63,7 @@ class Connector:
         if not self._direct_techniques:
             raise LocalProtocolError(RELAY_ONLY)
         dialer = DirectDialer(self._controls, uid, StreamKind.RAW)
-        return await open_bare(dialer, partial(self._options.tracer.attempt_ended, uid))
+        return await open_bare(dialer, self._options.tracer)
 
     async def open_stream(self, target: Target, protocol: str) -> P2PStream:
         """Open a stream over the connection to a receiver, perhaps a new one.

@@ -20,11 +20,12 @@ from .._errors import (
     P2PError,
     UnknownUIDError,
 )
+from .._net.attempt_log import AttemptLog
 from .._net.winner import Winner
 from .._options import direct_techniques
-from .._peer_connection import OnAttempt, PeerConnection
-from .._stream.attempt_log import failures_of
+from .._peer_connection import PeerConnection
 from .._wire.messages import StreamKind
+from .failures import failures_of
 from .rounds import NoWayError, Search, open_in_rounds
 
 
@@ -35,18 +36,21 @@ class DirectDialer:
         controls: the connections to the broker.
         uid: the receiver's UID.
         kind: what is to be made of the connections.
+
+    Attributes:
+        uid: the same.
     """
 
     def __init__(self, controls: Controls, uid: str, kind: StreamKind) -> None:
+        self.uid = uid
         self._controls = controls
-        self._uid = uid
         self._kind = kind
 
-    async def dial(self, on_attempt: OnAttempt) -> PeerConnection:
+    async def dial(self, attempts: AttemptLog) -> PeerConnection:
         """The first connection by any version of IP.
 
         Args:
-            on_attempt: told of each attempt when it has ended.
+            attempts: where each attempt is noted; nothing was before.
 
         Raises:
             IntroductionError: no connection came of any round.
@@ -57,16 +61,14 @@ class DirectDialer:
         If cancelled, everything that was under way is closed.
         """
         techniques = direct_techniques(self._controls.options.techniques)
-        search = Search(self._uid, self._kind, techniques, on_attempt)
+        search = Search(self.uid, self._kind, techniques, attempts)
         winner = Winner(PeerConnection.close)
-        attempts: list[Attempt] = []
         errors: dict[int, P2PError | OSError] = {}
 
         async def open_by(control: Control) -> None:
             try:
                 winner.offer(await open_in_rounds(control, search))
-            except NoWayError as error:
-                attempts.extend(error.attempts)
+            except NoWayError:
                 return
             except (P2PError, OSError) as error:
                 errors[control.ip_version] = error
@@ -79,11 +81,11 @@ class DirectDialer:
                 for control in self._controls:
                     nursery.start_soon(open_by, control)
         found = winner.found
-        if found is not None or attempts:
+        if found is not None or attempts.ended:
             search.reporter.end(self._controls, None if found is None else found.technique)
         if found is None:
             failures = [errors[each] for each in IP_VERSIONS if each in errors]
-            raise _failure(self._uid, attempts, failures)
+            raise _failure(self.uid, attempts.ended, failures)
         return found
 
 

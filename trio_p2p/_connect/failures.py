@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
+from .._attempt import Attempt, Outcome
 from .._errors import AttemptFailedError, IntroductionError, P2PError, RelayError
 from .._net.os_errors import is_out_of_resources
+
+_EACH = "one error for each attempt"
+
+
+def failures_of(attempts: Iterable[Attempt]) -> ExceptionGroup[AttemptFailedError]:
+    """One error for each attempt that failed."""
+    failed = [each for each in attempts if each.outcome is not Outcome.CONNECTED]
+    return ExceptionGroup(_EACH, [*map(AttemptFailedError, failed)])
 
 
 def combined(errors: Sequence[P2PError]) -> P2PError:
@@ -28,7 +37,7 @@ def combined(errors: Sequence[P2PError]) -> P2PError:
         f"no path leads to the peer: {'; '.join(map(str, errors))}",
         attempts=tuple(each.attempt for each in causes if isinstance(each, AttemptFailedError)),
     )
-    failure.__cause__ = ExceptionGroup("one error for each attempt", causes)
+    failure.__cause__ = ExceptionGroup(_EACH, causes)
     return failure
 
 

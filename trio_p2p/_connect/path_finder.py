@@ -73,7 +73,7 @@ class PathFinder:
         self._carrier = carrier
         self._context = context
         self._dialers = dialers
-        self._on_attempt = partial(controls.options.tracer.attempt_ended, uid)
+        self._tracer = controls.options.tracer
         self._controls = controls
         self._pool = pool
         self._registered_again = trio.lowlevel.ParkingLot()
@@ -206,7 +206,7 @@ class PathFinder:
         return is_found
 
     async def _open(self, dialer: Dialer) -> SecuredPath:
-        return await open_secured(dialer, self._context, self.peer_id, self._on_attempt)
+        return await open_secured(dialer, self._context, self.peer_id, self._tracer)
 
     async def _keep_reserve(self) -> None:
         await keep_reserve(

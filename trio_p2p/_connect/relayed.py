@@ -6,7 +6,8 @@ from functools import partial
 
 from .._broker_client.relay import ask_for_relay
 from .._control.controls import Controls
-from .._peer_connection import OnAttempt, PeerConnection
+from .._net.attempt_log import AttemptLog
+from .._peer_connection import PeerConnection
 from .patience import retry_while_busy
 
 
@@ -16,18 +17,21 @@ class RelayDialer:
     Args:
         controls: the connections to the broker.
         uid: the receiver's UID.
+
+    Attributes:
+        uid: the same.
     """
 
     def __init__(self, controls: Controls, uid: str) -> None:
+        self.uid = uid
         self._controls = controls
-        self._uid = uid
 
-    async def dial(self, on_attempt: OnAttempt) -> PeerConnection:
+    async def dial(self, attempts: AttemptLog) -> PeerConnection:
         """A relayed connection; see :func:`ask_for_relay`.
 
         Args:
-            on_attempt: told of the attempt when it has ended.
+            attempts: where the attempt is noted.
         """
         certificate = self._controls.options.identity.certificate
-        ask = partial(ask_for_relay, self._controls.broker, self._uid, certificate, on_attempt)
+        ask = partial(ask_for_relay, self._controls.broker, self.uid, certificate, attempts)
         return await retry_while_busy(ask)

@@ -14,9 +14,9 @@ from .._control.broker_link import BrokerLink
 from .._control.claims import ClaimedError
 from .._control.control import Control
 from .._errors import BrokerLostError, IntroductionError, UnknownUIDError
+from .._net.attempt_log import AttemptLog
 from .._net.winner import Winner
-from .._peer_connection import OnAttempt, PeerConnection
-from .._stream.attempt_log import Attempts
+from .._peer_connection import PeerConnection
 from .._traversal.introduction import Introduction
 from .._traversal.nomination import Nomination
 from .._traversal.punch_schedule import RETRANSMISSION_TIME
@@ -47,11 +47,7 @@ MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
 
 
 class NoWayError(Exception):
-    """No connection came of any round; carries all attempts."""
-
-    def __init__(self, attempts: Sequence[Attempt]) -> None:
-        super().__init__(attempts)
-        self.attempts = attempts
+    """No connection came of any round."""
 
 
 @attrs.frozen
@@ -62,7 +58,7 @@ class Search:
         uid: the receiver's UID.
         kind: what is to be made of the connection.
         techniques: what to try, in this order.
-        on_attempt: told of each attempt when it has ended.
+        attempts: where each attempt is noted, by either version of IP.
         nomination: of the one connection.
         reporter: keeps what the broker is to be told of the search.
     """
@@ -70,7 +66,7 @@ class Search:
     uid: str
     kind: StreamKind
     techniques: Sequence[Technique]
-    on_attempt: OnAttempt
+    attempts: AttemptLog
     nomination: Nomination = attrs.field(factory=Nomination)
     reporter: Reporter = attrs.field(factory=Reporter)
 
@@ -84,14 +80,12 @@ class Round:
         technique: how to be introduced.
         opening: how to begin.
         seconds: how long to try, unless the round trip is very long.
-        on_attempt: told of each attempt when it has ended.
     """
 
     search: Search
     technique: Technique
     opening: Opening
     seconds: float
-    on_attempt: OnAttempt
 
 
 async def open_in_rounds(control: Control, search: Search) -> PeerConnection:
@@ -105,28 +99,29 @@ async def open_in_rounds(control: Control, search: Search) -> PeerConnection:
         NoWayError: no connection came of any round.
         P2PError: the broker is not reached, or refuses everything.
     """
-    attempts = Attempts(search.on_attempt)
     for technique in search.techniques:
         for opening, seconds in ROUNDS[technique]:
-            before, started_at = len(attempts.ended), trio.current_time()
-            round_ = Round(search, technique, opening, seconds, attempts.note)
-            connection = await retry_while_busy(partial(_open, control, round_))
-            if connection is not None:
-                return connection
-            if len(attempts.ended) == before:
-                # The program was busy, and the round's time over, before anything was sent.
-                took = trio.current_time() - started_at
-                route = reflexive_route(control.ip_version)
-                attempts.note(Attempt(technique, None, None, Outcome.SILENT, took, route))
-            if attempts.ended[-1].outcome in _ENDS_TECHNIQUE:
+            before, started_at = len(search.attempts.ended), trio.current_time()
+            round_ = Round(search, technique, opening, seconds)
+            found = await retry_while_busy(partial(_open, control, round_))
+            if isinstance(found, PeerConnection):
+                return found
+            if found is not Outcome.SILENT or len(search.attempts.ended) == before:
+                # If silent: the program was busy, and the time over, before anything was sent.
+                took, route = trio.current_time() - started_at, reflexive_route(control.ip_version)
+                search.attempts.note(Attempt(technique, None, None, found, took, route))
+            if found is Outcome.RULED_OUT:
+                raise NoWayError
+            if found is not Outcome.SILENT:
                 break
-        if attempts.ended[-1].outcome is Outcome.RULED_OUT:
-            break
-    raise NoWayError(attempts.ended)
+    raise NoWayError
 
 
-async def _open(control: Control, round_: Round) -> PeerConnection | None:
-    """A round's connection: the first one between two peers from the port that all share."""
+async def _open(control: Control, round_: Round) -> PeerConnection | Outcome:
+    """A round's connection: the first one between two peers from the port that all share.
+
+    Or its outcome: silent if no answer came that was of use, else why nothing was sent.
+    """
     if round_.technique is Technique.FAST:  # else the broker closes the connection (step 11)
         link = await control.use()
         if round_.search.uid not in link.asked:
@@ -143,13 +138,13 @@ async def _open(control: Control, round_: Round) -> PeerConnection | None:
                 return await _open_over(await control.use(), round_)
     with Winner(PeerConnection.close) as winner:
         async with control.open_fresh_link([round_.technique]) as link:
-            connection = await _open_over(link, round_)
-            if connection is not None:
-                winner.offer(connection)
-    return winner.found
+            found = await _open_over(link, round_)
+            if isinstance(found, PeerConnection):
+                winner.offer(found)
+    return winner.found or found
 
 
-async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:
+async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | Outcome:
     """A round's connection, from the port of a link.
 
     Raises:
@@ -157,14 +152,7 @@ async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:
         ClaimedError: the port is in use towards the receiver.
         P2PError: the broker refuses everything, or is lost.
     """
-    started_at = trio.current_time()
     search = round_.search
-
-    def give_up(outcome: Outcome) -> None:
-        seconds = trio.current_time() - started_at
-        route = reflexive_route(link.ip_version)
-        round_.on_attempt(Attempt(round_.technique, None, None, outcome, seconds, route))
-
     try:
         introduction = await link.ask(
             search.uid,
@@ -175,22 +163,19 @@ async def _open_over(link: BrokerLink, round_: Round) -> PeerConnection | None:
         )
     except IntroductionError as error:
         logger.info("introduction refused: %s", error)
-        give_up(Outcome.NOT_INTRODUCED)
-        return None
+        return Outcome.NOT_INTRODUCED
     search.reporter.introduced(link, introduction)
     if introduction.strategy.is_hopeless:
-        give_up(Outcome.RULED_OUT)
-        return None
+        return Outcome.RULED_OUT
     if introduction.needs_classic:
-        give_up(Outcome.NOT_TRIED)
-        return None
+        return Outcome.NOT_TRIED
     with link.claimed(introduction):
         return await _connect(link, round_, introduction)
 
 
 async def _connect(
     link: BrokerLink, round_: Round, introduction: Introduction
-) -> PeerConnection | None:
+) -> PeerConnection | Outcome:
     """Dial and accept, for as long as a round lasts."""
     strategy = introduction.strategy
     remotes = ", ".join(str(dial.remote) for dial in strategy.dials)
@@ -207,12 +192,9 @@ async def _connect(
             link.shared_port,
             introduction,
             guard_hops=link.guard_hops,
-            on_attempt=round_.on_attempt,
+            attempts=round_.search.attempts,
             nomination=round_.search.nomination,
         )
     # It cannot be but for a NAT that we have not looked at.
     await link.learn()
-    return None
-
-
-_ENDS_TECHNIQUE = (Outcome.NOT_INTRODUCED, Outcome.NOT_TRIED, Outcome.RULED_OUT)
+    return Outcome.SILENT

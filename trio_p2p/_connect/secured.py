@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -12,11 +13,15 @@ import trio
 
 from .._errors import BusyError, PathLostError, RemoteProtocolError, WrongPeerError
 from .._identity.peer_id import PeerId
-from .._peer_connection import OnAttempt, PeerConnection
-from .._stream.attempt_log import AttemptLog
+from .._net.attempt_log import AttemptLog
+from .._net.nursery import open_background_nursery
+from .._net.winner import Winner
+from .._peer_connection import PeerConnection
 from .._stream.handshake import confirm, secure
 from .._stream.path import Path
 from .._stream.stream_path import StreamPath
+from .._stream.tracer import Tracer
+from .failures import failures_of
 from .patience import retry_while_busy
 
 if TYPE_CHECKING:
@@ -30,10 +35,16 @@ logger = logging.getLogger("trio_p2p.sender")
 
 
 class Dialer(Protocol):
-    """Connects to a peer, in one way or another."""
+    """Connects to a peer, in one way or another.
 
-    async def dial(self, on_attempt: OnAttempt) -> PeerConnection:
-        """A connection; each attempt is told of when it has ended."""
+    Attributes:
+        uid: the peer's UID.
+    """
+
+    uid: str
+
+    async def dial(self, attempts: AttemptLog) -> PeerConnection:
+        """A connection; each attempt is noted."""
         ...
 
 
@@ -55,7 +66,7 @@ class SecuredPath:
 
 
 async def open_secured(
-    dialer: Dialer, context: Context, expected: PeerId | None, on_attempt: OnAttempt
+    dialer: Dialer, context: Context, expected: PeerId | None, tracer: Tracer
 ) -> SecuredPath:
     """Open a path, once more if a connection breaks before the peer has proven itself.
 
@@ -63,7 +74,7 @@ async def open_secured(
         dialer: gives a connection.
         context: proves our identity.
         expected: who the peer has to be; any if None.
-        on_attempt: told of each attempt when it has ended.
+        tracer: told of each attempt when it has ended.
 
     Raises:
         P2PError: no connection leads to the peer.
@@ -78,18 +89,18 @@ async def open_secured(
         )
         return SecuredPath(path, described, connection.circuit, peer_id)
 
-    return await _open(dialer, make_secure, on_attempt)
+    return await _open(dialer, make_secure, tracer)
 
 
-async def open_bare(dialer: Dialer, on_attempt: OnAttempt) -> trio.SocketStream:
+async def open_bare(dialer: Dialer, tracer: Tracer) -> trio.SocketStream:
     """Open a connection, and leave it as it is; like :func:`open_secured`."""
-    return await _open(dialer, confirm, on_attempt)
+    return await _open(dialer, confirm, tracer)
 
 
 async def _open(
-    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], on_attempt: OnAttempt
+    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], tracer: Tracer
 ) -> T:
-    open_once = partial(_open_once, dialer, make, on_attempt)
+    open_once = partial(_open_once, dialer, make, tracer)
     for _ in range(MAX_BROKEN):
         try:
             return await retry_while_busy(open_once)
@@ -99,18 +110,44 @@ async def _open(
 
 
 async def _open_once(
-    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], on_attempt: OnAttempt
+    dialer: Dialer, make: Callable[[PeerConnection], Awaitable[T]], tracer: Tracer
 ) -> T:
-    attempts = AttemptLog(on_attempt)
-    try:
-        connection = await dialer.dial(attempts.note)
+    with Winner(PeerConnection.close) as winner:
+        async with _followed_by(tracer, dialer.uid) as attempts:
+            connection = await dialer.dial(attempts)
+            winner.offer(connection)
+            try:
+                made = await make(connection)
+            except BusyError:
+                attempts.drop()
+                raise
+            except (WrongPeerError, RemoteProtocolError) as error:
+                attempts.settle_wrong_peer()
+                raise error from failures_of(attempts.ended)
+    return made
+
+
+@asynccontextmanager
+async def _followed_by(tracer: Tracer, uid: str) -> AsyncGenerator[AttemptLog]:
+    """A log of attempts that a tracer is told of."""
+    attempts, told = AttemptLog(logger), 0
+
+    def tell() -> None:
+        nonlocal told
+        news = attempts.ended[told:]
+        told += len(news)
+        for attempt in news:
+            tracer.attempt_ended(uid, attempt)
+
+    async def follow() -> None:
+        while True:
+            tell()
+            await attempts.changed.park()
+
+    async with open_background_nursery() as nursery:
+        nursery.start_soon(follow)
         try:
-            return await make(connection)
-        except BusyError:
-            attempts.drop()
-            raise
-        except (WrongPeerError, RemoteProtocolError) as error:
-            attempts.note_wrong_peer()
-            raise error from attempts.failures
-    finally:
-        attempts.close()
+            yield attempts
+        finally:
+            attempts.settle()
+            tell()

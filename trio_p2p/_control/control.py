@@ -22,6 +22,7 @@ from .._net.network_changes import Network, current_network
 from .._net.os_errors import explain
 from .._options import PeerOptions
 from .._stream.open_connections import OpenConnections
+from .._traversal.shared_port import Strangers
 from .._wire.messages import Draining
 from .broker_link import BrokerLink
 from .fresh_link import open_link
@@ -52,7 +53,7 @@ class Control:
 
     Attributes:
         others: those by the other versions of IP.
-        strangers: how many connections were closed whose other side has not proven itself.
+        strangers: those who came to its ports.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Control:
     ) -> None:
         self.ip_version = ip_version
         self.others: Sequence[Control] = ()
-        self.strangers: int = 0
+        self.strangers: Strangers = Strangers()
         self._watches = Watches()
         self._broker = broker
         self._options = options
@@ -155,7 +156,7 @@ class Control:
             self._options,
             self._connections.nursery,
             local_network=lambda: self.local_network,
-            on_stranger=self._note_stranger,
+            strangers=self.strangers,
         )
 
     @contextmanager
@@ -271,9 +272,6 @@ class Control:
         await link.wait_greeted()
         if link.has_greeted:
             self._patience.works()
-
-    def _note_stranger(self) -> None:
-        self.strangers += 1
 
     async def _keep_watching(self, link: BrokerLink, nursery: trio.Nursery) -> None:
         """Have the broker tell of what is watched, and pass it on."""

@@ -98,4 +98,4 @@ class Controls:
     @property
     def strangers(self) -> int:
         """How many connections were closed whose other side has not proven itself."""
-        return sum(control.strangers for control in self._controls)
+        return sum(control.strangers.count for control in self._controls)

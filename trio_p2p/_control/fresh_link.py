@@ -14,7 +14,7 @@ from .._nat.local_network import LocalNetwork
 from .._net.nursery import open_background_nursery
 from .._net.os_errors import explain
 from .._options import PeerOptions
-from .._traversal.shared_port import start_shared_port
+from .._traversal.shared_port import Strangers, start_shared_port
 from .broker_link import BrokerLink
 
 
@@ -27,7 +27,7 @@ async def open_link(
     nursery: trio.Nursery,
     *,
     local_network: Callable[[], LocalNetwork],
-    on_stranger: Callable[[], object],
+    strangers: Strangers,
 ) -> AsyncGenerator[BrokerLink]:
     """A connection to the broker, as long as the context lasts.
 
@@ -38,7 +38,7 @@ async def open_link(
         options: the peer's.
         nursery: for tasks that may outlast the connection for a moment.
         local_network: gives what is known of the network that this host is in, once connected.
-        on_stranger: told of each connection to the port whose other side does not prove itself.
+        strangers: where those are counted who come to the port.
 
     Raises:
         BrokerUnreachableError: no broker answers there.
@@ -49,7 +49,7 @@ async def open_link(
         open_background_nursery() as background,
     ):
         try:
-            shared_port = start_shared_port(background, connection.local, on_stranger=on_stranger)
+            shared_port = start_shared_port(background, connection.local, strangers)
         except OSError as error:
             text = f"this host cannot accept connections: {explain(error)}"
             raise P2PError(text) from error

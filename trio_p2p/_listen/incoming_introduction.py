@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
+from functools import partial
 
 import attrs
 import trio
@@ -11,10 +13,13 @@ from .._addresses import site_of
 from .._control.broker_link import BrokerLink
 from .._control.registered_name import Introducing
 from .._errors import BrokerLostError
+from .._net.attempt_log import AttemptLog
 from .._peer_connection import PeerConnection
 from .._wire.messages import ConnectionRequest, Decline, RelayRequest, SenderEndpoint
 from .puncher import Puncher
 from .slots import Holder
+
+logger = logging.getLogger("trio_p2p.receiver")
 
 RETRY_TIME = 1.0  # seconds after which a sender that was declined may try again
 
@@ -26,12 +31,14 @@ class IncomingIntroduction:
     Attributes:
         message: what the broker says of the sender.
         link: the connection to the broker.
+        attempts: where what is attempted is noted.
         scope: ends what is done for the sender.
         connecting: ends that as long as it has led to no connection.
     """
 
     message: Introducing
     link: BrokerLink
+    attempts: AttemptLog = attrs.field(factory=partial(AttemptLog, logger))
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     connecting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -70,9 +77,11 @@ class IncomingIntroduction:
         with self.connecting:
             match self.message:
                 case SenderEndpoint() as message:
-                    return await puncher.connect_fast(message, self.link)
+                    return await puncher.connect_fast(message, self.link, self.attempts)
                 case ConnectionRequest() as message:
-                    return await puncher.connect_classic(message, self.link.local_side)
+                    return await puncher.connect_classic(
+                        message, self.link.local_side, self.attempts
+                    )
                 case RelayRequest() as message:
                     return await puncher.join_relay(message, self.link)
         return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import trio
 
-from .._attempt import Attempt, Outcome, Technique
+from .._attempt import Outcome, Technique
 from .._control.broker_link import BrokerLink
 from .._control.controls import Controls
 from .._control.registered_name import Introducing
@@ -41,7 +42,7 @@ class Introductions:
 
     Attributes:
         acceptor: the same.
-        introduced, failed, forbidden, wrong_peers: counts so far.
+        introduced, failed: counts so far.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Introductions:
     ) -> None:
         self.introduced: int = 0
         self.failed: int = 0
-        self.forbidden: int = 0
-        self.wrong_peers: int = 0
+        self._wrong_peers = 0
+        self._outcomes: Counter[Outcome] = Counter()  # of introductions that have ended
         self._uid = uid
         self.acceptor = acceptor
         self._nursery = controls.connections.nursery
@@ -65,8 +66,6 @@ class Introductions:
             techniques,
             port_guessing=controls.options.port_guessing,
             permits=GuessingPermits(uid, admit, controls.guesses),
-            on_attempt=self._note_attempt,
-            on_stranger=self.note_stranger,
         )
         self._slots = Slots(MAX_INTRODUCTIONS)
         self._under_way: dict[Slot, IncomingIntroduction] = {}
@@ -103,9 +102,19 @@ class Introductions:
         for introduction in self._under_way.values():
             introduction.connecting.cancel(reason="the listener is closed")
 
-    def note_stranger(self) -> None:
-        """A connection was closed whose other side has not proven itself."""
-        self.wrong_peers += 1
+    @property
+    def wrong_peers(self) -> int:
+        """How many connections did not lead to the peer that was introduced."""
+        return self._wrong_peers + self._puncher.strangers.count + self._count(Outcome.WRONG_PEER)
+
+    @property
+    def forbidden(self) -> int:
+        """How many endpoints were not dialled, although the broker or a sender has named them."""
+        return self._count(Outcome.FORBIDDEN)
+
+    def _count(self, outcome: Outcome) -> int:
+        under_way = sum(each.attempts.count(outcome) for each in self._under_way.values())
+        return self._outcomes[outcome] + under_way
 
     def _find_slot(self, holder: Holder) -> Slot | None:
         """Take a slot, perhaps from another introduction; None if the newcomer has to wait."""
@@ -138,6 +147,7 @@ class Introductions:
         finally:
             self._slots.release(slot)
             del self._under_way[slot]
+            self._outcomes.update(attempt.outcome for attempt in introduction.attempts.ended)
 
     async def _connect(self, introduction: IncomingIntroduction, slot: Slot) -> None:
         is_relayed = introduction.is_relayed
@@ -155,12 +165,7 @@ class Introductions:
             is_hostile = isinstance(error, (NotAdmittedError, WrongPeerError))
             is_left = is_relayed or isinstance(error, PathLostError)
             level = logging.DEBUG if is_left and not is_hostile else logging.WARNING
-            self.wrong_peers += isinstance(error, WrongPeerError)
+            self._wrong_peers += isinstance(error, WrongPeerError)
             text = "introduction to %r failed: %s"
             self._failed_lines[level].say(trio.current_time(), text, self._uid, error)
         self.failed += not is_relayed
-
-    def _note_attempt(self, attempt: Attempt) -> None:
-        logger.debug("attempt: %s", attempt)
-        self.forbidden += attempt.outcome is Outcome.FORBIDDEN
-        self.wrong_peers += attempt.outcome is Outcome.WRONG_PEER

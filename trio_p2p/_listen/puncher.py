@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 import trio
@@ -16,26 +17,29 @@ from .._broker_client.relay import join_relay
 from .._control.broker_link import BrokerLink
 from .._control.claims import ClaimedError
 from .._control.reachability import LocalSide
-from .._errors import P2PError, RemoteProtocolError
+from .._errors import BrokerLostError, LocalProtocolError, P2PError, RemoteProtocolError
 from .._identity.certificate import peer_id_of_untrusted
+from .._net.attempt_log import AttemptLog
 from .._net.nursery import open_background_nursery
 from .._net.winner import Winner
-from .._peer_connection import OnAttempt, PeerConnection
+from .._peer_connection import PeerConnection
 from .._traversal.candidates import make_offer
 from .._traversal.introduction import Introduction
 from .._traversal.nomination import Searches
 from .._traversal.race import connect_introduced
-from .._traversal.shared_port import SharedPort, start_shared_port
+from .._traversal.shared_port import SharedPort, Strangers, start_shared_port
 from .._traversal.strategy import Side
 from .._wire.messages import (
     Acknowledge,
     ConnectionRequest,
+    Decline,
     HolePunched,
     RelayRequest,
     SenderEndpoint,
 )
 from .guessing import GuessingPermits
 
+REJOIN_TIME = 500  # milliseconds after which a sender may ask again whose circuit was not joined
 MAX_NONCES = 4096  # of introductions, remembered to recognise one that comes again
 
 logger = logging.getLogger("trio_p2p.receiver")
@@ -49,8 +53,9 @@ class Puncher:
         capabilities: what to greet the broker with.
         port_guessing: whether to take part in guessing ports.
         permits: for whom to do so.
-        on_attempt: told of each attempt when it has ended.
-        on_stranger: called when a connection was closed whose other side has not proven itself.
+
+    Attributes:
+        strangers: those who came to ports that nothing else shares.
     """
 
     def __init__(
@@ -60,24 +65,31 @@ class Puncher:
         *,
         port_guessing: bool,
         permits: GuessingPermits,
-        on_attempt: OnAttempt,
-        on_stranger: Callable[[], object],
     ) -> None:
+        self.strangers: Strangers = Strangers()
         self._broker = broker
         self._capabilities = capabilities
         self._port_guessing = port_guessing
         self._permits = permits
-        self._on_attempt = on_attempt
-        self._on_stranger = on_stranger
         self._nonces: dict[bytes, None] = {}
         self._searches = Searches()
 
     async def join_relay(self, request: RelayRequest, link: BrokerLink) -> PeerConnection:
-        """Join a circuit of the broker's."""
-        return await join_relay(self._broker, link.remote, request, link.send)
+        """Join a circuit of the broker's.
+
+        If it does not come about, the sender is told so, which would wait in vain otherwise.
+        """
+        try:
+            return await join_relay(self._broker, link.remote, request)
+        except P2PError as error:
+            failure = error
+        if not isinstance(failure, LocalProtocolError):  # else the sender does not wait any more
+            with suppress(BrokerLostError):
+                await link.send(Decline(request.introduction, retry_after=REJOIN_TIME))
+        raise failure
 
     async def connect_fast(
-        self, message: SenderEndpoint, link: BrokerLink
+        self, message: SenderEndpoint, link: BrokerLink, attempts: AttemptLog
     ) -> PeerConnection | None:
         """Punch from the port that the name is registered from."""
         local_side = link.local_side
@@ -94,25 +106,29 @@ class Puncher:
         try:
             with link.claims.claimed(message.endpoint, sender):
                 return await self._punch(
-                    introduction, local_side.shared_port, local_side.guard_hops
+                    introduction, local_side.shared_port, local_side.guard_hops, attempts
                 )
         except ClaimedError:
             logger.debug("%s is met already: its next port is waited for", message.endpoint)
         return None
 
     async def connect_classic(
-        self, request: ConnectionRequest, local_side: LocalSide
+        self, request: ConnectionRequest, local_side: LocalSide, attempts: AttemptLog
     ) -> PeerConnection | None:
         """Steps 3 to 9: punch from a fresh port, and tell the broker."""
         with Winner(PeerConnection.close) as winner:
             async with open_background_nursery() as nursery:
-                punched = await self._punch_classic(request, local_side, nursery)
+                punched = await self._punch_classic(request, local_side, attempts, nursery)
                 if punched is not None:
                     winner.offer(punched)
         return winner.found
 
     async def _punch_classic(
-        self, request: ConnectionRequest, local_side: LocalSide, nursery: trio.Nursery
+        self,
+        request: ConnectionRequest,
+        local_side: LocalSide,
+        attempts: AttemptLog,
+        nursery: trio.Nursery,
     ) -> PeerConnection | None:
         async with await self._broker.connect_to(
             local_side.broker, self._capabilities
@@ -125,9 +141,7 @@ class Puncher:
             if not isinstance(message, SenderEndpoint):
                 raise unexpected(message)
             # Before step 5: the port must stay ours.
-            shared_port = start_shared_port(
-                nursery, connection.local, on_stranger=self._on_stranger
-            )
+            shared_port = start_shared_port(nursery, connection.local, self.strangers)
         introduction = self._introduction(
             Technique.CLASSIC,
             message,
@@ -139,15 +153,16 @@ class Puncher:
             "steps 4 and 5: sender is at %s, closing the connection to the broker", message.endpoint
         )
         logger.debug("steps 6 to 8: punching with a held SYN, listening")
-
-        def report() -> None:
-            nursery.start_soon(self._report_punched, local_side.broker, request)
-
+        punched = trio.Event()
+        nursery.start_soon(self._report_punched, punched, local_side.broker, request)
         return await self._punch(
-            introduction, shared_port, local_side.guard_hops, on_punched=report
+            introduction, shared_port, local_side.guard_hops, attempts, punched
         )
 
-    async def _report_punched(self, broker: Endpoint, request: ConnectionRequest) -> None:
+    async def _report_punched(
+        self, punched: trio.Event, broker: Endpoint, request: ConnectionRequest
+    ) -> None:
+        await punched.wait()
         try:
             async with await self._broker.connect_to(broker, self._capabilities) as connection:
                 logger.debug("step 9: reporting the punched hole to the broker")
@@ -189,7 +204,8 @@ class Puncher:
         introduction: Introduction,
         shared_port: SharedPort,
         guard_hops: int,
-        on_punched: Callable[[], None] = lambda: None,
+        attempts: AttemptLog,
+        punched: trio.Event | None = None,
     ) -> PeerConnection | None:
         async def connect() -> PeerConnection:
             if introduction.needs_classic:
@@ -198,8 +214,8 @@ class Puncher:
                 shared_port,
                 introduction,
                 guard_hops=guard_hops,
-                on_attempt=self._on_attempt,
-                on_punched=on_punched,
+                attempts=attempts,
+                punched=punched,
             )
 
         ip_version = introduction.peer.endpoint.address.version

@@ -19,7 +19,11 @@ async def serve_streams(
         handler: called with each stream.
         handler_nursery: where to run the handlers; in a nursery of its own if None.
     """
-    on_lost = listener.note_lost_peer
+
+    async def handle(stream: P2PStream) -> None:
+        if await handle_stream(handler, stream):
+            listener.note_lost_peer()
+
     async with trio.open_nursery() as nursery:
         handlers = handler_nursery or nursery
         while True:
@@ -29,6 +33,6 @@ async def serve_streams(
                 break
             # All at once: what their handlers have to say then leaves together, too.
             for each in (stream, *listener.take_waiting()):
-                handlers.start_soon(handle_stream, handler, each, on_lost)
+                handlers.start_soon(handle, each)
         if listener.is_draining:
             await listener.drain()

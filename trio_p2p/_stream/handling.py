@@ -32,37 +32,29 @@ def check_serving(handler: object, handler_nursery: object) -> None:
         )
 
 
-async def handle_stream(
-    handler: Handler, stream: P2PStream, on_lost: Callable[[], None] | None = None
-) -> None:
+async def handle_stream(handler: Handler, stream: P2PStream) -> bool:
     """Run a handler, and close its stream.
 
     Args:
         handler: called with the stream.
         stream: the stream.
-        on_lost: called if the handler has failed only because its peer had gone.
+
+    Returns:
+        Whether the handler has failed only because its peer had gone.
     """
     try:
         await handler(stream)
     except BaseException as error:  # noqa: ASYNC103 - one that is not raised is no cancellation
-        is_of_ending = _is_of_ending(error, stream, on_lost)
+        is_lost = _is_only(error, trio.BrokenResourceError) and stream.has_lost_peer
+        is_left = _is_only(error, trio.ClosedResourceError) and stream.is_left
         stream.abort(reason_of(error))  # afterwards, as it ends the stream, too
-        if not is_of_ending:
+        if is_lost:
+            logger.debug("the peer of a stream has gone while it was served: %s", error)
+        elif not is_left:  # by its own peer, which ends all its streams
             raise
-    else:
-        stream.begin_closing()
-
-
-def _is_of_ending(
-    error: BaseException, stream: P2PStream, on_lost: Callable[[], None] | None
-) -> bool:
-    """Whether a handler has failed only because its peer had gone, or its own one was left."""
-    if _is_only(error, trio.BrokenResourceError) and stream.has_lost_peer:
-        logger.debug("the peer of a stream has gone while it was served: %s", error)
-        if on_lost is not None:
-            on_lost()
-        return True
-    return _is_only(error, trio.ClosedResourceError) and stream.is_left
+        return is_lost
+    stream.begin_closing()
+    return False
 
 
 def _is_only(error: BaseException, kind: type[Exception]) -> bool:

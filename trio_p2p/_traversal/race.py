@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -11,9 +10,10 @@ import trio
 
 from .._addresses import Endpoint
 from .._attempt import Attempt, Outcome, Route
+from .._net.attempt_log import AttemptLog
 from .._net.sockets import local_endpoint, remote_endpoint
 from .._net.winner import Winner
-from .._peer_connection import OnAttempt, PeerConnection
+from .._peer_connection import PeerConnection
 from .check import Check, Verdict
 from .checked_connection import CheckedConnection, busy_error
 from .introduction import Introduction
@@ -34,8 +34,8 @@ async def connect_introduced(
     introduction: Introduction,
     *,
     guard_hops: int,
-    on_attempt: OnAttempt,
-    on_punched: Callable[[], None] = lambda: None,
+    attempts: AttemptLog,
+    punched: trio.Event | None = None,
     nomination: Nomination | None = None,
 ) -> PeerConnection:
     """The connection to the introduced peer, however long it takes.
@@ -47,8 +47,8 @@ async def connect_introduced(
         shared_port: the local port that the peer was told of.
         introduction: whom to connect to.
         guard_hops: how many hops lead beyond our own NATs; matters to the receiver only.
-        on_attempt: told of each attempt when it has ended.
-        on_punched: called when the first SYN has left, or could not.
+        attempts: where each attempt is noted.
+        punched: set when the first SYN has left, or could not.
         nomination: a sender's, which other introductions share.
 
     Raises:
@@ -56,7 +56,7 @@ async def connect_introduced(
 
     If cancelled, every connection that was under way is closed.
     """
-    race = Race(introduction, on_attempt, nomination or Nomination())
+    race = Race(introduction, attempts, nomination or Nomination())
     race.refuse_forbidden()
     with (
         race.winner,
@@ -67,7 +67,8 @@ async def connect_introduced(
             for _ in range(MAX_CHECKED):
                 nursery.start_soon(race.accept, accepted)
             await race.start(shared_port, guard_hops, nursery)
-            on_punched()
+            if punched is not None:
+                punched.set()
     return race.connection()
 
 
@@ -77,12 +78,12 @@ class Race:
     scope: trio.CancelScope
 
     def __init__(
-        self, introduction: Introduction, on_attempt: OnAttempt, nomination: Nomination
+        self, introduction: Introduction, attempts: AttemptLog, nomination: Nomination
     ) -> None:
         self.proofs = proofs(introduction.nonce, introduction.role)
         self.winner: Winner[CheckedConnection] = Winner(self._withdraw)
         self._introduction = introduction
-        self._on_attempt = on_attempt
+        self._attempts = attempts
         self._nomination = nomination
         self._started_at = trio.current_time()
         self._is_declined = False
@@ -234,4 +235,4 @@ class Race:
         seconds: float,
     ) -> None:
         technique = self._introduction.technique
-        self._on_attempt(Attempt(technique, local, remote, outcome, seconds, route))
+        self._attempts.note(Attempt(technique, local, remote, outcome, seconds, route))

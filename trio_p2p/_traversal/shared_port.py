@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import attrs
@@ -39,22 +39,33 @@ class _Expectation:
     accepted: trio.MemorySendChannel[CheckedConnection]
 
 
+@attrs.define
+class Strangers:
+    """Connections that were closed whose other side has not proven itself.
+
+    Attributes:
+        count: how many.
+    """
+
+    count: int = 0
+
+
 class SharedPort:
     """Accepts on the port, and hands each connection to the introduction that it is for.
 
     Args:
         local: the port, and the address from which the broker was reached.
-        on_stranger: called when a connection was closed whose other side has not proven itself.
+        strangers: where those are counted who come.
 
     Attributes:
         family, port, address: of the port, and from where the broker was reached.
     """
 
-    def __init__(self, local: Endpoint, *, on_stranger: Callable[[], object]) -> None:
+    def __init__(self, local: Endpoint, strangers: Strangers) -> None:
         self.family: socket.AddressFamily = local.family
         self.port: int = local.port
         self.address: IPAddress = local.address
-        self._on_stranger = on_stranger
+        self._strangers = strangers
         self._told: dict[Endpoint, _Expectation] = {}
         self._expected: dict[bytes, _Expectation] = {}  # by what the peer says first
         self._declined: dict[bytes, Proofs] = {}
@@ -157,7 +168,7 @@ class SharedPort:
                 sock.close()
         if not is_delivered and connection.check.verdict is not Verdict.BUSY:
             logger.debug("a connection to port %d without the right proof", self.port)
-            self._on_stranger()
+            self._strangers.count += 1
 
     async def _expectation_of(self, connection: CheckedConnection) -> _Expectation | None:
         """The introduction that a connection is for; None if it ended or that was declined."""
@@ -199,22 +210,17 @@ async def _say_last(connection: CheckedConnection) -> None:
         pass
 
 
-def start_shared_port(
-    nursery: trio.Nursery,
-    local: Endpoint,
-    *,
-    on_stranger: Callable[[], object] = lambda: None,
-) -> SharedPort:
+def start_shared_port(nursery: trio.Nursery, local: Endpoint, strangers: Strangers) -> SharedPort:
     """A shared port that accepts as long as the nursery is open.
 
     Args:
         nursery: the tasks of the port go here.
         local: where the broker was reached from; a socket of ours has the port already.
-        on_stranger: called when a connection was closed whose other side has not proven itself.
+        strangers: where those are counted who come.
 
     Raises:
         OSError: no descriptor is free, or another program has the port.
     """
-    shared_port = SharedPort(local, on_stranger=on_stranger)
+    shared_port = SharedPort(local, strangers)
     nursery.start_soon(shared_port.serve, listen_on(local.family, local.port), nursery)
     return shared_port

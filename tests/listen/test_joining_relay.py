@@ -1,12 +1,14 @@
 """A receiver that cannot join a relay lets the sender know."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 
 from trio_p2p._addresses import endpoint_of
-from trio_p2p._broker_client.relay import RETRY_TIME, join_relay
+from trio_p2p._control.broker_link import BrokerLink
+from trio_p2p._control.guesses import Guesses
 from trio_p2p._errors import (
     BrokerLostError,
     BrokerUnreachableError,
@@ -14,6 +16,8 @@ from trio_p2p._errors import (
     P2PError,
     RelayError,
 )
+from trio_p2p._listen.guessing import GuessingPermits
+from trio_p2p._listen.puncher import REJOIN_TIME, Puncher
 from trio_p2p._wire.messages import (
     ID_BYTES,
     Decline,
@@ -50,15 +54,17 @@ async def fail_to_join(
     address: tuple[str, int], kind: type[P2PError], registration: Any
 ) -> list[Decline]:
     before = held()
-    finder = finder_of(*address)
+    permits = GuessingPermits("receiver", None, Guesses())
+    puncher = Puncher(finder_of(*address), [], port_guessing=False, permits=permits)
+    link = SimpleNamespace(remote=endpoint_of(address), send=registration.send)
     with trio.fail_after(PATIENCE), pytest.raises(kind):
-        await join_relay(finder, endpoint_of(address), REQUEST, registration.send)
+        await puncher.join_relay(REQUEST, cast("BrokerLink", link))
     await until(lambda: held() == before)
     sent: list[Decline] = registration.sent
     return sent
 
 
-DECLINED = [Decline(REQUEST.introduction, retry_after=RETRY_TIME)]
+DECLINED = [Decline(REQUEST.introduction, retry_after=REJOIN_TIME)]
 
 
 async def refuse_to_join(client: RawClient) -> None:
