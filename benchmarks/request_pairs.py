@@ -68,6 +68,11 @@ INTRODUCTIONS = Contender(
     orders=(Order(20),),
     remarks=("As in 0.1. The broker runs in the server's process, and counts.",),
 )
+TASKS = Contender(
+    "Trio's tasks alone",
+    "task_requests",
+    remarks=("One task for each request at either side, in one process; no byte is sent.",),
+)
 H2 = Contender(
     "h2 {h2}",
     "h2_requests",
@@ -96,7 +101,7 @@ LIBP2P = Contender(
     orders=(Order(100), Order(AT_ONCE, AT_ONCE)),
     remarks=("TCP, Noise and Yamux, its defaults. Each stream negotiates its protocol.",),
 )
-CONTENDERS = SSL, P2P, CONNECTION, INTRODUCTIONS, H2, HTTPX, IROH, LIBP2P
+CONTENDERS = SSL, P2P, CONNECTION, INTRODUCTIONS, TASKS, H2, HTTPX, IROH, LIBP2P
 
 Rounds: TypeAlias = list[tuple[Cost, ...]]
 """What each order cost for each request, in each round."""
