@@ -1,9 +1,12 @@
 """Where attackers, the broker that they attack, and honest peers are: addresses of one machine."""
 
+import time
+
 import attrs
 
 from trio_p2p._lab.namespaces import Namespace, enter_user_namespace_if_needed
 
+_LOOK = 0.01  # seconds from one look to the next
 _ATTACKERS = range(1, 255)
 
 
@@ -46,4 +49,12 @@ def open_place() -> Namespace:
     senders = [IPV6_64.sender.format(number) for number in _ATTACKERS]
     addresses = IPV6_64.broker, IPV6_64.receiver, *senders, *IPV6_64.attackers
     place.ip(*(f"address add {address}/128 dev lo nodad" for address in addresses))
+    while not set(addresses) <= _usable(place):  # the kernel puts them to use one after another
+        time.sleep(_LOOK)
     return place
+
+
+def _usable(place: Namespace) -> set[str]:
+    """The IPv6 addresses of a place that packets get to."""
+    routes = place.command("ip", "-6", "route", "show", "table", "local").splitlines()
+    return {words[1] for words in map(str.split, routes) if words[0] == "local"}

@@ -96,6 +96,8 @@ async def run_all(faults: list[Fault]) -> dict[Fault, Ending]:
     return endings
 
 
+@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("errnos", [1, pytest.param(MANY, marks=pytest.mark.soak)])
 def test_each_call_fails_once(
     usual_calls: Counter[str], caplog: pytest.LogCaptureFixture, errnos: int

@@ -484,6 +484,7 @@ def many() -> int:
     return min(MANY, (hard - 1000) // 2)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 async def test_5000_connections_that_say_nothing(
     many: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

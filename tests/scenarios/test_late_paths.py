@@ -89,6 +89,8 @@ async def test_others_are_not(is_known: bool) -> None:
     assert said == [Said(Kind.ABORT, AbortCode.UNKNOWN_SESSION, OVER)]
 
 
+@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [SenderEndpoint, ReceiverEndpoint])
 async def test_wrong_certificate_for_a_later_path_costs_that_path_only(
     told: type[SenderEndpoint | ReceiverEndpoint],

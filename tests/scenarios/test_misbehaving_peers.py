@@ -166,7 +166,8 @@ async def test_peer_that_never_acknowledges_the_end(monkeypatch: pytest.MonkeyPa
     for module in "streams", "giving_up":
         monkeypatch.setattr(f"trio_p2p._stream.{module}.CLOSING_TIME", 0.1)
     monkeypatch.setattr("trio_p2p._stream.open_connections.LOOKING_TIME", 0.1)
-    async with open_peers() as peers, open_path(peers, IDENTITY) as path:
+    # When the peers are left, what is not acknowledged waits for another path so long.
+    async with open_peers(grace=1.0) as peers, open_path(peers, IDENTITY) as path:
         say(path, hello(1), content(0, OPEN))
         accepted = await peers.listener.accept()
         await accepted.send_all(b"hello")

@@ -79,6 +79,8 @@ async def test_next_broker_is_used_while_the_first_is_away_and_streams_outlive_t
         assert listener.statistics().registrations >= 1
 
 
+@pytest.mark.once
+@pytest.mark.slow
 async def test_clients_that_a_broker_has_sent_away_come_back_when_it_is_there_again() -> None:
     async with (
         open_brokers() as (first, second),

@@ -297,6 +297,8 @@ async def test_leaving_a_peer_without_a_path_takes_no_time_if_nothing_is_to_be_d
 # Cancellation goes first, and exceptions leave as they are.
 
 
+@pytest.mark.once
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["direct", "relay"])
 async def test_cancelled_busy_streams_raise_nothing_else(path: str) -> None:
     async def push(stream: P2PStream) -> None:

@@ -1,5 +1,6 @@
 """The inbox: bytes in order, wherever they were put, in no more memory than they are worth."""
 
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -73,7 +74,7 @@ class Inboxes(RuleBasedStateMachine):
             assert self.inbox.take(1) == b""
 
 
-TestInboxes = Inboxes.TestCase
+TestInboxes = pytest.mark.once(Inboxes.TestCase)
 TestInboxes.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 

@@ -1,5 +1,6 @@
 """Two multiplexers and what applications may do, in any order, over bytes that are cut anywhere."""
 
+import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -175,7 +176,7 @@ def check_read(traffic: Traffic) -> None:
             assert app.has_read_end == peer.has_finished
 
 
-TestStreams = Streams.TestCase
+TestStreams = pytest.mark.once(Streams.TestCase)
 TestStreams.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 

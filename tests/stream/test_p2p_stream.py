@@ -347,6 +347,7 @@ async def kill_now_and_then(stream: P2PStream, source: random.Random) -> None:
             reset(stream.path)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 async def test_every_run_is_byte_exact_although_its_path_is_killed_again_and_again() -> None:
     limiter, opening = trio.CapacityLimiter(AT_ONCE), trio.Lock()

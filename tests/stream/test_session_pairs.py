@@ -3,6 +3,7 @@
 import math
 from typing import TypeAlias
 
+import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -125,7 +126,7 @@ def settle(pair: Pair) -> None:
     assert pair.acceptor.session.state is SessionState.FINISHED or not is_calm
 
 
-TestBadLinks = BadLinks.TestCase
+TestBadLinks = pytest.mark.once(BadLinks.TestCase)
 TestBadLinks.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 
 
