@@ -29,7 +29,7 @@ def test_behind_nats(
         assert "answering probes" in broker.stderr.readline()
         listen_argv = command("trio-p2p", "listen", uid, "-v", *address)
         options = [*address, "--no-relay", "--report", str(file)]
-        connect_argv = command("trio-p2p", "connect", uid, *options)
+        connect_argv = command("trio-p2p", "connect", "-q", uid, *options)
         with popen(sites[0].host, *listen_argv) as receiver:
             assert receiver.stderr is not None
             for line in receiver.stderr:

@@ -146,8 +146,8 @@ def test_a_peer_that_is_not_there(broker: BrokerTool, uid: str) -> None:
         code, output, errors = tool.end()
     assert (code, errors) == (0, "")
     _, direct, relay = output.decode().rpartition("\nThe peer ")[2].rstrip().rsplit("\n", 2)
-    assert direct.startswith(f"  direct   no: no receiver is registered under {uid!r}")
-    assert relay.startswith(f"  relay    no: no receiver is registered under {uid!r}")
+    assert direct.startswith(f"  direct  no: no receiver is registered under {uid!r}")
+    assert relay.startswith(f"  relay   no: no receiver is registered under {uid!r}")
 
 
 def test_interrupt() -> None:

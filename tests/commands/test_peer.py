@@ -63,7 +63,7 @@ def test_broker_by_option(broker: BrokerTool, uid: str) -> None:
     option = ["--broker", broker.address]
     with broker.expecting_registration(uid):
         receiver = Tool(*command("trio-p2p", "listen", "-q", uid, *option), broker=elsewhere)
-    sender = Tool(*command("trio-p2p", "connect", uid, *option), broker=elsewhere)
+    sender = Tool(*command("trio-p2p", "connect", "-q", uid, *option), broker=elsewhere)
     with receiver, sender:
         assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
 

@@ -38,7 +38,7 @@ def test_screen(broker: BrokerTool, uid: str) -> None:
     assert re.fullmatch(rf"connected to {peer_id()} in {MILLISECONDS}", connected)
     for number, line in enumerate(lines, 1):
         way = r"(direct \(fast\), to|relay, by) 127\.0\.0\.1:\d+"
-        assert re.fullmatch(rf"{number}: {MILLISECONDS}  {way}", line)
+        assert re.fullmatch(rf"{number:3}  +{MILLISECONDS}  {way}", line)
     assert re.fullmatch(
         rf"2 round trips: at least [\d.]+, median [\d.]+, at most {MILLISECONDS}", total
     )

@@ -6,7 +6,8 @@ import pytest
 
 from trio_p2p import Endpoint, PathKind, StreamPath, Technique
 from trio_p2p._commands.amounts import count_text, size_text, time_text
-from trio_p2p._commands.progress import RATE_TIME, Rate, progress_line
+from trio_p2p._commands.plain_layout import PlainLayout
+from trio_p2p._commands.progress import RATE_TIME, Rate
 from trio_p2p._commands.receive import MAX_LINES, WIDTH, offer_lines
 from trio_p2p._files.listing import Listing
 from trio_p2p._files.messages import Entry
@@ -69,11 +70,11 @@ def test_counts() -> None:
     ],
 )
 def test_a_line(tally: Tally, rate: float | None, path: StreamPath | None, line: str) -> None:
-    assert progress_line(tally, rate, path) == line
+    assert PlainLayout().progress(tally, rate, path) == line
 
 
 def test_the_longest_line() -> None:
-    line = progress_line(Tally(999, 9 * 10**11, 998, 8 * 10**11), 10**8, DIRECT)
+    line = PlainLayout().progress(Tally(999, 9 * 10**11, 998, 8 * 10**11), 10**8, DIRECT)
     assert len(line) < WIDTH
 
 

@@ -126,7 +126,7 @@ def test_a_ticket_is_all_that_the_other_side_needs(broker: BrokerTool, uid: str)
     )
     with (
         listen(broker, uid, f"--admit={ticket}") as receiver,
-        Tool(*command("trio-p2p", "connect", ticket), broker=NOBODY) as sender,
+        Tool(*command("trio-p2p", "connect", "-q", ticket), broker=NOBODY) as sender,
     ):
         assert end_both(receiver, sender, b"x", b"y") == [(0, b"y", ""), (0, b"x", "")]
 
@@ -136,7 +136,7 @@ def test_another_peer_than_the_ticket_says(broker: BrokerTool, uid: str) -> None
     ticket = str(Ticket(parse_brokers(broker.address), PEER_ID, uid))
     with (
         listen(broker, uid),
-        Tool(*command("trio-p2p", "connect", ticket), broker=NOBODY) as sender,
+        Tool(*command("trio-p2p", "connect", "-q", ticket), broker=NOBODY) as sender,
     ):
         code, _, errors = sender.end()
     assert code == 1

@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from trio_p2p._doctor.advice import advise
-from trio_p2p._doctor.page import as_json, render
+from trio_p2p._doctor.page import as_json, sections_of
 from trio_p2p._nat.findings import IPv6Findings
 from trio_p2p._wire.offer import Allocation, Nat
 
@@ -32,7 +32,7 @@ from ..kit.surveys import ADDRESS6, APDM, AT_HOME, BROKER6, EIM, mapped
 def test_advice(changes: dict[str, Any], said: str) -> None:
     survey = attrs.evolve(AT_HOME, **changes)
     assert sum(said in sentence for sentence in advise(survey)) == 1
-    assert said in " ".join(render(survey).split())
+    assert said in " ".join(sections_of(survey)[-1].text.split())
     assert as_json(survey)["advice"] == advise(survey)
 
 
@@ -40,7 +40,7 @@ def test_nothing_to_change() -> None:
     ipv6 = IPv6Findings(ADDRESS6, BROKER6, True, EIM)
     survey = attrs.evolve(AT_HOME, router=mapped("203.0.113.1"), ipv6=ipv6)
     assert advise(survey) == []
-    assert "Nothing: it gets no better." in render(survey)
+    assert "Nothing: it gets no better." in sections_of(survey)[-1].text
 
 
 def test_broker_in_the_same_private_network_is_as_it_should_be() -> None:

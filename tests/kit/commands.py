@@ -163,8 +163,12 @@ def listen(broker: BrokerTool, uid: str, *options: str, quiet: bool = True, **st
         return Tool(*argv, broker=broker.address, **streams)
 
 
-def connect(broker: BrokerTool, uid: str, *options: str, **streams: Any) -> Tool:
+def connect(
+    broker: BrokerTool, uid: str, *options: str, quiet: bool = True, **streams: Any
+) -> Tool:
     argv = command("trio-p2p", "connect", uid, *options)
+    if quiet and not {"-v", "--verbose"} & set(options):
+        argv.append("--quiet")  # as above
     return Tool(*argv, broker=broker.address, **streams)
 
 

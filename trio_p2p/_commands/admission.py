@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from .._listen.service import Admit
 from .._peer.peer import Peer
 from .codes.owner import open_code
 from .peer_options import admitted_by
-from .run import UsageError, tell_user
+from .run import UsageError, tell_user, tell_user_always
 
 
 @attrs.frozen
@@ -36,14 +37,14 @@ class Admission:
         """Whether the peer is told by a code."""
         return self.address != self.uid
 
-    def tell_user(self, command: str) -> None:
-        """Say which command to run on the other side, if there is a code.
+    def tell_command(self, command: str) -> None:
+        """Say which command to run on the other side; if quiet, only the code that is made here.
 
         Args:
-            command: its name.
+            command: its name, and what stands in front of the address.
         """
-        if self.is_by_code:
-            tell_user(f"on the other side run: trio-p2p {command} {self.address}")
+        tell = tell_user_always if self.is_by_code else tell_user
+        tell(f"on the other side run: trio-p2p {command} {shlex.quote(self.address)}")
 
 
 @asynccontextmanager

@@ -23,6 +23,11 @@ def time_text(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def milliseconds_text(seconds: float) -> str:
+    """A short time."""
+    return f"{1000 * seconds:.1f} ms"
+
+
 def count_text(count: int, noun: str) -> str:
     """So many of something."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -27,6 +27,7 @@ from .broker_end import end_on_signals
 from .broker_reloading import Reloading, load, log_as, resolve_probes, status_token
 from .broker_settings import GROUPS, BrokerSettings
 from .broker_token import make_token
+from .help_pages import HelpfulParser
 from .run import EXIT_SIGNALLED, CommandError, run_command
 from .settings import Sources, add_options, as_toml
 from .status.access import Access as StatusAccess
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="trio-p2p-broker",
         description="Introduces trio_p2p peers to each other, and relays what they say where "
         "there is no direct way. Run it where the internet reaches it without a NAT in between.",
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         f"{PREFIX}… of the environment, in capitals and with underscores. SIGHUP has the file read "
         "again.",
     )
+    parser.summarize_usage()
     add_version_option(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
     parser.add_argument(

@@ -25,6 +25,7 @@ from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
 from .._net.calendar import unix_time
 from .arguments import checked_by, parse_token_text
+from .help_pages import HelpfulParser
 from .run import EXIT_FAILED
 
 DEFAULT_DAYS = 30.0
@@ -87,12 +88,13 @@ def parse_uses(text: str) -> frozenset[Use]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = HelpfulParser(
         prog="trio-p2p-broker token",
         description="Makes an access token for a broker that was started with --closed and "
         "--token-key, and prints it on one line. Its holder gives it with --token, token= or "
         "TRIO_P2P_TOKEN.",
     )
+    parser.summarize_usage()
     parser.add_argument(
         "--key",
         metavar="FILE",

@@ -20,6 +20,7 @@ from .cut import broken_explained
 from .peer_options import admitted_by, brokers_of, open_peer_as_told
 from .run import UsageError, tell_user
 from .standard_streams import read_standard_input, require_standard_streams, write_line
+from .terminal import harmless
 from .trusted_receiver import TrustedReceiver
 
 CHAT = f"{PROTOCOLS_OF_TOOLS}chat"
@@ -31,8 +32,7 @@ CHUNK_BYTES = 4096
 def add_chat_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Writes your lines to one peer, and shows its lines with its name. One side waits with "
-        "--listen, the other one connects. Ends when either side does, by Ctrl-D or Ctrl-C."
+        "Writes to one peer, line by line. One side gives --listen. Ctrl-D ends it."
     )
     parser.add_argument(
         "uid", metavar="UID", type=checked_by(parse_uid), help="what the two peers agreed on"
@@ -42,7 +42,7 @@ def add_chat_command(parser: argparse.ArgumentParser) -> None:
         "--name",
         metavar="NAME",
         type=checked_by(_parse_name),
-        help="what the peer calls you (default: the name of your account)",
+        help="what the peer calls you (default: your account's name)",
     )
     parser.set_defaults(raw=False)
 
@@ -133,7 +133,7 @@ class UntrustedLines:
     def end(self) -> list[str]:
         """What came behind the last line."""
         lines = self._split(self._rest + self._decoder.decode(b"", final=True))
-        return [*lines, _harmless(self._rest)] if self._rest else lines
+        return [*lines, _as_line(self._rest)] if self._rest else lines
 
     def _split(self, text: str) -> list[str]:
         *lines, rest = text.split("\n")
@@ -141,13 +141,11 @@ class UntrustedLines:
             lines.append(rest[:MAX_LINE_CHARACTERS])
             rest = rest[MAX_LINE_CHARACTERS:]
         self._rest = rest
-        return [_harmless(line) for line in lines]
+        return [_as_line(line) for line in lines]
 
 
-def _harmless(line: str) -> str:
-    """A line without what moves the cursor, changes colours or worse."""
-    line = line.removesuffix("\r").replace("\t", "    ")
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line)
+def _as_line(line: str) -> str:
+    return harmless(line.removesuffix("\r").replace("\t", "    "))
 
 
 def _account_name() -> str:

@@ -30,8 +30,9 @@ from .._peer.opening import open_peer
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
 from .narration import Narrator, time_and_place, way_of
-from .run import EXIT_FAILED
+from .run import EXIT_FAILED, shown_as_error
 from .standard_streams import end_standard_output, printable
+from .terminal import columns_of, fitted
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -71,6 +72,7 @@ _PICTURE = """\
   {receiver_nat:19}                    {sender_nat}
             |                                 |
   receiver {receiver:17}             sender {sender}"""
+_INDENT = " " * 15  # below what stands behind a time
 _NO_NAT = "no NAT"
 _HERE = _Scene(
     _ThisHost(),
@@ -106,7 +108,7 @@ def demonstrate(*, with_nats: bool, verbose: bool) -> int:
                 _show(f"\n{title}")
                 _show(_perform(scene, techniques, verbose=True))
         except P2PError as error:
-            print(f"trio-p2p: {error}", file=sys.stderr)
+            print(shown_as_error(f"trio-p2p: {error}"), file=sys.stderr)
             return EXIT_FAILED
     return 0
 
@@ -121,10 +123,8 @@ def _scene(stack: ExitStack) -> _Scene:
     except (NamespacesUnavailableError, CalledProcessError) as error:
         # The tools explain themselves in a note.
         reason = " ".join([str(error), *getattr(error, "__notes__", [])]).strip()
-        print(
-            f"trio-p2p: no NATs can be made here, so the demo does without. {reason}",
-            file=sys.stderr,
-        )
+        text = f"trio-p2p: no NATs can be made here, so the demo does without. {reason}"
+        print(shown_as_error(text), file=sys.stderr)
         return _HERE
     return _Scene(
         broker.host,
@@ -233,6 +233,7 @@ def _steps_shown(*, verbose: bool) -> Generator[None]:
 
 
 def _show(line: str) -> None:
+    line = fitted(line, columns_of(sys.stdout), _INDENT)
     try:
         print(printable(line) + "\n", end="", flush=True)  # at once, as other threads do the same
     except BrokenPipeError:

@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import trio
 
 from .._broker_client.resolve import resolve_broker
-from .._doctor.page import as_json, render
+from .._doctor.page import Section, as_json, sections_of
+from .._doctor.prospects import Prospect
 from .._errors import P2PError
 from .._nat.findings import Survey
 from .._nat.network_survey import survey_network
 from .._stream.p2p_connection import P2PConnection
 from .._stream.stream_path import PathKind
 from .._wire.uids import parse_uid
+from .amounts import milliseconds_text
 from .arguments import checked_by
+from .layout import Column, Layout, Tone, widened
+from .layouts import layout_for
 from .peer_options import brokers_of, open_peer_as_told
 from .seen_path import FailedAttempts, described, path_as_json
 from .standard_streams import require_standard_streams, write_line
 from .trusted_receiver import TrustedReceiver
 
+_COLUMNS = (Column(), Column(), Column())  # the first one indents
+_TONES: dict[str, Tone] = {
+    Prospect.DIRECT: Tone.GOOD,
+    Prospect.PREDICTED: Tone.FAIR,
+    Prospect.GUESSED: Tone.FAIR,
+    Prospect.RELAYED: Tone.FAIR,
+}
+
 
 def add_doctor_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Surveys the network that this host is in, from the point of view of each broker, and says "
-        "towards which peers connections will be direct; with a UID, also which paths lead to that "
-        "peer. Takes some seconds."
+        "Surveys this host's network, and says towards which peers connections will be direct; "
+        "with a UID, also which paths lead to that peer. Takes some seconds."
     )
     parser.add_argument(
         "uid",
         metavar="UID",
         nargs="?",
         type=checked_by(parse_uid),
-        help="try to connect to the peer that listens under this UID, too",
+        help="try the peer that listens under this UID, too",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(raw=False)
@@ -44,7 +57,7 @@ def add_doctor_command(parser: argparse.ArgumentParser) -> None:
 async def diagnose(options: argparse.Namespace) -> None:
     """Survey the network, and print what was found."""
     require_standard_streams()
-    places = brokers_of(options)
+    places, layout = brokers_of(options), layout_for(sys.stdout)
     surveys: list[Survey] = []
     for place in places:
         try:
@@ -57,12 +70,13 @@ async def diagnose(options: argparse.Namespace) -> None:
             continue
         surveys.append(survey)
         if not options.json:
-            await write_line(render(survey) + "\n" * (place is not places[-1]))
+            page = page_text(sections_of(survey), layout)
+            await write_line(page + "\n" * (place is not places[-1]))
     peer = None if options.uid is None else await _try_peer(options)
     if options.json:
         await write_line(json.dumps(_as_json(surveys, peer, len(places)), indent=2))
     elif peer is not None:
-        await write_line(f"\n{_section(peer)}")
+        await write_line(f"\n{page_text([_section(peer)], layout)}")
 
 
 def _as_json(surveys: list[Survey], peer: dict[str, Any] | None, brokers: int) -> dict[str, Any]:
@@ -103,17 +117,35 @@ def _connected(connection: P2PConnection, seconds: float) -> dict[str, Any]:
     }
 
 
-def _section(peer: dict[str, Any]) -> str:
+def _section(peer: dict[str, Any]) -> Section:
     """What to say of a peer to people."""
-    lines = [f"The peer {peer['uid']!r}", ""]
+    rows: list[tuple[str, str]] = []
     if peer["peer_id"] is not None:
-        lines.append(f"  peer id  {peer['peer_id']}")
+        rows.append(("peer id", peer["peer_id"]))
     for kind in PathKind:
         found = peer[kind]
         if "failure" in found:
-            lines.append(f"  {kind:7}  no: {found['failure']}")
+            rows.append((kind, f"no: {found['failure']}"))
         else:
-            lines.append(f"  {kind:7}  {found['described']}, in {1000 * found['seconds']:.1f} ms")
+            rows.append((kind, f"{found['described']}, in {milliseconds_text(found['seconds'])}"))
     if "failure" in peer[PathKind.DIRECT]:
-        lines += [f"           {each}" for each in peer["failed_attempts"]]
-    return "\n".join(lines)
+        rows += [("", each) for each in peer["failed_attempts"]]
+    return Section(f"The peer {peer['uid']!r}", rows=tuple(rows))
+
+
+def page_text(sections: Sequence[Section], layout: Layout) -> str:
+    """A page, or some sections of it, as lines."""
+    parts: list[str] = []
+    for section in sections:
+        parts.append(layout.title(section.title))
+        if section.text:
+            parts.append(section.text)
+        if section.rows:
+            rows = [("", name, value) for name, value in section.rows]
+            columns = widened(_COLUMNS, rows)
+            parts.append(
+                "\n".join(
+                    layout.row(columns, row, _TONES.get(row[-1], Tone.NEUTRAL)) for row in rows
+                )
+            )
+    return "\n\n".join(parts)

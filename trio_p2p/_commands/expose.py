@@ -30,8 +30,7 @@ CONNECT_TIME = 20.0  # seconds; most systems give a SYN some 20 to 130 s until t
 def add_expose_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Lets peers reach TCP services: each of their connections is a stream, and joined with a "
-        "connection to the service. Runs until it is interrupted. The other side runs `trio-p2p "
+        "Lets peers reach TCP services, until it is interrupted. The other side runs `trio-p2p "
         "forward`."
     )
     parser.add_argument(
@@ -45,8 +44,7 @@ def add_expose_command(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=][HOST:]PORT",
         nargs="*",
         type=checked_by(parse_service),
-        help="where a service listens (default for HOST: localhost), and the name by which it is "
-        "told from others",
+        help="where a service listens, here if no HOST is named",
     )
     parser.set_defaults(raw=False)
 
@@ -80,7 +78,8 @@ async def expose(options: argparse.Namespace) -> None:
             name = name_of_service(uid, service.name)
             whom = admission.whom if admit else "every peer that knows the UID"
             tell_user(f"exposing {service} as {name} to {whom}; we are {peer.peer_id}")
-        admission.tell_user("forward PORT")
+        if admission.is_by_code:
+            admission.tell_command("forward PORT")
 
 
 class _ExposedService:

@@ -37,22 +37,18 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 def add_forward_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
-    parser.description = (
-        "Has local ports lead to TCP services that a peer exposes, as ssh -L does: each connection "
-        "is a stream to the peer. Runs until it is interrupted."
-    )
+    parser.description = "Has local ports lead to TCP services that a peer exposes."
     parser.add_argument(
         "port",
         metavar="[NAME=]PORT",
         type=checked_by(parse_entrance),
-        help="the local port, 0 for any; with the name that the peer has given the service, if it "
-        "has given one",
+        help="a local port, 0 for any, and the service's name, if any",
     )
     parser.add_argument(
         "uid",
         metavar="UID",
         type=checked_by(parse_uid_or_ticket),
-        help="the UID that the peer exposes, or the code or ticket that it shows",
+        help="what the peer exposes, or its code or ticket",
     )
     parser.add_argument(
         "more", metavar="[NAME=]PORT UID", nargs="*", help="more ports, each with its UID"
@@ -61,8 +57,7 @@ def add_forward_command(parser: argparse.ArgumentParser) -> None:
         "--bind",
         metavar="HOST",
         action="append",
-        help="listen at this address, and let other hosts use the ports; may be repeated (default: "
-        "127.0.0.1 and ::1, for programs on this host)",
+        help="let other hosts in at this address; may be repeated",
     )
     parser.set_defaults(raw=False)
 

@@ -6,8 +6,9 @@ import argparse
 import os
 from collections.abc import Callable
 
+import attrs
+
 from .._attempt import Technique
-from .._broker_client.place import DEFAULT_PORT
 from .._identity.peer_id import PeerId
 from .._stream.limits import DEFAULT_GRACE
 from .._wire.uids import parse_uid
@@ -26,6 +27,7 @@ from .completion import add_completion_command
 from .doctor import add_doctor_command
 from .expose import add_expose_command
 from .forward import add_forward_command
+from .help_pages import HelpfulParser, Overview, Topic
 from .peers import add_peers_command
 from .ping import add_ping_command
 from .receive import add_receive_command
@@ -39,17 +41,23 @@ from .version import add_version_option
 
 def make_parser() -> argparse.ArgumentParser:
     """What takes the arguments apart."""
-    parser = argparse.ArgumentParser(
-        prog="trio-p2p",
-        description="Encrypted streams between two programs behind NATs.",
-        epilog="Exit status: 0 if all went well, 1 if something failed, 2 if the arguments are "
-        "wrong, and 128 and the number of the signal if one has ended the command.",
+    parser = Overview(
+        prog="trio-p2p", description=_DESCRIPTION, usage="%(prog)s [--version] COMMAND ..."
     )
+    parser.topics, parser.closing = _TOPICS, _CLOSING
+    parser.purposes = {name: command.purpose for name, command in _COMMANDS.items()}
     add_version_option(parser)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (purpose, add_own_options) in _COMMANDS.items():
-        command = commands.add_parser(name, help=purpose)
-        add_own_options(command)
+    commands = parser.add_subparsers(
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=HelpfulParser,
+        prog="trio-p2p",
+    )
+    for name, told in _COMMANDS.items():
+        command = commands.add_parser(name, help=told.purpose)
+        command.summarize_usage(told.arguments)
+        told.add_own_options(command)
         if name in _AT_BROKER:
             _add_way_options(command)
         if name in _AT_BROKER or name == "id":
@@ -82,15 +90,13 @@ def _add_listen_command(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keep",
         action="store_true",
-        help="stay, and write what any number of peers send to standard output; standard input is "
-        "not read",
+        help="stay for any number of peers; nothing is sent to them",
     )
     command.add_argument(
         "--exec",
         metavar="COMMAND",
         type=checked_by(parse_command),
-        help="run this command, whose standard input and output are the peer's; with --keep one "
-        "for each peer",
+        help="run this for the peer, or for each one with --keep",
     )
 
 
@@ -100,31 +106,34 @@ def _add_connect_command(command: argparse.ArgumentParser) -> None:
         "uid",
         metavar="UID",
         type=checked_by(parse_uid_or_ticket),
-        help="what the two peers agreed on, or the code or ticket that the other side shows",
+        help="what both agreed on, or the other side's code or ticket",
     )
     command.add_argument(
         "--report",
         metavar="FILE",
         default=os.devnull,
-        help="write as JSON, at the end, how the connection came about, or why not; - is standard "
-        "error",
+        help="write as JSON how the connection came about, or why not",
     )
 
 
 def _add_streams(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Joins standard input and output with one peer. Exits with 0 when both ways have ended."
+        "Joins standard input and output with one peer, until both ways have ended."
     )
     command.add_argument(
         "--raw",
         action="store_true",
-        help="a bare TCP connection, without encryption; the peer has to say so, too",
+        help="bare TCP, without encryption, if the peer says so, too",
     )
 
 
 def _add_demo_command(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--nat", action="store_true", help="behind two real NATs, in namespaces made for it"
+    )
+    command.description = (
+        "Runs a broker, a receiver and a sender on this host, and tells how the two are connected. "
+        "Nothing else is needed for it."
     )
 
 
@@ -141,8 +150,7 @@ def _add_admit_option(command: argparse.ArgumentParser, default: str) -> None:
         "--admit",
         metavar="PEER",
         action="append",
-        help="admit this peer only: its peer id, or a UID that it answered to when you "
-        f"connected; may be repeated (default: {default})",
+        help=f"only this peer; may be repeated (default: {default})",
     )
 
 
@@ -150,8 +158,7 @@ def _add_code_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--code",
         action="store_true",
-        help="make a code that the other side types, instead of a UID, and admit only the peer "
-        "that knows it",
+        help="make a code for the other side, instead of a UID",
     )
 
 
@@ -160,11 +167,9 @@ def _add_calling_options(command: argparse.ArgumentParser) -> None:
         "--expect",
         metavar="PEER_ID",
         type=checked_by(PeerId.parse),
-        help="connect to this peer only (default: the one that answered to the UID the first time)",
+        help="only this peer (default: the first that answered before)",
     )
-    command.add_argument(
-        "--wait", action="store_true", help="wait, if need be, until the peer is there"
-    )
+    command.add_argument("--wait", action="store_true", help="wait until the peer is there")
 
 
 def _add_way_options(command: argparse.ArgumentParser) -> None:
@@ -174,33 +179,29 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         type=checked_by(parse_broker_list),
         default=broker_of_environment(),
-        help="where both meet; tls://HOST:PORT if it speaks TLS; with commas in between, spare "
-        f"ones behind the first; PORT is {DEFAULT_PORT} if there is none (default: "
-        "$TRIO_P2P_BROKER)",
+        help="where both meet, or tls://HOST:PORT; several with commas (default: $TRIO_P2P_BROKER)",
     )
     command.add_argument(
         "--token",
         metavar="TOKEN",
         type=checked_by(parse_token_text),
-        help="the access token that the operator of a closed broker has made for you; others on "
-        "this host may see it here (default: $TRIO_P2P_TOKEN)",
+        help="yours for a closed broker (default: $TRIO_P2P_TOKEN)",
     )
     command.add_argument(
         "--only",
         metavar="TECHNIQUE",
         action="append",
         type=checked_by(parse_technique),
-        help=f"use this technique only, one of {', '.join(Technique)}; may be repeated",
+        help=f"only {', '.join(list(Technique)[:-1])} or {list(Technique)[-1]}; may be repeated",
     )
     command.add_argument(
-        "--no-relay", action="store_true", help="never let the broker relay, not even encrypted"
+        "--no-relay", action="store_true", help="never let the broker relay, encrypted or not"
     )
     command.add_argument(
         "--grace",
         metavar="SECONDS",
         type=checked_by(parse_seconds),
-        help="when the path to the peer is lost, look for another one so long "
-        f"(default: {DEFAULT_GRACE:g})",
+        help=f"look for a lost path so long (default: {DEFAULT_GRACE:g})",
     )
 
 
@@ -208,35 +209,68 @@ def _add_identity_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--identity",
         metavar="FILE",
-        help="the file with your private key, made if it does not exist (default: your own)",
+        help="with your private key, made if need be (default: yours)",
     )
 
 
-_COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "listen": ("wait for one peer and talk to it", _add_listen_command),
-    "connect": ("connect to a peer that listens", _add_connect_command),
-    "expose": ("let peers reach TCP services from here", add_expose_command),
-    "forward": ("have local ports lead to a peer's services", add_forward_command),
-    "send": ("give files to a peer", add_send_command),
-    "receive": ("take the files that a peer gives", add_receive_command),
-    "ping": ("measure round trips to a peer", add_ping_command),
-    "speed": ("measure how fast a stream to a peer is", add_speed_command),
-    "answer": ("answer the ping and speed of peers", add_answer_command),
-    "chat": ("write to a peer, line by line", add_chat_command),
-    "doctor": ("say what this network does to connections", add_doctor_command),
-    "demo": ("watch two peers being connected", _add_demo_command),
-    "peers": ("show, forget and name the peers that you know", add_peers_command),
-    "ticket": ("print where you are to be met, as one text", add_ticket_command),
-    "id": ("print your peer id", _add_id_command),
-    "completion": ("have your shell complete all this", add_completion_command),
+@attrs.frozen
+class _Command:
+    """What is told of a command, and what adds its own options to its parser."""
+
+    purpose: str
+    arguments: str
+    add_own_options: Callable[[argparse.ArgumentParser], None]
+
+
+_COMMANDS = {
+    "send": _Command("give files to a peer", "FILE...", add_send_command),
+    "receive": _Command("take the files that a peer gives", "CODE", add_receive_command),
+    "chat": _Command("write to a peer, line by line", "UID", add_chat_command),
+    "listen": _Command("wait for one peer and talk to it", "[UID]", _add_listen_command),
+    "connect": _Command("connect to a peer that listens", "UID", _add_connect_command),
+    "expose": _Command(
+        "let peers reach TCP services from here",
+        "UID [NAME=][HOST:]PORT...",
+        add_expose_command,
+    ),
+    "forward": _Command(
+        "have local ports lead to a peer's services",
+        "[NAME=]PORT UID [[NAME=]PORT UID]...",
+        add_forward_command,
+    ),
+    "ping": _Command("measure round trips to a peer", "UID", add_ping_command),
+    "speed": _Command("measure how fast a stream to a peer is", "UID", add_speed_command),
+    "answer": _Command("answer the ping and speed of peers", "UID", add_answer_command),
+    "doctor": _Command("say what this network does to connections", "[UID]", add_doctor_command),
+    "demo": _Command("watch two peers being connected", "", _add_demo_command),
+    "peers": _Command(
+        "show, forget and name the peers that you know", "[ACTION ...]", add_peers_command
+    ),
+    "ticket": _Command("print where you are to be met, as one text", "[UID]", add_ticket_command),
+    "id": _Command("print your peer id", "", _add_id_command),
+    "completion": _Command("have your shell complete all this", "SHELL", add_completion_command),
 }
+_DESCRIPTION = """\
+Encrypted streams between two programs behind NATs. Both sides name the same
+broker, by --broker HOST:PORT or in TRIO_P2P_BROKER, and the same UID or code."""
+_TOPICS = (
+    Topic("files", ("send", "receive")),
+    Topic("people", ("chat",)),
+    Topic("pipes", ("listen", "connect")),
+    Topic("TCP ports", ("expose", "forward")),
+    Topic("measures", ("ping", "speed", "answer")),
+    Topic("network", ("doctor", "demo")),
+    Topic("names", ("peers", "ticket", "id")),
+    Topic("shell", ("completion",)),
+)
+_CLOSING = "New here? Run trio-p2p demo. trio-p2p COMMAND --help shows how to use COMMAND."
 _CALLING = {"connect", "forward", "receive", "ping", "speed", "chat", "doctor"}
 _ADMITTING = {
-    "listen": "the first peer that comes",
+    "listen": "first to come",
     "expose": "all",
-    "send": "the first peer that comes",
+    "send": "first to come",
     "answer": "all",
-    "chat": "the first peer that comes",
+    "chat": "first to come",
 }
 _AT_BROKER = _CALLING | set(_ADMITTING) | {"ticket"}
 _TALKATIVE = _CALLING | set(_ADMITTING) | {"demo"}

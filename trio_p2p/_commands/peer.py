@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 
 import trio
@@ -17,6 +16,7 @@ from .named_receiver import receiver_named
 from .peer_options import open_peer_as_told
 from .report import Report
 from .run import UsageError, tell_user
+from .seen_path import described
 from .standard_streams import require_standard_streams
 
 
@@ -43,12 +43,13 @@ async def _listen(options: argparse.Namespace) -> None:
         open_admission(peer, options) as admission,
         peer.listen(admission.uid, admit=admission.admit) as listener,
     ):
-        admission.tell_user("connect")
+        if admission.is_by_code:
+            admission.tell_command("connect")
         tell_user(f"waiting for a peer as {admission.uid!r}; we are {listener.peer_id}")
         stream = await listener.accept()
         async with open_background_nursery() as nursery:
             nursery.start_soon(listener.drain)  # there is no place for another one
-            _say(options, f"connected to {stream.peer_id}")
+            tell_user(f"connected to {stream.peer_id}")
             if options.exec is None:
                 await bridge_standard_streams(stream)
             else:
@@ -64,8 +65,9 @@ async def _keep_listening(options: argparse.Namespace) -> None:
     ):
         serve = partial(peer.serve, admission.uid, each.handle, admit=admission.admit)
         await nursery.start(serve)
-        admission.tell_user("connect")
-        _say(options, f"waiting for peers as {admission.uid!r}; we are {peer.peer_id}")
+        if admission.is_by_code:
+            admission.tell_command("connect")
+        tell_user(f"waiting for peers as {admission.uid!r}; we are {peer.peer_id}")
         await trio.sleep_forever()
 
 
@@ -95,7 +97,7 @@ async def _connect(options: argparse.Namespace, report: Report) -> None:
     async with open_peer_as_told(options, tracer=report) as peer:
         receiver = await receiver_named(peer, options.uid, options)
         stream = await receiver.open_stream(wait=options.wait)
-        _say(options, f"connected to {stream.peer_id}")
+        tell_user(f"connected to {stream.peer_id}, path: {described(stream.path)}")
         await bridge_standard_streams(stream)
 
 
@@ -104,7 +106,8 @@ async def _connect_raw(options: argparse.Namespace, report: Report) -> None:
         open_peer_as_told(options, has_identity=False, tracer=report) as peer,
         await peer.open_raw_stream(options.uid, wait=options.wait) as stream,
     ):
-        report.note_opened_raw()
+        path = report.note_opened_raw()
+        tell_user(f"connected, without encryption, path: {described(path)}")
         await bridge_standard_streams(stream)
 
 
@@ -116,9 +119,3 @@ def _refuse_without_sessions(options: argparse.Namespace, *names: str) -> None:
                 f"a raw connection proves no identity, and does not outlive its path: "
                 f"leave --{name} out, or --raw"
             )
-
-
-def _say(options: argparse.Namespace, text: str) -> None:
-    """Tell who watches."""
-    if options.verbose or sys.stderr.isatty():
-        tell_user(text)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from .._errors import LocalProtocolError, shown
 from .._identity.peer_id import PeerId, looks_like_peer_id
 from .._wire.uids import parse_uid
 from .arguments import checked_by
 from .known_peers import KnownPeer, KnownPeers
+from .layout import Column, table
+from .layouts import layout_for
 from .run import CommandError, tell_user
 from .standard_streams import require_standard_streams, write_line
+
+_COLUMNS = (Column("peer id"), Column("known as"))
 
 
 def add_peers_command(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +33,7 @@ def add_peers_command(parser: argparse.ArgumentParser) -> None:
     )
     forget.add_argument("peer", metavar="PEER", help="its UID, its name or its peer id")
     name = actions.add_parser("name", help="give a peer a name")
+    name.description = "Gives a peer a name, which stands for its peer id."
     name.add_argument("name", metavar="NAME", type=checked_by(_parse_name), help="the name")
     name.add_argument("peer", metavar="PEER", help="its peer id, or a UID that it has answered to")
 
@@ -69,9 +75,10 @@ async def _show(known_peers: KnownPeers, *, as_json: bool) -> None:
         ]
         await write_line(json.dumps(report, indent=2))
         return
-    for peer in peers:
-        await write_line(f"{peer.peer_id}  {_described(peer)}")
-    if not peers:
+    if peers:
+        rows = [(str(peer.peer_id), _described(peer)) for peer in peers]
+        await write_line(table(layout_for(sys.stdout), _COLUMNS, rows))
+    else:
         tell_user("no peer is known yet: `trio-p2p connect` remembers those that answer")
 
 

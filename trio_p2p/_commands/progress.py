@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,9 @@ import trio
 
 from .._files.tally import Tally
 from .._stream.stream_path import StreamPath
-from .amounts import size_text, time_text
+from .layouts import layout_for
+from .run import is_progress_wanted
+from .terminal import columns_of
 
 INTERVAL = 0.25  # seconds between two looks
 RATE_TIME = 5.0  # seconds that the rate is an average of
@@ -33,23 +34,8 @@ class Rate:
         return (count - before) / (now - then) if now > then else None
 
 
-def progress_line(tally: Tally, rate: float | None, path: StreamPath | None) -> str:
-    """One line of 80 columns at most."""
-    done = tally.size - tally.left
-    percent = 100 * done // tally.size if tally.size else 100
-    parts = [f"{percent:3} %", f"{size_text(done)} of {size_text(tally.size)}"]
-    if tally.files > 1:
-        parts.append(f"file {min(tally.files_done + 1, tally.files)} of {tally.files}")
-    if rate is not None:
-        parts.append(f"{size_text(rate)}/s")
-        if rate >= 1:
-            parts.append(f"{time_text(tally.left / rate)} left")
-    parts.append("looking for a path" if path is None else str(path.kind))
-    return ", ".join(parts)
-
-
 class Progress:
-    """A line on a terminal that changes; nothing where there is no terminal.
+    """A line on a terminal that changes; nothing where there is no terminal, or no wish for one.
 
     Args:
         tally: what it shows the growth of.
@@ -60,24 +46,22 @@ class Progress:
         self._tally = tally
         self._path = path
         self._rate = Rate()
+        self._layout = layout_for(sys.stderr)
 
     async def run(self) -> None:
         """Show it until cancelled."""
-        if not sys.stderr.isatty():
+        if columns_of(sys.stderr) is None or not is_progress_wanted():
             return
         try:
             while True:
-                rate = self._rate.at(trio.current_time(), self._tally.moved)
-                _rewrite(progress_line(self._tally, rate, self._path()))
+                self._rewrite(self._rate.at(trio.current_time(), self._tally.moved))
                 await trio.sleep(INTERVAL)
         finally:
-            _rewrite(progress_line(self._tally, None, self._path()))
+            self._rewrite(None)
             _write("\n")
 
-
-def _rewrite(line: str) -> None:
-    width = shutil.get_terminal_size().columns - 1
-    _write(f"\r{line[:width]}\x1b[K")
+    def _rewrite(self, rate: float | None) -> None:
+        _write(f"\r{self._layout.progress(self._tally, rate, self._path())}")
 
 
 def _write(text: str) -> None:

@@ -42,16 +42,14 @@ _NOT_MENDED_BY_TIME = (StreamAbortedError, UnknownProtocolError, UnknownUIDError
 def add_receive_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Takes the files that a peer gives by `trio-p2p send`, after showing their names and "
-        "sizes. Nothing outside of the folder is touched, and nothing in it is overwritten. If "
-        "either side is interrupted, the same commands go on where they ended."
+        "Takes the files that a peer gives by `trio-p2p send`, after asking. Nothing is "
+        "overwritten. After an interruption the same commands go on where they ended."
     )
     parser.add_argument(
         "uid",
         metavar="CODE",
         type=checked_by(parse_uid_or_ticket),
-        help="the code or ticket that the other side shows, the UID that both agreed on, or its "
-        "peer id",
+        help="the other side's code or ticket, or the UID of both",
     )
     parser.add_argument(
         "--into",

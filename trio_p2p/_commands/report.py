@@ -70,13 +70,15 @@ class Report(Tracer):
         """Note a path, or that there is none for the time being."""
         self._note_path(path)
 
-    def note_opened_raw(self) -> None:
-        """A raw stream is there, which the last attempt that connected has led to."""
+    def note_opened_raw(self) -> StreamPath:
+        """Note and return the path of a raw stream: the last attempt that connected led to it."""
         self._seconds = self._elapsed()
         [*_, last] = (each for each in self.attempts if each.outcome is Outcome.CONNECTED)
         assert last.local is not None
         assert last.remote is not None
-        self._note_path(StreamPath(PathKind.DIRECT, last.technique, last.local, last.remote))
+        path = StreamPath(PathKind.DIRECT, last.technique, last.local, last.remote)
+        self._note_path(path)
+        return path
 
     def write(self) -> None:
         """Write what was noted.

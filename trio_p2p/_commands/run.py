@@ -15,6 +15,7 @@ from typing import cast
 import trio
 
 from .._errors import LocalProtocolError, P2PError
+from .terminal import columns_of, fitted, harmless
 
 notes = logging.getLogger("trio_p2p.notes")  # whether any are wanted is its level
 
@@ -49,7 +50,7 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
         "-v", "--verbose", action="store_true", help="say on standard error what happens"
     )
     group.add_argument(
-        "-q", "--quiet", action="store_true", help="say on standard error what goes wrong, only"
+        "-q", "--quiet", action="store_true", help="say on standard error only what goes wrong"
     )
 
 
@@ -61,12 +62,26 @@ def log_for_user(*, verbose: bool, quiet: bool = False) -> None:
         quiet: whether :func:`tell_user` is to say nothing.
     """
     notes.setLevel(logging.WARNING if quiet else logging.INFO)
+    handler = logging.StreamHandler()
     if verbose:
-        logging.basicConfig(
-            level=logging.DEBUG, format="%(relativeCreated)8.1f ms  %(name)s  %(message)s"
-        )
+        handler.setFormatter(_Fitted("%(relativeCreated)8.1f ms  %(name)s  %(message)s"))
     else:
-        logging.basicConfig(level=logging.WARNING, format=f"{_program()}: %(message)s")
+        handler.setFormatter(_Fitted(f"{_program()}: %(message)s"))
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+def is_progress_wanted() -> bool:
+    """Whether the user wants a line that changes: not if quiet, nor in between many log lines."""
+    return notes.isEnabledFor(logging.INFO) and not logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+class _Fitted(logging.Formatter):
+    """Makes log lines that fit the terminal, if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return shown_as_error(super().format(record))
 
 
 def stopping_signals() -> list[signal.Signals]:
@@ -111,9 +126,19 @@ def tell_user(text: str) -> None:
         _write_line(text)
 
 
+def tell_user_always(text: str) -> None:
+    """Write a line on standard error that the user needs, also one who wants it quiet."""
+    _write_line(text)
+
+
+def shown_as_error(text: str) -> str:
+    """A text as lines of standard error."""
+    return fitted(harmless(text), columns_of(sys.stderr))
+
+
 def _write_line(text: str) -> None:
     with suppress(OSError):  # of a terminal that is closed
-        print(f"{_program()}: {text}", file=sys.stderr)
+        print(shown_as_error(f"{_program()}: {text}"), file=sys.stderr)
 
 
 async def _run_until_signal(

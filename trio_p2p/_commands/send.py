@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -39,8 +38,8 @@ MAX_TAKERS = 16  # peers that look at an offer at a time
 def add_send_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Gives files and folders to one peer, which runs `trio-p2p receive`, and ends when that "
-        "has them all. If either side is interrupted, the same commands go on where they ended."
+        "Gives files and folders to one peer, which runs `trio-p2p receive`. After an "
+        "interruption the same commands go on where they ended."
     )
     parser.add_argument(
         "paths", metavar="FILE", nargs="+", type=Path, help="a file, or a folder and all in it"
@@ -49,7 +48,7 @@ def add_send_command(parser: argparse.ArgumentParser) -> None:
         "--uid",
         metavar="UID",
         type=checked_by(parse_uid),
-        help="what the two peers agreed on (default: a code is made, which the other side types)",
+        help="what both agreed on (default: a code is made)",
     )
     parser.set_defaults(raw=False)
 
@@ -96,9 +95,8 @@ class _Sending:
             serve = partial(peer.serve, uid, self._give, protocol=PROTOCOL, admit=self._may_come)
             await nursery.start(serve)
             what = f"{count_text(self._files, 'file')}, {size_text(self._tree.listing.total)}"
-            address = shlex.quote(self._admission.address)
             tell_user(f"{what}, for {self._admission.whom}")
-            tell_user(f"on the other side run: trio-p2p receive {address}")
+            self._admission.tell_command("receive")
             tell_user(f"we are {peer.peer_id}")
             await self._ended.wait()
             nursery.cancel_scope.cancel(reason="the files are given")

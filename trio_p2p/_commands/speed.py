@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import trio
 
 from .._errors import LocalProtocolError
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import StreamPath
-from .._wire.uids import parse_uid
 from .answering import COUNT_BYTES, MAX_SPEED_TIME, PIECE_BYTES, SINK, SOURCE, unanswered_explained
 from .arguments import checked_by, parse_seconds
-from .peer_options import brokers_of, open_peer_as_told
+from .layout import Column
+from .measuring import add_measuring_options, open_measuring
 from .run import CommandError
-from .seen_path import FailedAttempts, described, path_as_json
-from .standard_streams import require_standard_streams, write_line
-from .trusted_receiver import TrustedReceiver
+from .seen_path import path_as_json
 
 DEFAULT_TIME = 5.0  # seconds
+_COLUMNS = (Column("direction", 9), Column("speed", 12, is_number=True), Column("path"))
 
 
 def add_speed_command(parser: argparse.ArgumentParser) -> None:
     """Describe the command to its parser."""
     parser.description = (
-        "Measures how fast a stream to a peer that runs `trio-p2p answer` is, in each direction, "
-        "and says by which path it went."
-    )
-    parser.add_argument(
-        "uid", metavar="UID", type=checked_by(parse_uid), help="the UID that the peer answers under"
+        "Measures how fast a stream to a peer that runs `trio-p2p answer` is, and by which path."
     )
     parser.add_argument(
         "--seconds",
@@ -38,8 +32,7 @@ def add_speed_command(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_TIME,
         help=f"how long to measure each direction (default: {DEFAULT_TIME:g})",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, at the end, for programs")
-    parser.set_defaults(raw=False)
+    add_measuring_options(parser)
 
 
 def _parse_time(text: str) -> float:
@@ -53,35 +46,24 @@ def _parse_time(text: str) -> float:
 
 async def speed(options: argparse.Namespace) -> None:
     """Measure both directions, one after the other, and print them."""
-    require_standard_streams()
-    failed = FailedAttempts()
     results: dict[str, object] = {}
-    async with open_peer_as_told(options, tracer=failed) as peer:
-        broker = brokers_of(options)[0].address
-        receiver = TrustedReceiver(peer, broker, options.uid, options.expect)
-        path: StreamPath | None = None
+    path: StreamPath | None = None
+    async with open_measuring(options, _COLUMNS) as measuring:
         for name, protocol, measure in (
             ("download", SOURCE, _measure_download),
             ("upload", SINK, _measure_upload),
         ):
-            stream = await receiver.open_stream(protocol=protocol, wait=options.wait)
-            async with stream:
+            async with await measuring.open_stream(protocol) as stream:
                 began_on = stream.path
                 with unanswered_explained():
                     rate = await measure(stream, options.seconds)
                 path = stream.connection.path
-                results["peer_id"] = str(stream.peer_id)
-                results[name] = {"bytes_per_second": rate, **path_as_json(path)}
-            if not options.json:
-                await write_line(f"{name:8}  {_shown(rate)}  {described(path)}")
-                if path != began_on:
-                    await write_line(f"{'':8}  begun on another path: {described(began_on)}")
-        if options.json:
-            report = {"uid": options.uid, **results, "failed_attempts": failed.as_json()}
-            await write_line(json.dumps(report, indent=2))
-        else:
-            for line in failed.explain(path):
-                await write_line(line)
+            results["peer_id"] = str(stream.peer_id)
+            results[name] = {"bytes_per_second": rate, **path_as_json(path)}
+            await measuring.show(name, _shown(rate), path=path)
+            if path != began_on:
+                await measuring.show("", "begun on", path=began_on)
+        await measuring.conclude(path, results)
 
 
 async def _measure_download(stream: P2PStream, seconds: float) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+import attrs
+
 from .._nat.findings import IPv6Findings, RouterOffer, StationKind, Survey
 from .._wire.offer import Allocation, Behaviour
 from .advice import advise
@@ -13,18 +15,33 @@ from .prospects import PEERS, prospect_of
 _WIDTH = 78  # columns
 
 
-def render(survey: Survey) -> str:
+@attrs.frozen
+class Section:
+    """A part of a page for people.
+
+    Attributes:
+        title: what stands above it.
+        text: lines, or nothing.
+        rows: names and what there is to say of each, to be shown below the text.
+    """
+
+    title: str
+    text: str = ""
+    rows: tuple[tuple[str, str], ...] = ()
+
+
+def sections_of(survey: Survey) -> list[Section]:
     """A page for people."""
-    return "\n\n".join(
-        [
+    peers = tuple((peer.description, prospect_of(survey, peer)) for peer in PEERS)
+    return [
+        Section(
             f"This network, as the broker at {survey.broker} sees it",
             _picture(survey),
-            _table(_traits(survey)),
-            "Connections to peers\n\n"
-            + _table([(peer.description, prospect_of(survey, peer)) for peer in PEERS]),
-            "What to change\n\n" + _list(advise(survey) or ["Nothing: it gets no better."]),
-        ]
-    )
+            tuple(_traits(survey)),
+        ),
+        Section("Connections to peers", rows=peers),
+        Section("What to change", _list(advise(survey) or ["Nothing: it gets no better."])),
+    ]
 
 
 def as_json(survey: Survey) -> dict[str, Any]:
@@ -125,11 +142,6 @@ def _ipv6(ipv6: IPv6Findings) -> str:
     if not ipv6.is_reached:
         return f"{ipv6.address}, but the broker is not reached"
     return f"{ipv6.address}, filtering {_behaviour(ipv6.filtering)}"
-
-
-def _table(rows: list[tuple[str, Any]]) -> str:
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:{width}}  {value}" for name, value in rows)
 
 
 def _list(items: list[str]) -> str:

@@ -18,8 +18,8 @@ class Prospect(enum.StrEnum):
     """What comes of a connection to a peer."""
 
     DIRECT = "direct"
-    PREDICTED = "direct or relay: the next port has to be predicted"
-    GUESSED = "direct or relay: a port has to be guessed"
+    PREDICTED = "direct or relay, by predicting a port"
+    GUESSED = "direct or relay, by guessing a port"
     RELAYED = "relay"
     UNKNOWN = "not known"
 
