@@ -1,7 +1,6 @@
 """``trio-p2p send`` and ``receive``: files come, after asking, and go on where they ended."""
 
 import os
-import re
 import signal
 from pathlib import Path
 
@@ -122,19 +121,6 @@ def test_the_user_is_asked_in_a_terminal(
         assert list(target.iterdir()) == []
         ending = "the other side has not taken all files: its user or its disk does not take"
         assert lines_of(errors)[-1].startswith(ending)
-
-
-def test_progress_in_a_terminal(broker: BrokerTool, uid: str, source: Path, target: Path) -> None:
-    with (
-        open_terminal() as (screen, streams),
-        send(broker, uid, source / "photos", stderr=streams) as sender,
-        receive(broker, uid, "--yes", "--into", target, stderr=streams) as receiver,
-    ):
-        assert [code for code, _, _ in end_both(receiver, sender)] == [0, 0]
-        shown = screen.read(65536).decode()
-    assert re.search(
-        r"\r100 %, 3\.0 MiB of 3\.0 MiB, (direct|relay|looking for a path)\x1b\[K", shown
-    )
 
 
 def test_no_terminal_to_ask_at(capsys: pytest.CaptureFixture[str]) -> None:

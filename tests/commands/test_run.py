@@ -145,7 +145,7 @@ def test_verbose(broker: BrokerTool, uid: str) -> None:
     assert [code for code, _, _ in ended] == [0, 0]
     logs = [errors for _, _, errors in ended]
     assert f"trio-p2p: waiting for a peer as {uid!r}; we are {peer_id()}\n" in logs[0]
-    assert f"trio-p2p: connected to {peer_id()}, path: " in logs[1]
+    assert f"trio-p2p: connected to {peer_id()}; the path is " in logs[1]
     for log, area in zip(logs, ["receiver", "sender"], strict=True):
         lines = re.findall(rf"^ *\d+\.\d ms  trio_p2p\.{area}  .+$", log, re.MULTILINE)
         assert any("connected after" in line for line in lines)

@@ -55,9 +55,10 @@ def parse_broker(broker: object) -> tuple[str, int]:
         case _:
             host, port = "", 0
     if not host or not 0 < port < 65536:
+        tuples = "" if isinstance(broker, str) else ", or a tuple of host and port"
         raise LocalProtocolError(
             f"{shown(broker)} is no broker: give HOST:PORT, like 'broker.example.org:4433', "
-            "with tls:// in front if it speaks TLS, or a tuple of host and port"
+            f"with tls:// in front if it speaks TLS{tuples}"
         )
     return host, port
 

@@ -97,7 +97,7 @@ async def _connect(options: argparse.Namespace, report: Report) -> None:
     async with open_peer_as_told(options, tracer=report) as peer:
         receiver = await receiver_named(peer, options.uid, options)
         stream = await receiver.open_stream(wait=options.wait)
-        tell_user(f"connected to {stream.peer_id}, path: {described(stream.path)}")
+        tell_user(f"connected to {stream.peer_id}; the path is {described(stream.path)}")
         await bridge_standard_streams(stream)
 
 
@@ -107,7 +107,7 @@ async def _connect_raw(options: argparse.Namespace, report: Report) -> None:
         await peer.open_raw_stream(options.uid, wait=options.wait) as stream,
     ):
         path = report.note_opened_raw()
-        tell_user(f"connected, without encryption, path: {described(path)}")
+        tell_user(f"connected, without encryption; the path is {described(path)}")
         await bridge_standard_streams(stream)
 
 

@@ -10,6 +10,7 @@ from .._errors import LocalProtocolError, shown
 from .._identity.peer_id import PeerId, looks_like_peer_id
 from .._wire.uids import parse_uid
 from .arguments import checked_by
+from .help_pages import HelpfulParser
 from .known_peers import KnownPeer, KnownPeers
 from .layout import Column, table
 from .layouts import layout_for
@@ -26,13 +27,17 @@ def add_peers_command(parser: argparse.ArgumentParser) -> None:
         "have named. Wherever a UID or a peer id is asked for, your name of the peer will do."
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(
+        dest="action", metavar="ACTION", parser_class=HelpfulParser, prog=parser.prog
+    )
     forget = actions.add_parser("forget", help="forget a peer")
+    forget.summarize_usage("PEER")
     forget.description = (
         "Forgets a peer. The next one that answers to its UID is believed, and remembered."
     )
     forget.add_argument("peer", metavar="PEER", help="its UID, its name or its peer id")
     name = actions.add_parser("name", help="give a peer a name")
+    name.summarize_usage("NAME PEER")
     name.description = "Gives a peer a name, which stands for its peer id."
     name.add_argument("name", metavar="NAME", type=checked_by(_parse_name), help="the name")
     name.add_argument("peer", metavar="PEER", help="its peer id, or a UID that it has answered to")

@@ -27,7 +27,7 @@ from .named_receiver import receiver_named
 from .peer_options import open_peer_as_told
 from .progress import Progress
 from .questions import ask, can_ask
-from .run import CommandError, UsageError, tell_user
+from .run import CommandError, UsageError, tell_user, tell_user_always
 from .standard_streams import require_standard_streams
 from .ticket import parse_uid_or_ticket
 from .trusted_receiver import TrustedReceiver
@@ -149,8 +149,9 @@ class _Receiving:
         """
         if listing == self._agreed:
             return
+        tell = tell_user if self._options.yes else tell_user_always
         for line in offer_lines(peer_id, listing, requests):
-            tell_user(line)
+            tell(line)
         if not self._options.yes and not await ask("Take them?"):
             raise CommandError("nothing was taken")
         self._agreed = listing
