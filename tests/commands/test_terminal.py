@@ -1,11 +1,12 @@
 """Text fits a terminal, and has nothing in it that a terminal would obey."""
 
 import io
+import re
 
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._commands.terminal import MAX_COLUMNS, columns_of, fitted, harmless
+from trio_p2p._commands.terminal import MAX_COLUMNS, columns_of, fitted, harmless, tied
 
 from ..kit.terminals import open_terminal
 
@@ -48,7 +49,7 @@ def test_harmless(text: str, shown: str) -> None:
 
 @given(st.text())
 def test_any_text_is_harmless(text: str) -> None:
-    assert harmless(text).replace("\n", "").replace("\t", "").isprintable()
+    assert re.sub(r"[\n\t\xa0]", "", harmless(text)).isprintable()
     assert len(harmless(text)) == len(text)
 
 
@@ -56,6 +57,12 @@ def test_words_are_not_broken() -> None:
     word = "x" * 30
     assert fitted(f"run this: {word} now", 20) == f"run this:\n  {word}\n  now"
     assert fitted("twelve-letter words-stay", 14, "") == "twelve-letter\nwords-stay"
+
+
+def test_what_is_tied_is_copied_as_one() -> None:
+    text = f"run: {tied('trio-p2p connect 12345-elephant')} now"
+    assert fitted(text, 20) == "run:\n  trio-p2p connect 12345-elephant\n  now"
+    assert fitted(text, None) == "run: trio-p2p connect 12345-elephant now"
 
 
 def test_each_of_several_lines_is_fitted() -> None:

@@ -14,6 +14,7 @@ from .._peer.peer import Peer
 from .codes.owner import open_code
 from .peer_options import admitted_by
 from .run import UsageError, tell_user, tell_user_always
+from .terminal import tied
 
 
 @attrs.frozen
@@ -44,7 +45,8 @@ class Admission:
             command: its name, and what stands in front of the address.
         """
         tell = tell_user_always if self.is_by_code else tell_user
-        tell(f"on the other side run: trio-p2p {command} {shlex.quote(self.address)}")
+        whole = f"trio-p2p {command} {shlex.quote(self.address)}"
+        tell(f"on the other side run: {tied(whole)}")
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ from .ticket import parse_uid_or_ticket
 from .version import add_version_option
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Overview:
     """What takes the arguments apart."""
     parser = Overview(
         prog="trio-p2p", description=_DESCRIPTION, usage="%(prog)s [--version] COMMAND ..."

@@ -9,7 +9,8 @@ from typing import TextIO
 
 MAX_COLUMNS = 80  # of what people read, also where there is more room
 
-_LAYOUT = "\n\t"  # characters that a text of several lines may have
+_TIE = "\N{NO-BREAK SPACE}"
+_LAYOUT = f"\n\t{_TIE}"  # characters that are not printable, and do no harm
 
 
 def columns_of(stream: TextIO | None) -> int | None:
@@ -34,7 +35,9 @@ def harmless(text: str) -> str:
 
 
 def fitted(text: str, columns: int | None, indent: str = "  ") -> str:
-    """A text as lines that a terminal shows whole. Words are not broken, so that they are copied.
+    """A text as lines that a terminal shows whole.
+
+    Words are not broken, nor what is :func:`tied`, so that a user can copy it.
 
     Args:
         text: a line, or several.
@@ -42,7 +45,7 @@ def fitted(text: str, columns: int | None, indent: str = "  ") -> str:
         indent: what the second line and those below it begin with.
     """
     if columns is None:
-        return text
+        return text.replace(_TIE, " ")
     wrap = partial(
         textwrap.wrap,
         width=columns,
@@ -51,4 +54,10 @@ def fitted(text: str, columns: int | None, indent: str = "  ") -> str:
         break_on_hyphens=False,
     )
     lines = text.split("\n")
-    return "\n".join("\n".join(wrap(line)) if len(line) > columns else line for line in lines)
+    fitting = ("\n".join(wrap(line)) if len(line) > columns else line for line in lines)
+    return "\n".join(fitting).replace(_TIE, " ")
+
+
+def tied(text: str) -> str:
+    """Words that :func:`fitted` leaves on one line, and has spaces in between."""
+    return text.replace(" ", _TIE)
