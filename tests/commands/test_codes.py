@@ -142,6 +142,8 @@ def test_ports(broker: BrokerTool) -> None:
             code,
         ),
     ):
+        with Tool(*command("trio-p2p", "ping", code, "--count=1"), broker=broker.address) as ping:
+            assert ping.end()[0] == 0
         argv = command("trio-p2p", "forward", "0", code)
         with Tool(*argv, broker=broker.address) as forward:
             said = forward.errors.readline().decode()

@@ -1,5 +1,6 @@
 """What is shown of a transfer fits its line, and says how fast it goes."""
 
+import logging
 from ipaddress import ip_address
 
 import pytest
@@ -9,6 +10,7 @@ from trio_p2p._commands.amounts import count_text, size_text, time_text
 from trio_p2p._commands.plain_layout import PlainLayout
 from trio_p2p._commands.progress import RATE_TIME, Rate
 from trio_p2p._commands.receive import MAX_LINES, WIDTH, offer_lines
+from trio_p2p._commands.run import is_progress_wanted, notes
 from trio_p2p._files.listing import Listing
 from trio_p2p._files.messages import Entry
 from trio_p2p._files.order import Request
@@ -86,6 +88,22 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
         assert rate.at(float(second), 100) is not None
     assert rate.at(20.0, 100) == 0
     assert rate.at(21.0, 100 + 50 * int(RATE_TIME)) == pytest.approx(50, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("notes_level", "level", "is_wanted"),
+    [
+        (logging.INFO, logging.WARNING, True),
+        (logging.WARNING, logging.WARNING, False),
+        (logging.INFO, logging.DEBUG, False),
+    ],
+    ids=["by default", "quiet", "verbose"],
+)
+def test_progress_is_wanted(
+    notes_level: int, level: int, *, is_wanted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(notes_level, notes.name), caplog.at_level(level):
+        assert is_progress_wanted() is is_wanted
 
 
 def test_an_offer_fits_a_screen() -> None:

@@ -161,7 +161,15 @@ def test_a_ticket_is_one_word_below_its_picture() -> None:
     *picture, ticket, end = shown.decode().split("\r\n")
     assert (code, end) == (0, "")
     assert re.fullmatch(r"p2pticket[a-z2-7]+", ticket)
+    assert all(re.fullmatch("\x1b\\[97;40m[ █▀▄]+\x1b\\[0m", line) for line in picture)
     assert len(picture) + len(ticket) // COLUMNS + 1 < LINES
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_picture_without_colours(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    _, shown = run_in_terminal(*command("trio-p2p", "ticket", "--qr", f"--broker={NOBODY}"))
+    assert b"\x1b" not in shown
 
 
 # Peers, and colours.

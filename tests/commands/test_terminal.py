@@ -6,7 +6,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_p2p._commands.terminal import MAX_COLUMNS, columns_of, fitted, harmless, tied
+from trio_p2p._commands.terminal import MAX_COLUMNS, columns_of, ending_of, fitted, harmless, tied
 
 from ..kit.terminals import open_terminal
 
@@ -45,6 +45,21 @@ def test_a_terminal_without_a_file() -> None:
 )
 def test_harmless(text: str, shown: str) -> None:
     assert harmless(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("12345", "12345"),
+        ("123456", "…3456"),
+        ("日本", "日本"),
+        ("日本語", "…本語"),
+        ("日本1語", "…1語"),
+        ("e\N{COMBINING ACUTE ACCENT}2345", "e\N{COMBINING ACUTE ACCENT}2345"),
+    ],
+)
+def test_endings(text: str, shown: str) -> None:
+    assert ending_of(text, 5) == shown
 
 
 @given(st.text())

@@ -25,7 +25,10 @@ from .trusted_receiver import TrustedReceiver
 def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     """Add what both commands take."""
     parser.add_argument(
-        "uid", metavar="UID", type=checked_by(parse_uid), help="the UID that the peer answers under"
+        "uid",
+        metavar="UID",
+        type=checked_by(parse_uid),
+        help="the UID that the peer answers under, or its code",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, at the end, for programs")
     parser.set_defaults(raw=False)

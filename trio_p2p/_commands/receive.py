@@ -29,6 +29,7 @@ from .progress import Progress
 from .questions import ask, can_ask
 from .run import CommandError, UsageError, tell_user, tell_user_always
 from .standard_streams import require_standard_streams
+from .terminal import ending_of
 from .ticket import parse_uid_or_ticket
 from .trusted_receiver import TrustedReceiver
 
@@ -176,10 +177,8 @@ def offer_lines(peer_id: PeerId, listing: Listing, requests: Sequence[Request]) 
     total = f"{count_text(len(requests), 'file')}, {size_text(listing.total)}"
     lines = [f"{peer_id} offers", f"{total}:"]
     for request in requests[:MAX_LINES]:
-        path = listing.path_of(request.entry)
-        room = WIDTH - 24
-        shown = path if len(path) <= room else f"…{path[1 - room :]}"
-        lines.append(f"{size_text(request.size):>11}  {shown}")
+        path = ending_of(listing.path_of(request.entry), WIDTH - 24)
+        lines.append(f"{size_text(request.size):>11}  {path}")
     if len(requests) > MAX_LINES:
         lines.append(f"{'':>11}  … and {len(requests) - MAX_LINES} more")
     if kept := sum(request.offset for request in requests):

@@ -14,6 +14,7 @@ from .identity_file import load_or_create_identity
 from .peer_options import brokers_of
 from .run import CommandError
 from .standard_streams import require_standard_streams, write_standard_output
+from .terminal import shows_colours
 from .ticket import Ticket
 
 _BRIGHT_ON_DARK, _RESET = "\x1b[97;40m", "\x1b[0m"  # the picture's blocks are what is bright
@@ -56,7 +57,7 @@ def _picture(text: str) -> str:
             f"standard output is in {sys.stdout.encoding}, and cannot show a QR code: set LANG to "
             "C.UTF-8, or leave --qr out"
         ) from error
-    if not sys.stdout.isatty():
+    if not shows_colours(sys.stdout):
         return picture
     return "".join(f"{_BRIGHT_ON_DARK}{line}{_RESET}\n" for line in picture.splitlines())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import unicodedata
 from functools import partial
 from typing import TextIO
 
@@ -22,6 +23,17 @@ def columns_of(stream: TextIO | None) -> int | None:
     except (OSError, ValueError):  # ValueError: a stream that was replaced by one without a file
         columns = 0
     return min(columns or MAX_COLUMNS, MAX_COLUMNS)
+
+
+def obeys_escapes(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that can do more than show lines, by ``TERM``."""
+    term = os.environ.get("TERM", "dumb")
+    return columns_of(stream) is not None and term not in {"dumb", "unknown"}
+
+
+def shows_colours(stream: TextIO | None) -> bool:
+    """Whether to write colours to a stream: not if the user has set ``NO_COLOR``."""
+    return obeys_escapes(stream) and not os.environ.get("NO_COLOR")
 
 
 def harmless(text: str) -> str:
@@ -56,6 +68,22 @@ def fitted(text: str, columns: int | None, indent: str = "  ") -> str:
     lines = text.split("\n")
     fitting = ("\n".join(wrap(line)) if len(line) > columns else line for line in lines)
     return "\n".join(fitting).replace(_TIE, " ")
+
+
+def ending_of(text: str, columns: int) -> str:
+    """A text that has room in so many columns, without its beginning if need be."""
+    if _width_of(text) <= columns:
+        return text
+    text = text[-columns:]  # which bounds what is done for a text of any length
+    while _width_of(text) >= columns:
+        text = text[1:]
+    return f"…{text}"
+
+
+def _width_of(text: str) -> int:
+    """How many columns a terminal takes for a text."""
+    wide = sum(unicodedata.east_asian_width(each) in "WF" for each in text)
+    return len(text) + wide - sum(unicodedata.combining(each) > 0 for each in text)
 
 
 def tied(text: str) -> str:
