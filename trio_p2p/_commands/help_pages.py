@@ -47,21 +47,35 @@ class Topic:
 class Overview(HelpfulParser):
     """A parser of commands, whose help shows all of them on one screen, by topic.
 
-    Attributes:
+    Args:
         topics: the topics, the most frequent first.
         purposes: of all commands, by name.
+        prog: as for any parser.
+        usage: as for any parser.
+        description: lines on top.
         closing: the last line.
     """
 
-    topics: Sequence[Topic] = ()
-    purposes: Mapping[str, str] = {}
-    closing = ""
+    def __init__(
+        self,
+        topics: Sequence[Topic],
+        purposes: Mapping[str, str],
+        *,
+        prog: str,
+        usage: str,
+        description: str,
+        closing: str,
+    ) -> None:
+        super().__init__(prog=prog, usage=usage, description=description)
+        self.purposes = purposes
+        self._topics = topics
+        self._closing = closing
 
     def format_help(self) -> str:
         """The screen."""
         lines = [self.format_usage(), f"{self.description}\n"]
-        for topic in self.topics:
+        for topic in self._topics:
             for number, command in enumerate(topic.commands):
                 name = "" if number else topic.name
                 lines.append(f"{name:9}  {command:10}  {self.purposes[command]}")
-        return "\n".join([*lines, "", self.closing, ""])
+        return "\n".join([*lines, "", self._closing, ""])

@@ -42,10 +42,13 @@ from .version import add_version_option
 def make_parser() -> Overview:
     """What takes the arguments apart."""
     parser = Overview(
-        prog="trio-p2p", description=_DESCRIPTION, usage="%(prog)s [--version] COMMAND ..."
+        _TOPICS,
+        {name: command.purpose for name, command in _COMMANDS.items()},
+        prog="trio-p2p",
+        usage="%(prog)s [--version] COMMAND ...",
+        description=_DESCRIPTION,
+        closing=_CLOSING,
     )
-    parser.topics, parser.closing = _TOPICS, _CLOSING
-    parser.purposes = {name: command.purpose for name, command in _COMMANDS.items()}
     add_version_option(parser)
     commands = parser.add_subparsers(
         dest="command",
@@ -123,7 +126,7 @@ def _add_streams(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--raw",
         action="store_true",
-        help="bare TCP, without encryption, if the peer says so, too",
+        help="bare TCP, without encryption; the peer gives it, too",
     )
 
 
@@ -167,7 +170,7 @@ def _add_calling_options(command: argparse.ArgumentParser) -> None:
         "--expect",
         metavar="PEER_ID",
         type=checked_by(PeerId.parse),
-        help="only this peer (default: the first that answered before)",
+        help="only this peer (default: the one that answered first)",
     )
     command.add_argument("--wait", action="store_true", help="wait until the peer is there")
 
@@ -185,7 +188,7 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
         "--token",
         metavar="TOKEN",
         type=checked_by(parse_token_text),
-        help="yours for a closed broker (default: $TRIO_P2P_TOKEN)",
+        help="token for a closed broker (default: $TRIO_P2P_TOKEN)",
     )
     command.add_argument(
         "--only",
@@ -194,14 +197,12 @@ def _add_way_options(command: argparse.ArgumentParser) -> None:
         type=checked_by(parse_technique),
         help=f"only {', '.join(list(Technique)[:-1])} or {list(Technique)[-1]}; may be repeated",
     )
-    command.add_argument(
-        "--no-relay", action="store_true", help="never let the broker relay, encrypted or not"
-    )
+    command.add_argument("--no-relay", action="store_true", help="never let the broker relay")
     command.add_argument(
         "--grace",
         metavar="SECONDS",
         type=checked_by(parse_seconds),
-        help=f"look for a lost path so long (default: {DEFAULT_GRACE:g})",
+        help=f"how long to look for a lost path (default: {DEFAULT_GRACE:g})",
     )
 
 
@@ -209,7 +210,7 @@ def _add_identity_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--identity",
         metavar="FILE",
-        help="with your private key, made if need be (default: yours)",
+        help="your private key, made if need be (default: your own)",
     )
 
 
