@@ -11,6 +11,7 @@ import trio
 
 from .._files.tally import Tally
 from .._stream.stream_path import StreamPath
+from .layout import Layout
 from .layouts import layout_for
 from .run import is_progress_wanted
 from .terminal import columns_of
@@ -46,22 +47,22 @@ class Progress:
         self._tally = tally
         self._path = path
         self._rate = Rate()
-        self._layout = layout_for(sys.stderr)
 
     async def run(self) -> None:
         """Show it until cancelled."""
         if columns_of(sys.stderr) is None or not is_progress_wanted():
             return
+        layout = layout_for(sys.stderr)
         try:
             while True:
-                self._rewrite(self._rate.at(trio.current_time(), self._tally.moved))
+                self._rewrite(layout, self._rate.at(trio.current_time(), self._tally.moved))
                 await trio.sleep(INTERVAL)
         finally:
-            self._rewrite(None)
+            self._rewrite(layout, None)
             _write("\n")
 
-    def _rewrite(self, rate: float | None) -> None:
-        _write(f"\r{self._layout.progress(self._tally, rate, self._path())}")
+    def _rewrite(self, layout: Layout, rate: float | None) -> None:
+        _write(f"\r{layout.progress(self._tally, rate, self._path())}")
 
 
 def _write(text: str) -> None:
