@@ -36,7 +36,7 @@ INNER_FLOORS = {
         ["giver", "taker"],
         ["given_tree", "taken_tree"],
         ["partial_file"],
-        ["checksum", "folder", "intake", "listing", "order", "tally"],
+        ["attributes", "checksum", "folder", "intake", "listing", "order", "tally"],
         ["failures", "messages"],
         ["names"],
     ],

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from trio_p2p import IntroductionError, Peer
-from trio_p2p._commands import demo, main as main_command
+from trio_p2p._commands import main as main_command
 from trio_p2p._lab import namespaces
 
 from ..kit.commands import Tool, command
@@ -260,13 +260,3 @@ def test_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     monkeypatch.setattr(Peer, "open_stream", fail)
     assert main_command.main(["demo"]) == 1
     assert capsys.readouterr().err == "trio-p2p: no connection came of it\n"
-
-
-def interrupt(*args: object, **options: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(demo, "run", interrupt)
-    assert main_command.main(["demo"]) == 130
-    assert capsys.readouterr().err == ""

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,16 +18,16 @@ pytestmark = pytest.mark.once
 LINE = f"trio-p2p {version('trio-p2p')}\n"
 # Is interrupted where the rest is imported.
 INTERRUPTED = """
-import sys
+import os, signal, sys
 
 class Interrupt:
     def find_spec(self, name, path=None, target=None):
-        if name == "trio_p2p._commands.main":
-            raise KeyboardInterrupt
+        if name == "trio_p2p._commands.{module}":
+            os.kill(os.getpid(), signal.SIGINT)
 
-from trio_p2p._commands.entry import main
+from trio_p2p._commands import entry
 sys.meta_path.insert(0, Interrupt())
-sys.exit(main(["id"]))
+sys.exit(entry.{main}(["--help"]))
 """
 VERSION_ONLY = """
 import sys
@@ -42,6 +43,14 @@ def test_version(arguments: list[str]) -> None:
         assert tool.end() == (0, LINE.encode(), "")
 
 
+@pytest.fixture
+def own_interrupts() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("own_interrupts")
 def test_version_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["--version"]) == 0
     assert capsys.readouterr() == (LINE, "")
@@ -62,11 +71,24 @@ def test_version_on_a_full_disk(arguments: list[str]) -> None:
     assert_sentence(errors, "standard output cannot be written: No space left on device")
 
 
-def test_interrupt_while_the_rest_is_loaded() -> None:
-    with Tool(sys.executable, "-c", INTERRUPTED) as tool:
-        assert tool.end() == (128 + signal.SIGINT, b"", "")
+@pytest.mark.parametrize(("main", "module"), [("main", "main"), ("main_of_broker", "broker")])
+def test_interrupt_while_the_rest_is_loaded(main: str, module: str) -> None:
+    program = INTERRUPTED.replace("{main}", main).replace("{module}", module)
+    with Tool(sys.executable, "-c", program) as tool:
+        assert tool.end() == (-signal.SIGINT, b"", "")  # which shells show as 130
 
 
+def test_interrupts_that_are_ignored_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is how shells start commands in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        entry.main(["--version"])
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("own_interrupts")
 def test_everything_else_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         entry.main(["--help"])

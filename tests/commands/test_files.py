@@ -269,15 +269,50 @@ def test_a_full_disk(broker: BrokerTool, uid: str, source: Path, target: Path) -
     assert files_in(target)["photos/beach.jpg"] == CONTENT
 
 
-@pytest.mark.parametrize("redirection", ["<&-", ">&-"])
-@pytest.mark.parametrize("subcommand", ["send", "receive"])
-def test_closed_standard_streams(broker: BrokerTool, subcommand: str, redirection: str) -> None:
-    options = ["--uid", "u", "/etc/hostname"] if subcommand == "send" else ["u", "--yes"]
-    argv = command("trio-p2p", subcommand, *options)
-    with Tool("sh", "-c", f'exec "$@" {redirection}', "sh", *argv, broker=broker.address) as tool:
-        code, output, errors = tool.end()
+@pytest.mark.usefixtures("kernel_network", "source")
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("size=1m", "there is no room for the files: they have 3145728 more bytes, and the folder"),
+        ("nr_inodes=3", "'photos/beach.jpg' cannot be written: No space left on device"),
+    ],
+)
+def test_a_small_disk(broker: BrokerTool, uid: str, target: Path, limit: str, said: str) -> None:
+    """Without room for all nothing is begun; nor is a file without room for its name."""
+    argv = command("trio-p2p", "receive", uid, "--yes", "--into", str(target), "--quiet")
+    script = (
+        'mount -t tmpfs -o "$1" none "$0"; shift; "$@"; code=$?; '
+        'find "$0" -type f -printf %P; exit $code'
+    )
+    own = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    with (
+        send(broker, uid, target.with_name("source") / "photos"),
+        Tool(*own, str(target), limit, *argv, broker=broker.address) as receiver,
+    ):
+        code, output, errors = receiver.end()
     assert (code, output) == (1, b"")
-    assert_sentence(errors, "standard input and output are closed: redirect them to /dev/null")
+    assert_sentence(errors, said)
+
+
+def test_permissions_and_times(broker: BrokerTool, uid: str, source: Path, target: Path) -> None:
+    """Between processes with different umasks; what gives others rights does not travel."""
+    for name, permissions in (("photos/beach.jpg", 0o6755), ("notes.txt", 0o604)):
+        (source / name).chmod(permissions)
+        os.utime(source / name, (1_000_000_000, 1_000_000_000))
+    argv = command("trio-p2p", "receive", uid, "--yes", "--into", str(target))
+    careful = ["sh", "-c", 'umask 027; exec "$@"', "sh", *argv]
+    with (
+        send(broker, uid, source / "photos", source / "notes.txt") as sender,
+        Tool(*careful, broker=broker.address) as receiver,
+    ):
+        assert [code for code, _, _ in end_both(receiver, sender)] == [0, 0]
+    found = {path.name: path.stat() for path in (target / "photos/beach.jpg", target / "notes.txt")}
+    assert {
+        name: (oct(status.st_mode & 0o7777), status.st_mtime) for name, status in found.items()
+    } == {
+        "beach.jpg": ("0o750", 1_000_000_000),
+        "notes.txt": ("0o600", 1_000_000_000),
+    }
 
 
 def test_closed_standard_error(broker: BrokerTool, uid: str, source: Path, target: Path) -> None:

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -26,6 +25,8 @@ from ..kit.commands import (
     command,
     connect,
     identity_option,
+    listen,
+    open_broker,
     peer_id,
     run_main,
 )
@@ -34,6 +35,7 @@ from ..kit.forwarding import (
     abort,
     accept,
     dial,
+    dial_when_there,
     exposing,
     forwarding,
     open_service,
@@ -227,7 +229,7 @@ def test_other_addresses(broker: BrokerTool, uid: str) -> None:
 
 
 def test_several_services(broker: BrokerTool, uid: str) -> None:
-    """They are told apart by name, and one that is not there is the only one that is missed."""
+    """They are told apart by name."""
     with ExitStack() as stack:
         listeners, places = zip(
             *(stack.enter_context(open_service()) for _ in range(3)), strict=True
@@ -235,19 +237,91 @@ def test_several_services(broker: BrokerTool, uid: str) -> None:
         names = ["", "a=", "b = c="]
         services = [name + place for name, place in zip(names, places, strict=True)]
         stack.enter_context(exposing(broker, uid, *services))
-        pairs = [f"{name}0" for name in [*names, "d="]]
+        pairs = [f"{name}0" for name in names]
         arguments = [each for pair in pairs for each in (pair, uid)]
         forward, port = stack.enter_context(forwarding(broker, *arguments))
-        ports = [port, *(port_of(forward) for _ in names)]
-        for port, listener in zip(ports, listeners, strict=False):
+        ports = [port, *(port_of(forward) for _ in names[1:])]
+        for port, listener in zip(ports, listeners, strict=True):
             with dial(port) as client, accept(listener) as server:
                 server.sendall(b"x")
                 assert client.recv(1) == b"x"
-        with dial(ports[-1]) as client:
-            wait_reset(client)
+
+
+@pytest.mark.parametrize(
+    ("services", "asked", "said"),
+    [
+        (["a=", "b = c="], "d=", "exposes no service 'd': there is 'a', 'b = c'"),
+        ([""], "a=", "exposes no service 'a': leave the name out"),
+        (["a="], "", "exposes no service without a name: put one of these names in front of the "),
+    ],
+)
+def test_service_that_is_not_there(
+    broker: BrokerTool, uid: str, services: list[str], asked: str, said: str
+) -> None:
+    """It is said at once, and the service itself is not bothered for that."""
+    with ExitStack() as stack:
+        listener, place = stack.enter_context(open_service())
+        stack.enter_context(exposing(broker, uid, *(f"{name}{place}" for name in services)))
+        right = f"{services[0]}0"
+        with start_forward(broker, right, uid, f"{asked}0", uid) as forward:
+            code, output, errors = forward.end()
+        assert (code, output) == (1, b"")
+        assert_sentence(errors, f"the peer of {uid!r} {said}")
+        with forwarding(broker, right, uid) as (_, port), dial(port) as client:
+            client.sendall(b"the first connection")
+            with accept(listener) as server:
+                assert server.recv(3) == b"the"
+
+
+def test_peer_that_does_not_say_what_it_exposes(broker: BrokerTool, uid: str) -> None:
+    """What ``listen --exec`` runs is a service, too, and nothing is tried at its expense."""
+    with listen(broker, uid, "--exec", "cat"), start_forward(broker, "0", uid) as forward:
         line = forward.errors.readline().decode()
-        refusal = f"the receiver {uid!r} does not serve the protocol 'd'"
-        assert line == f"trio-p2p: a connection to 'd' of {uid!r} was reset: {refusal}\n"
+        assert_sentence(line, f"the peer of {uid!r} does not say what it exposes: the first ")
+        with dial(port_of(forward)) as client:
+            client.sendall(b"x")
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == b"x"
+
+
+def test_peers_at_several_brokers(broker: BrokerTool, uid: str) -> None:
+    """Tickets say where, and any of the ports may have one."""
+    with ExitStack() as stack:
+        other = stack.enter_context(open_broker())
+        tickets, listeners = [], []
+        for each in (broker, other):
+            listener, place = stack.enter_context(open_service())
+            listeners += [listener] * 2
+            stack.enter_context(exposing(each, uid, f"a={place}", f"b={place}"))
+            with Tool(*command("trio-p2p", "ticket", uid), broker=each.address) as tool:
+                tickets.append(tool.end()[1].decode().strip())
+        pairs = [[f"{name}=0", ticket] for ticket in tickets for name in "ab"]
+        argv = command("trio-p2p", "forward", *(each for pair in pairs for each in pair))
+        forward = stack.enter_context(Tool(*argv, broker=NOBODY))
+        for listener in listeners:
+            with dial(port_of(forward)) as client, accept(listener) as server:
+                server.sendall(b"x")
+                assert client.recv(1) == b"x"
+
+
+def test_another_peer_than_the_second_ticket_says(
+    broker: BrokerTool, uid: str, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        _, place = stack.enter_context(open_service())
+        stack.enter_context(exposing(broker, uid, f"a={place}", f"b={place}"))
+        stranger = identity_option(tmp_path)
+        tickets = []
+        for options in ([], [stranger]):
+            with Tool(*command("trio-p2p", "ticket", uid, *options), broker=broker.address) as tool:
+                tickets.append(tool.end()[1].decode().strip())
+        argv = command("trio-p2p", "forward", "a=0", tickets[0], "b=0", tickets[1])
+        with Tool(*argv, broker=NOBODY) as forward:
+            code, _, errors = forward.end()
+    assert code == 1
+    expected = peer_id(stranger)
+    assert_sentence(errors, "the broker introduced another peer than the expected one: expected")
+    assert expected in errors
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tools.rst").read_text("utf-8")
@@ -304,10 +378,13 @@ def test_admission(broker: BrokerTool, uid: str, tmp_path: Path) -> None:
     with open_service() as (listener, place):
         admit = f"--admit={peer_id(mine)}"
         with exposing(broker, uid, place, admit):
-            with forwarding(broker, "0", uid, foreign) as (stranger, port), dial(port) as client:
-                wait_reset(client)
-                refusal = f"the receiver does not admit {peer_id(foreign)}"
-                assert refusal in stranger.errors.readline().decode()
+            with start_forward(broker, "0", uid, foreign) as stranger:
+                code, output, errors = stranger.end()
+            assert (code, output) == (1, b"")
+            refusal = (
+                f"the receiver does not admit {peer_id(foreign)}: give this peer id to --admit"
+            )
+            assert_sentence(errors, refusal)
             with (
                 forwarding(broker, "0", uid, mine) as (_, port),
                 dial(port) as client,
@@ -439,16 +516,6 @@ def test_without_standard_streams(broker: BrokerTool, uid: str) -> None:
         with dial_when_there(port) as client, accept(listener) as server:
             server.sendall(b"x")
             assert client.recv(1) == b"x"
-
-
-def dial_when_there(port: int) -> socket.socket:
-    """A connection to a port that a program is about to listen on."""
-    for _ in range(SECONDS * 50):
-        try:
-            return dial(port)
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-    raise AssertionError("nothing listens there")
 
 
 def test_local_port_that_is_taken(broker: BrokerTool, uid: str) -> None:

@@ -92,7 +92,6 @@ def test_signal_to_the_broker(uid: str, number: signal.Signals) -> None:
         (P2PError("no broker"), 1),
         (IdentityError("no identity"), 1),
         (OSError(5, "Input/output error"), 1),
-        (KeyboardInterrupt(), 130),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -118,11 +117,6 @@ async def fail_with_group() -> None:
     raise BaseExceptionGroup("", [ExceptionGroup("", [CommandError("one"), P2PError("two")])])
 
 
-async def interrupt() -> None:
-    await trio.lowlevel.checkpoint()
-    raise KeyboardInterrupt
-
-
 async def stumble() -> None:
     await trio.lowlevel.checkpoint()
     raise ZeroDivisionError
@@ -132,8 +126,6 @@ async def stumble() -> None:
 def test_run_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(fail_with_group, print, STOPPING) == 1
     assert capsys.readouterr().err == "trio-p2p: one\n"
-    assert run_command(interrupt, print, STOPPING) == 130
-    assert capsys.readouterr().err == ""
     # A bug is not a sentence for users.
     with pytest.RaisesGroup(ZeroDivisionError):
         run_command(stumble, print, STOPPING)

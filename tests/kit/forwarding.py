@@ -5,6 +5,7 @@ import re
 import select
 import socket
 import struct
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -32,6 +33,16 @@ def accept(listener: socket.socket) -> socket.socket:
 def dial(port: int) -> socket.socket:
     """A connection to a local port."""
     return socket.create_connection((HOST, port), SECONDS)
+
+
+def dial_when_there(port: int) -> socket.socket:
+    """A connection to a port that a program is about to listen on."""
+    for _ in range(SECONDS * 50):
+        try:
+            return dial(port)
+        except ConnectionRefusedError:
+            time.sleep(0.02)
+    raise AssertionError("nothing listens there")
 
 
 def abort(connection: socket.socket) -> None:

@@ -28,6 +28,7 @@ from .broker_reloading import Reloading, load, log_as, resolve_probes, status_to
 from .broker_settings import GROUPS, BrokerSettings
 from .broker_token import make_token
 from .help_pages import HelpfulParser
+from .printing import print_result
 from .run import EXIT_SIGNALLED, CommandError, run_command
 from .settings import Sources, add_options, as_toml
 from .status.access import Access as StatusAccess
@@ -53,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalProtocolError as error:
         parser.error(str(error))
     if options.check_config:
-        print(as_toml(settings), end="")
-        return 0
+        return print_result(parser.prog, as_toml(settings).removesuffix("\n"))
     stopping = signal.SIGINT, signal.SIGTERM
     code = run_command(partial(_serve, settings, sources), partial(log_as, settings), stopping)
     return 0 if code > EXIT_SIGNALLED else code  # to be told to stop is how a broker ends
@@ -154,7 +154,8 @@ def _say(settings: BrokerSettings, what: str, where: str) -> None:
     if settings.log_format == "json":
         logger.info("%s %s", what, where)
     else:
-        print(f"trio-p2p-broker: {what} {where}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # of a full disk, say: it serves nevertheless
+            print(f"trio-p2p-broker: {what} {where}", file=sys.stderr, flush=True)
 
 
 def _announce_pin(tls: TLSFiles | None) -> None:

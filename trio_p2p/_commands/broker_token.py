@@ -26,6 +26,7 @@ from .._identity.peer_id import PeerId
 from .._net.calendar import unix_time
 from .arguments import checked_by, parse_token_text
 from .help_pages import HelpfulParser
+from .printing import print_result
 from .run import EXIT_FAILED
 
 DEFAULT_DAYS = 30.0
@@ -37,8 +38,8 @@ def make_token(arguments: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.show is not None:
-        print(_described(read_token_untrusted(parse_token(options.show))))
-        return 0
+        token = read_token_untrusted(parse_token(options.show))
+        return print_result(parser.prog, _described(token))
     if options.key is None:
         parser.error("which key signs the token? Say --key FILE")
     try:
@@ -55,9 +56,10 @@ def make_token(arguments: Sequence[str]) -> int:
     except IdentityError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_FAILED
-    print(token_text(token.sign(key.private_key)))
-    print(f"{parser.prog}: made a token: {_described(token)}", file=sys.stderr)
-    return 0
+    code = print_result(parser.prog, token_text(token.sign(key.private_key)))
+    if not code:
+        print(f"{parser.prog}: made a token: {_described(token)}", file=sys.stderr)
+    return code
 
 
 def parse_days(text: str) -> float:

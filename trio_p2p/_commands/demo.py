@@ -30,8 +30,8 @@ from .._peer.opening import open_peer
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import PathKind, StreamPath
 from .narration import Narrator, time_and_place, way_of
-from .run import EXIT_FAILED, shown_as_error
-from .standard_streams import end_standard_output, printable
+from .run import EXIT_FAILED, CommandError, shown_as_error
+from .standard_streams import end_standard_output, printable, require_standard_streams
 from .terminal import columns_of, fitted
 
 T = TypeVar("T")
@@ -89,6 +89,31 @@ _HERE = _Scene(
 )
 
 
+class _Screen:
+    """Standard output, for several threads, which do not end where it can be written no more."""
+
+    def __init__(self) -> None:
+        self._error: OSError | None = None
+
+    def show(self, line: str) -> None:
+        """Print a line at once."""
+        try:
+            shown = printable(fitted(line, columns_of(sys.stdout), _INDENT))
+            print(shown + "\n", end="", flush=True)
+        except OSError as error:
+            self._error = self._error or error
+            end_standard_output()
+
+    def check(self) -> None:
+        """Make sure that all was printed, or that its reader did not want all.
+
+        Raises:
+            CommandError: it was not.
+        """
+        if self._error is not None and not isinstance(self._error, BrokenPipeError):
+            raise CommandError(f"standard output cannot be written: {self._error.strerror}")
+
+
 def demonstrate(*, with_nats: bool, verbose: bool) -> int:
     """Connect two peers, and show how; the exit code.
 
@@ -96,20 +121,23 @@ def demonstrate(*, with_nats: bool, verbose: bool) -> int:
         with_nats: whether to put the peers behind NATs.
         verbose: whether to connect them in each way, and show all that goes over the wire.
     """
-    with ExitStack() as stack:
-        scene = _scene(stack) if with_nats else _HERE
-        _show(scene.picture)
-        try:
+    screen = _Screen()
+    try:
+        require_standard_streams()
+        with ExitStack() as stack:
+            scene = _scene(stack) if with_nats else _HERE
+            screen.show(scene.picture)
             if not verbose:
-                _show("")
-                _show("\n" + _perform(scene, _STORY, verbose=False))
-                return 0
-            for title, techniques in ACTS.items():
-                _show(f"\n{title}")
-                _show(_perform(scene, techniques, verbose=True))
-        except P2PError as error:
-            print(shown_as_error(f"trio-p2p: {error}"), file=sys.stderr)
-            return EXIT_FAILED
+                screen.show("")
+                screen.show("\n" + _perform(scene, _STORY, screen, verbose=False))
+            else:
+                for title, techniques in ACTS.items():
+                    screen.show(f"\n{title}")
+                    screen.show(_perform(scene, techniques, screen, verbose=True))
+        screen.check()
+    except (P2PError, CommandError) as error:
+        print(shown_as_error(f"trio-p2p: {error}"), file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 
@@ -141,10 +169,12 @@ def _scene(stack: ExitStack) -> _Scene:
     )
 
 
-def _perform(scene: _Scene, techniques: Sequence[Technique], *, verbose: bool) -> str:
+def _perform(
+    scene: _Scene, techniques: Sequence[Technique], screen: _Screen, *, verbose: bool
+) -> str:
     """Show how a receiver and a sender connect, and what came of it."""
     with (
-        _steps_shown(verbose=verbose),
+        _steps_shown(screen, verbose=verbose),
         running(scene.broker, _broker, scene.address) as broker,
         running(scene.receiver, _receive, broker, techniques),
     ):
@@ -208,7 +238,7 @@ def _shown(path: StreamPath | None) -> str:
 
 
 @contextmanager
-def _steps_shown(*, verbose: bool) -> Generator[None]:
+def _steps_shown(screen: _Screen, *, verbose: bool) -> Generator[None]:
     """Print what the library logs, or what that tells of each step, with the time since now."""
     started_at = time.perf_counter()
     narrator = Narrator()
@@ -217,9 +247,9 @@ def _steps_shown(*, verbose: bool) -> Generator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             milliseconds = 1000 * (time.perf_counter() - started_at)
             if verbose:
-                _show(time_and_place(record, milliseconds) + record.getMessage())
+                screen.show(time_and_place(record, milliseconds) + record.getMessage())
             elif line := narrator.line_of(record, milliseconds):
-                _show(line)
+                screen.show(line)
 
     logger = logging.getLogger("trio_p2p")
     printer, level = Printer(), logger.level
@@ -230,11 +260,3 @@ def _steps_shown(*, verbose: bool) -> Generator[None]:
     finally:
         logger.removeHandler(printer)
         logger.setLevel(level)
-
-
-def _show(line: str) -> None:
-    line = fitted(line, columns_of(sys.stdout), _INDENT)
-    try:
-        print(printable(line) + "\n", end="", flush=True)  # at once, as other threads do the same
-    except BrokenPipeError:
-        end_standard_output()

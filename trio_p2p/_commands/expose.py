@@ -20,6 +20,7 @@ from .joint import join
 from .peer_options import open_peer_as_told
 from .resets import Resets
 from .run import UsageError, tell_user
+from .service_list import SERVICES, tell_services
 from .services import Service, name_of_service, parse_service
 
 logger = logging.getLogger("trio_p2p.expose")
@@ -70,6 +71,9 @@ async def expose(options: argparse.Namespace) -> None:
         nursery.start_soon(resets.run)
         if admit is not None:  # others have no right to this host's time and traffic
             await nursery.start(serve_answers, peer, uid, admit)
+        tell = partial(tell_services, [service.name for service in services])
+        # The first one, as what waits for the UID asks at once.
+        await nursery.start(partial(peer.serve, uid, tell, protocol=SERVICES, admit=admit))
         for service in services:
             exposed = _ExposedService(service, resets, descriptors)
             await nursery.start(

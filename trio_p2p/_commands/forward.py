@@ -5,29 +5,31 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 
 import trio
 
 from .._addresses import endpoint_of
+from .._broker_client.place import BrokerPlace
 from .._errors import P2PError, UnknownUIDError
 from .._net.listening import open_listeners
 from .._net.log_limit import RepeatedLine
 from .._net.system import current_system
+from .._peer.peer import Peer
 from .._stream.p2p_connection import P2PConnection
 from .._stream.p2p_stream import P2PStream
 from .._stream.stream_path import StreamPath
 from .._stream.tracer import Tracer
-from .._wire.uids import parse_uid
 from .arguments import checked_by
 from .joint import join
 from .named_receiver import receiver_named
-from .peer_options import grace_of, open_peer_as_told
+from .peer_options import brokers_of, grace_of, open_peer_as_told
 from .resets import Resets, reset
 from .run import CommandError, UsageError, tell_user
+from .service_list import ask_for_services, missing_service_error
 from .services import Entrance, name_of_service, parse_entrance
-from .ticket import parse_uid_or_ticket
+from .ticket import follow_ticket, parse_uid_or_ticket
 from .trusted_receiver import TrustedReceiver
 
 logger = logging.getLogger("trio_p2p.forward")
@@ -45,7 +47,7 @@ def add_forward_command(parser: argparse.ArgumentParser) -> None:
         help="a local port, 0 for any, and the service's name, if any",
     )
     parser.add_argument(
-        "uid",
+        "first_uid",
         metavar="UID",
         type=checked_by(parse_uid_or_ticket),
         help="what the peer exposes, or its code or ticket",
@@ -70,11 +72,9 @@ async def forward(options: argparse.Namespace) -> None:
     """
     pairs = _pairs(options)
     current_system().raise_descriptor_limit()
-    tracer = _LostPaths()
-    async with open_peer_as_told(options, tracer=tracer) as peer, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         resets = Resets()
-        uids = {uid for _, uid in pairs}
-        receivers = {uid: await receiver_named(peer, uid, options) for uid in uids}
+        receivers = await _open_receivers(stack, options, [uid for _, uid in pairs])
         opened: list[tuple[_Forwarder, list[trio.SocketListener]]] = []
         for entrance, uid in pairs:
             forwarder = _Forwarder(receivers[uid], entrance.name, grace_of(options), resets)
@@ -82,8 +82,9 @@ async def forward(options: argparse.Namespace) -> None:
             for listener in listeners:
                 await stack.enter_async_context(listener)
             opened.append((forwarder, listeners))
-        for receiver in receivers.values():
-            await receiver.connect(wait=options.wait)
+        for uid, receiver in receivers.items():
+            names = [entrance.name for entrance, other_uid in pairs if other_uid == uid]
+            await _meet(receiver, names, wait=options.wait)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(resets.run)
             for forwarder, listeners in opened:
@@ -95,15 +96,59 @@ def _pairs(options: argparse.Namespace) -> list[tuple[Entrance, str]]:
     more: list[str] = options.more
     if len(more) % 2:
         raise UsageError(f"the port {more[-1]!r} has no UID behind it: give PORT UID for each")
-    pairs: list[tuple[Entrance, str]] = [(options.port, options.uid)]
+    pairs: list[tuple[Entrance, str]] = [(options.port, options.first_uid)]
     pairs += [
-        (parse_entrance(port), parse_uid(uid))
+        (parse_entrance(port), parse_uid_or_ticket(uid))
         for port, uid in zip(more[::2], more[1::2], strict=True)
     ]
     ports = [entrance.port for entrance, _ in pairs if entrance.port]
     if len(set(ports)) < len(ports):
         raise UsageError("two services want the same local port: give each another one")
     return pairs
+
+
+async def _open_receivers(
+    stack: AsyncExitStack, options: argparse.Namespace, uids: Iterable[str]
+) -> dict[str, TrustedReceiver]:
+    """The receivers of UIDs, codes and tickets, at the brokers of the ticket, or the user's.
+
+    Args:
+        stack: what is left at the end.
+        options: of the command line.
+        uids: what the user has given as UIDs.
+    """
+    tracer = _LostPaths()
+    peers: dict[Sequence[BrokerPlace], Peer] = {}
+    receivers: dict[str, TrustedReceiver] = {}
+    for uid in dict.fromkeys(uids):
+        its_options = argparse.Namespace(**vars(options), uid=uid)
+        follow_ticket(its_options)
+        brokers = tuple(brokers_of(its_options))
+        if brokers not in peers:
+            opening = open_peer_as_told(its_options, tracer=tracer)
+            peers[brokers] = await stack.enter_async_context(opening)
+        receivers[uid] = await receiver_named(peers[brokers], its_options.uid, its_options)
+    return receivers
+
+
+async def _meet(receiver: TrustedReceiver, names: Iterable[str], *, wait: bool) -> None:
+    """Connect to a peer, and make sure that it exposes services, as far as it tells.
+
+    Raises:
+        CommandError: it does not, or does not admit us.
+        P2PError: as :meth:`Peer.connect`.
+    """
+    await receiver.connect(wait=wait)
+    exposed = await ask_for_services(receiver, wait=wait)
+    if exposed is None:
+        tell_user(
+            f"the peer of {receiver.uid!r} does not say what it exposes: the first connection will "
+            "show whether the service is there"
+        )
+        return
+    for name in names:
+        if name not in exposed:
+            raise missing_service_error(receiver.uid, name, exposed)
 
 
 async def _listen_at(port: int, hosts: Sequence[str] | None) -> list[trio.SocketListener]:

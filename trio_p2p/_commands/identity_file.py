@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -67,5 +68,6 @@ def load_or_create_identity(path: str | None) -> Identity:
             return Identity.load(file)
         raise
     if path is not None:
-        print(f"trio-p2p: made a new identity, {identity.peer_id}, in {file}", file=sys.stderr)
+        with suppress(OSError):  # of a terminal that is closed
+            print(f"trio-p2p: made a new identity, {identity.peer_id}, in {file}", file=sys.stderr)
     return identity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -21,12 +20,7 @@ from .peer import connect, listen
 from .peers import manage_peers
 from .ping import ping
 from .receive import receive
-from .run import (
-    EXIT_SIGNALLED,
-    log_for_user,
-    run_command,
-    stopping_signals,
-)
+from .run import log_for_user, run_command, stopping_signals
 from .send import send
 from .show_ticket import show_ticket
 from .speed import speed
@@ -40,10 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     follow_ticket(options)
     if options.command == "demo":
-        try:
-            return demonstrate(with_nats=options.nat, verbose=options.verbose)
-        except KeyboardInterrupt:
-            return EXIT_SIGNALLED + signal.SIGINT
+        return demonstrate(with_nats=options.nat, verbose=options.verbose)
     commands: dict[str, Callable[[argparse.Namespace], Awaitable[None]]] = {
         "listen": listen,
         "connect": connect,

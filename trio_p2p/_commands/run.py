@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -35,8 +34,6 @@ class UsageError(CommandError):
 def exit_code_of(error: BaseException) -> int:
     """The exit code of a command that has ended with an error."""
     match error:
-        case KeyboardInterrupt():
-            return EXIT_SIGNALLED + signal.SIGINT
         case UsageError() | LocalProtocolError():
             return EXIT_MISUSED
         case _:
@@ -104,15 +101,11 @@ def run_command(
         begin_logging: called before.
         stopping: the signals that end it.
     """
-    if sys.stderr is None:  # then print() would take standard output
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     begin_logging()
     code = 0
     try:
         signalled = trio.run(_run_until_signal, main, stopping)
         code = EXIT_SIGNALLED + signalled if signalled else 0
-    except* KeyboardInterrupt as group:  # before or after the signals are received otherwise
-        code = exit_code_of(_first_of(group))
     except* (P2PError, CommandError, OSError) as group:
         error = _first_of(group)
         code = exit_code_of(error)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+from .printing import print_result
 
 
 class _Version(argparse.Action):
@@ -29,12 +28,4 @@ def show_version(program: str) -> int:
     """Print the version; the exit code."""
     from importlib.metadata import version  # noqa: PLC0415 - it takes longer than all else here
 
-    try:
-        print(f"{program} {version('trio-p2p')}", flush=True)
-    except OSError as error:
-        print(f"{program}: standard output cannot be written: {error.strerror}", file=sys.stderr)
-        # What is not written yet goes nowhere: the interpreter would complain about it at its end.
-        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        return 1
-    return 0
+    return print_result(program, f"{program} {version('trio-p2p')}")

@@ -72,12 +72,12 @@ class Folder:
         return self.open_folder(name)
 
     def open_file(self, name: str, flags: int) -> int:
-        """The descriptor of a regular file in this folder.
+        """The descriptor of a regular file in this folder; one that is made is for its owner only.
 
         Raises:
             OSError: there is none of this name, or it is none, or a link.
         """
-        descriptor = os.open(name, flags | FILE_FLAGS, 0o666, dir_fd=self._descriptor)
+        descriptor = os.open(name, flags | FILE_FLAGS, 0o600, dir_fd=self._descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(None, "it is no regular file")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from .attributes import modified_of, permissions_of
 from .checksum import BLOCK_BYTES, Checksum, checksum_of_beginning
 from .failures import FilesError
 from .folder import Folder
@@ -69,8 +70,12 @@ class GivenTree:
             return
         number = len(self.listing.entries)
         try:
-            entry = Entry(check_name(name), parent, None if is_folder else found.st_size)
-            self.listing.add(entry)
+            check_name(name)
+            self.listing.add(
+                Entry(name, parent)
+                if is_folder
+                else Entry(name, parent, found.st_size, permissions_of(found), modified_of(found))
+            )
         except ValueError as error:
             raise FilesError(f"{path!a} cannot be sent: {error}") from None
         if is_folder:

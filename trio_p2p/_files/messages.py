@@ -21,6 +21,8 @@ PROTOCOL = "trio-p2p files 1"  # the name of the streams' protocol
 MAX_ENTRIES = 100_000
 MAX_PIECE_BYTES = 2**20
 DIGEST_BYTES = 32  # SHA-256
+PERMISSION_BITS = 0o777  # without setuid, setgid and the sticky bit
+MAX_MODIFIED = 2**63 - 1  # nanoseconds since 1970: in the year 2262
 
 _check_digest = check_bytes(DIGEST_BYTES)
 _check_index = check_integer(0, MAX_ENTRIES - 1)
@@ -43,12 +45,18 @@ class Entry:
         name: its name in the folder that it is in.
         parent: the number of that folder among the entries, which precedes it; None at the top.
         size: the file's, in bytes; None for a folder.
+        permissions: the file's, as chmod(2) has them, without bits that give a program another
+            user's rights; None for a folder, and if nothing is said.
+        modified: when the file was last changed, in nanoseconds since 1970; None if that is not
+            said.
     """
 
     type: ClassVar[str] = "listed"
     name: str = field(check_name)
     parent: int | None = field(_check_index, None)
     size: int | None = field(_check_size, None)
+    permissions: int | None = field(check_integer(0, PERMISSION_BITS), None)
+    modified: int | None = field(check_integer(0, MAX_MODIFIED), None)
 
 
 @attrs.frozen

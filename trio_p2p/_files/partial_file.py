@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 
 from .._identity.peer_id import PeerId
+from .attributes import set_attributes
 from .checksum import Checksum, checksum_of_beginning
 from .folder import Folder
 from .names import RESERVED_PREFIX
@@ -30,7 +31,8 @@ class PartialFile:
     Args:
         folder: the folder that it is in.
         name: the name that it is to have.
-        partial: the name that it has until then. The file is made if it does not exist.
+        partial: the name that it has until then. The file is made if it does not exist, and is for
+            its owner only until it is complete.
 
     Raises:
         OSError: it cannot be opened, another program writes it, or it is not ours.
@@ -86,8 +88,16 @@ class PartialFile:
             rest = rest[os.write(self._descriptor, rest) :]
         self._checksum.add(content)
 
-    def finish(self, digest: bytes) -> bool:
+    def finish(
+        self, digest: bytes, *, permissions: int | None, modified: int | None, umask: int
+    ) -> bool:
         """Give the file its name, if this is its SHA-256; else remove it.
+
+        Args:
+            digest: the SHA-256 of what was given.
+            permissions: those that it has at the other side, if they are known.
+            modified: when it was last changed there, in nanoseconds since 1970, if that is known.
+            umask: what is taken from the permissions.
 
         Returns:
             Whether it has its name now.
@@ -100,6 +110,8 @@ class PartialFile:
             self._folder.remove(self._partial)
             return False
         self._folder.rename_new(self._partial, self._name)
+        # Not before: a partial file without write permission could not be gone on with.
+        set_attributes(self._descriptor, permissions, modified, umask)
         return True
 
     def close(self) -> None:

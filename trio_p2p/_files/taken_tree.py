@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 
 from .._identity.peer_id import PeerId
+from .attributes import current_umask
 from .checksum import checksum_of_beginning
 from .failures import FilesError
 from .folder import Folder
@@ -28,6 +29,7 @@ class TakenTree:
         self._target = target
         self._listing = listing
         self._peer_id = peer_id
+        self._umask = current_umask()
 
     def survey(self, checkpoint: Callable[[], None]) -> list[Request]:
         """What to ask for, after a look at what is there already. Nothing is written.
@@ -111,6 +113,26 @@ class TakenTree:
             except BaseException:
                 folder.close()
                 raise
+        except OSError as error:
+            raise self.failure(number, error) from error
+
+    def finish(self, number: int, file: PartialFile, digest: bytes) -> bool:
+        """Give the file of an entry its name, its permissions and its age; see PartialFile.
+
+        Raises:
+            FileExistsError: something else has the name meanwhile.
+            FilesError: the file system refuses.
+        """
+        entry = self._listing.entries[number]
+        try:
+            return file.finish(
+                digest,
+                permissions=entry.permissions,
+                modified=entry.modified,
+                umask=self._umask,
+            )
+        except FileExistsError:
+            raise
         except OSError as error:
             raise self.failure(number, error) from error
 

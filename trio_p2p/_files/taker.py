@@ -189,11 +189,9 @@ class Taker:
 
     def _finish(self, number: int, file: PartialFile, digest: bytes) -> None:
         try:
-            is_right = file.finish(digest)
+            is_right = self._tree.finish(number, file, digest)
         except FileExistsError:
             self._fail(number, "something of this name came to be here meanwhile, and was kept")
-        except OSError as error:
-            raise self._tree.failure(number, error) from error
         else:
             if is_right:
                 self._tally.files_done += 1

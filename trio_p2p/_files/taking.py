@@ -19,7 +19,7 @@ from .taker import ListingReader, Taker
 from .tally import Tally
 
 RECEIVE_BYTES = 2**20
-LISTING_TIME = 120.0  # seconds; 100,000 entries are 10 MB
+LISTING_TIME = 120.0  # seconds; 100,000 entries are some 12 MB
 
 ENDED = "the other side has ended before all files had come"
 

@@ -7,12 +7,12 @@ import attrs
 import pytest
 import trio
 
-from trio_p2p import Identity, P2PStream, Peer, open_peer
+from trio_p2p import Identity, P2PStream, Peer, RemoteProtocolError, open_peer
 from trio_p2p._commands.codes import owner as owner_module
 from trio_p2p._commands.codes.code import Code
 from trio_p2p._commands.codes.exact import receive_exactly
 from trio_p2p._commands.codes.opener import prove_code
-from trio_p2p._commands.codes.owner import CodeOwner, open_code
+from trio_p2p._commands.codes.owner import MAX_UNPROVEN_TRIES, CodeOwner, open_code
 from trio_p2p._commands.codes.pairing import ELEMENT_BYTES, PROTOCOL, Pairing, Side
 from trio_p2p._commands.codes.words import WORDS
 from trio_p2p._commands.run import CommandError
@@ -119,6 +119,33 @@ async def test_tries_that_break_off_end_nothing() -> None:
         await stream.send_all(bytes(ELEMENT_BYTES))  # no element
         with pytest.raises(trio.BrokenResourceError):
             await receive_exactly(stream, ELEMENT_BYTES + 1)
+        await prove_code(bob, owner.code)
+
+
+async def test_very_many_tries_that_break_off_end_it() -> None:
+    """How long they take depends on the code, however little."""
+    async with open_peers() as [alice, bob]:
+        too_many = pytest.RaisesGroup(
+            pytest.RaisesExc(CommandError, match="64 tries at the code have broken off, as if"),
+            flatten_subgroups=True,
+        )
+        with too_many:
+            async with open_code(alice) as owner:
+                for _ in range(MAX_UNPROVEN_TRIES):
+                    async with await open_try(bob, owner.code) as stream:
+                        await receive_exactly(stream, ELEMENT_BYTES)
+                async with await open_try(bob, owner.code) as stream:
+                    with pytest.raises((RemoteProtocolError, trio.BrokenResourceError)):
+                        await receive_exactly(stream, ELEMENT_BYTES)
+                await trio.sleep_forever()
+
+
+async def test_tries_of_the_right_peer_are_not_counted() -> None:
+    async with open_peers() as [alice, bob], open_code(alice) as owner:
+        await prove_code(bob, owner.code)
+        for _ in range(MAX_UNPROVEN_TRIES + 1):
+            async with await open_try(bob, owner.code) as stream:
+                await receive_exactly(stream, ELEMENT_BYTES)
         await prove_code(bob, owner.code)
 
 

@@ -25,6 +25,9 @@ logger = logging.getLogger("trio_p2p.code")
 
 TRY_TIME = 30.0  # seconds for one try, in which nothing waits for a user
 MAX_TRIES_AT_ONCE = 16
+# That may break off before the code is over: SPAKE2 is computed in Python, some 3 µs longer for
+# each bit that is set in a number made of the code. So few measurements do not tell how many are.
+MAX_UNPROVEN_TRIES = 64
 MAX_NUMBERS = 5  # that are asked for until one is free
 
 
@@ -32,7 +35,7 @@ class CodeOwner:
     """What has made a code.
 
     A wrong guess ends the code: see :func:`open_code`. Tries that break off before they guess tell
-    the peer nothing, and end nothing.
+    the peer nothing but how long they take; very many of them end the code.
 
     Args:
         code: the code.
@@ -45,6 +48,7 @@ class CodeOwner:
         self._proven: PeerId | None = None
         self._is_over = False
         self._tries = 0
+        self._unproven_tries = 0
         self._nonsense = RepeatedLine(logger, logging.WARNING)
 
     def admits(self, peer_id: PeerId) -> bool:
@@ -59,8 +63,9 @@ class CodeOwner:
         """Let a peer try.
 
         Raises:
-            CommandError: its guess was wrong, and the code is over.
+            CommandError: its guess was wrong, or there were too many tries, and the code is over.
         """
+        self._count_try(stream)
         if self._tries == MAX_TRIES_AT_ONCE:
             stream.abort("too many peers try the code")
             return
@@ -75,6 +80,18 @@ class CodeOwner:
             self._nonsense.say(trio.current_time(), "%s: %s", stream.peer_id, error)
         finally:
             self._tries -= 1
+
+    def _count_try(self, stream: P2PStream) -> None:
+        if self._proven is not None:
+            return
+        self._unproven_tries += 1
+        if self._unproven_tries > MAX_UNPROVEN_TRIES:
+            self._is_over = True
+            stream.abort("the code is over")
+            raise CommandError(
+                f"{MAX_UNPROVEN_TRIES} tries at the code have broken off, as if a program were "
+                "guessing, so the code is over; start again for a new one"
+            )
 
     async def _hear(self, stream: P2PStream) -> None:
         peer_id = stream.peer_id
@@ -117,7 +134,8 @@ async def open_code(peer: Peer) -> AsyncGenerator[CodeOwner]:
     Raises:
         CommandError: what codes need is not installed.
         P2PError: as :meth:`Peer.listen`.
-        ExceptionGroup: with a CommandError: a guess was wrong. The block was cancelled.
+        ExceptionGroup: with a CommandError: a guess was wrong, or there were too many tries. The
+            block was cancelled.
     """
     require_codes()
     async with AsyncExitStack() as stack:
