@@ -249,7 +249,7 @@ def test_network_is_remembered_until_it_changes(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait_network_changed, first)
                 nursery.start_soon(wait_network_changed, current_network())
-                await until(lambda: not network_changes._news_of_this_run()._is_pending())
+                await until(lambda: not network_changes._news.get()._is_pending())
                 second = current_network()  # the news are read
                 looks.clear()
                 assert current_network() == second

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
 from .._errors import BusyError
+from .._net.system import current_system
 
 MIN_PAUSE = 0.1  # seconds, should the other side say less
 
 logger = logging.getLogger("trio_p2p.sender")
-_JITTER = random.SystemRandom()  # without a state, so that forked processes do not keep in step
 
 T = TypeVar("T")
 
@@ -30,4 +29,6 @@ async def retry_while_busy(ask: Callable[[], Awaitable[T]]) -> T:
             return await ask()
         except BusyError as error:
             logger.info("trying again in %g seconds: %s", error.retry_after, error)
-            await trio.sleep(max(MIN_PAUSE, error.retry_after) * _JITTER.uniform(1.0, 1.5))
+            await trio.sleep(
+                max(MIN_PAUSE, error.retry_after) * current_system().dice.uniform(1.0, 1.5)
+            )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
-
 import attrs
 import trio
 
 from .._errors import BrokerLostError, P2PError
 from .._net.backoff import Backoff
 from .._net.network_changes import Network
+from .._net.system import current_system
 from .._wire.messages import Draining
 
 # How long to stay away at most from a broker that is being started again, whatever it says.
@@ -71,4 +70,4 @@ async def wait_useless(ended: trio.Event, retired: trio.Event) -> None:
 
 def _at_least_once() -> float:
     """What makes pauses one to one and a half times as long as they are said to be."""
-    return 0.5 + random.SystemRandom().random() / 2
+    return 0.5 + current_system().dice.random() / 2

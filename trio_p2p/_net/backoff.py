@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 
 import trio
 
 from .network_changes import Network, wait_network_changed
+from .system import current_system
 
 # Seconds.
 MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
@@ -16,9 +16,6 @@ MAX_AWAITED_PAUSE = 5.0  # while something waits for the next attempt
 LASTING_TIME = 30.0  # that something has to work before it counts as working
 CHECK_TIME = 1.0  # between two looks whether something waits
 LONGEST_FACTOR = 1.5  # of a pause, to what is planned
-
-# Without a state, so that processes that fork do not pause in step.
-_random = random.SystemRandom().random
 
 
 class Backoff:
@@ -36,7 +33,7 @@ class Backoff:
         early: for how many seconds of failures no pause is longer than ``early_longest``: what is
             started again is back within seconds.
         early_longest: so many seconds.
-        random: gives a number from 0 to 1.
+        random: gives a number from 0 to 1; the system's dice do if None.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class Backoff:
         at_once: bool = False,
         early: float = 0.0,
         early_longest: float = math.inf,
-        random: Callable[[], float] = _random,
+        random: Callable[[], float] | None = None,
     ) -> None:
         self._first = self._pause = 0.0 if at_once else shortest
         self._shortest = shortest
@@ -56,7 +53,7 @@ class Backoff:
         self._lasting = lasting
         self._early = early
         self._early_longest = early_longest / LONGEST_FACTOR
-        self._random = random
+        self._random = random or current_system().dice.random
         self._works_since: float | None = None
         self._fails_since: float | None = None
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Final
 
 import attrs
 import trio
 
 from .._addresses import Endpoint, IPAddress
 from .gateway import find_route
+from .of_system import OfSystem
 from .os_errors import is_out_of_resources
 from .routes import SOMEWHERE, SOMEWHERE_IPV6, KernelRoute, RouteNews
 from .sleeps import Sleeps
@@ -54,13 +56,13 @@ def current_network(*ip_versions: int) -> Network:
     Args:
         ip_versions: which versions of IP matter; both if none is given.
     """
-    return _news_of_this_run().network(ip_versions or _BOTH)
+    return _news.get().network(ip_versions or _BOTH)
 
 
 @contextmanager
 def network_remembered() -> Generator[None]:
     """Look for the network no more often than the kernel tells of changes, if it does."""
-    with _news_of_this_run().subscribed():
+    with _news.get().subscribed():
         yield
 
 
@@ -86,7 +88,7 @@ async def wait_stranded(local: IPAddress, remote: Endpoint) -> None:
         local: the address that they leave from.
         remote: where they go.
     """
-    news = _news_of_this_run()
+    news = _news.get()
     first: KernelRoute | None = None
     sleeps = news.sleeps()
 
@@ -107,7 +109,7 @@ async def wait_stranded(local: IPAddress, remote: Endpoint) -> None:
 async def _wait_until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so that depends on addresses, links and routes."""
     await trio.lowlevel.checkpoint()
-    with _news_of_this_run().subscribed() as news:
+    with _news.get().subscribed() as news:
         while not is_so():
             await news.wait()
 
@@ -212,13 +214,4 @@ def _look(remote: Endpoint, known: KernelRoute | None) -> KernelRoute | None:
         return known if is_out_of_resources(error) else None
 
 
-def _news_of_this_run() -> _News:
-    try:
-        return _news.get()
-    except LookupError:
-        news = _News()
-        _news.set(news)
-        return news
-
-
-_news: trio.lowlevel.RunVar[_News] = trio.lowlevel.RunVar("what is heard of the network")
+_news: Final = OfSystem("what is heard of the network", _News)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import random
 import resource
 import socket
 import struct
@@ -44,7 +45,13 @@ class System:
 
     What is done with a socket is a method of the socket itself, but for what Trio has no method
     for: these take Trio's sockets and plain ones alike, and never wait.
+
+    Attributes:
+        dice: where jitter and guesses come from, but no secrets.
     """
+
+    # Without a state, so that processes that fork do not pause in step.
+    dice: random.Random = random.SystemRandom()
 
     def open_socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A plain socket that does not block."""
@@ -61,6 +68,11 @@ class System:
     ) -> list[trio.SocketListener]:
         """Listen on a port of all addresses of a host; see :func:`trio.open_tcp_listeners`."""
         return await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+
+    def open_pair(self) -> tuple[trio.SocketStream, trio.SocketStream]:
+        """Two ends of one connection within this process."""
+        near, far = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        return trio.SocketStream(near), trio.SocketStream(far)
 
     def start_connecting(self, sock: socket.socket, remote: Endpoint) -> None:
         """Send a first SYN, without ever releasing the GIL.

@@ -7,12 +7,13 @@ know then that there is TLS on the way.
 from __future__ import annotations
 
 import math
-import socket
 import ssl
 from contextlib import suppress
 from typing import TypeAlias
 
 import trio
+
+from .system import current_system
 
 TLSStream: TypeAlias = "trio.SSLStream[trio.SocketStream]"
 
@@ -31,8 +32,7 @@ def open_socket_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
     Raises:
         OSError: no descriptor is left.
     """
-    near, far = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    return trio.SocketStream(near), trio.SocketStream(far)
+    return current_system().open_pair()
 
 
 async def carry(encrypted: TLSStream, plain: trio.SocketStream) -> None:

@@ -6,13 +6,14 @@ If one side opens 256 holes, and the other one makes 1,024 guesses among the 64,
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import trio
 
 from .._addresses import MIN_PORT, Endpoint, IPAddress
+from .._net.of_system import OfSystem
 from .._net.sockets import adopt, start_connecting
 from .._net.system import current_system
 from .punch import Take, connects_within
@@ -28,7 +29,8 @@ GUESS_TIME = 0.7
 PACE = 0.0015
 DESCRIPTORS_SHARE = 1 / 2  # of those that are free, for this
 
-_turn: trio.lowlevel.RunVar[trio.Semaphore] = trio.lowlevel.RunVar("whose turn it is to guess")
+# One at a time: for a while it takes half of the descriptors that are free.
+_turn: Final = OfSystem("whose turn it is to guess", lambda: trio.Semaphore(1))
 
 
 async def hold(remote: Endpoint, hops: int, *, take: Take) -> None:
@@ -59,7 +61,7 @@ async def guess(address: IPAddress, port: int, *, take: Take) -> None:
         port: our local port, which the peer's holes lead to.
         take: as for :func:`hold`.
     """
-    ports = random.sample(range(MIN_PORT, 65536), GUESSES)
+    ports = current_system().dice.sample(range(MIN_PORT, 65536), GUESSES)
 
     def guess_one(remote_port: int) -> Callable[[], Awaitable[bool]]:
         remote = Endpoint(address, remote_port)
@@ -72,7 +74,7 @@ async def _until_taken(
     tries: Iterator[Callable[[], Awaitable[bool]]], count: int, *, pace: float
 ) -> None:
     """Try all until one is taken, as many at a time as there are descriptors for."""
-    async with _turn_of_this_run():
+    async with _turn.get():
         at_a_time = max(1, min(count, int(current_system().free_descriptors() * DESCRIPTORS_SHARE)))
         places = trio.Semaphore(at_a_time)
 
@@ -88,16 +90,6 @@ async def _until_taken(
                 await places.acquire()
                 nursery.start_soon(run, try_one)
                 await trio.sleep(pace)
-
-
-def _turn_of_this_run() -> trio.Semaphore:
-    """One at a time: for a while it takes half of what is free."""
-    try:
-        return _turn.get()
-    except LookupError:
-        turn = trio.Semaphore(1)
-        _turn.set(turn)
-        return turn
 
 
 async def _connect(

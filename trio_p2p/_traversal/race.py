@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from typing import Final
 
@@ -12,6 +11,7 @@ from .._addresses import Endpoint
 from .._attempt import Attempt, Outcome, Route
 from .._net.attempt_log import AttemptLog
 from .._net.sockets import local_endpoint, remote_endpoint
+from .._net.system import current_system
 from .._net.winner import Winner
 from .._peer_connection import PeerConnection
 from .check import Check, Verdict
@@ -143,13 +143,13 @@ class Race:
             )
 
     def _schedule(self, dial: Dial, guard_hops: int) -> PunchSchedule:
-        round_trip = self._introduction.round_trip
+        round_trip, dice = self._introduction.round_trip, current_system().dice
         # What comes to an IPv6 socket while it is guarded is lost.
         is_resent = dial.is_told and dial.remote.address.version == 6
         if dial.is_guarded:
-            return PunchSchedule.hold(guard_hops, round_trip, random.random, is_resent=is_resent)
+            return PunchSchedule.hold(guard_hops, round_trip, dice.random, is_resent=is_resent)
         delay = self._introduction.delay if dial.is_timed else 0.0
-        return PunchSchedule.dial(round_trip, random.random, delay=delay, is_resent=is_resent)
+        return PunchSchedule.dial(round_trip, dice.random, delay=delay, is_resent=is_resent)
 
     async def _guess(self, port: int, guard_hops: int, port_guessing: PortGuessing) -> None:
         peer, started_at = self._introduction.peer.endpoint, trio.current_time()
