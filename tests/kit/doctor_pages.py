@@ -13,13 +13,13 @@ from pathlib import Path
 from trio_p2p._lab.namespaces import enter_user_namespace_if_needed
 
 from .commands import SECONDS, command
-from .lab import KINDS, UserspaceHost, UserspaceNat, UserspaceNetwork, popen
+from .lab import KINDS, NatBehaviour, UserspaceHost, UserspaceNetwork, popen
 from .probed_broker import ProbedBroker, probed_broker
 
 FOLDER = Path(__file__).parents[2] / "docs" / "doctor"
 
 # Innermost first.
-NETWORKS: Mapping[str, tuple[UserspaceNat | None, ...]] = {
+NETWORKS: Mapping[str, tuple[NatBehaviour | None, ...]] = {
     "public": (KINDS["public"],),
     "eim-eif": (KINDS["eim-eif"],),
     "masquerade": (KINDS["masquerade"],),
@@ -51,7 +51,7 @@ def run_everywhere(*options: str) -> dict[str, Ended]:
         return dict(zip(NETWORKS, ended, strict=True))
 
 
-def _present(nats: list[UserspaceNat | None]) -> list[UserspaceNat]:
+def _present(nats: list[NatBehaviour | None]) -> list[NatBehaviour]:
     return [nat for nat in nats if nat is not None]
 
 

@@ -5,7 +5,7 @@
 FLOORS = [
     ["trio_p2p", "_commands"],
     ["_public"],
-    ["_doctor", "_files", "_highlevel", "_lab"],
+    ["_doctor", "_files", "_highlevel", "_lab", "testing"],
     ["_peer"],
     ["_connect", "_listen"],
     ["_control"],

@@ -4,10 +4,11 @@ import struct
 from ipaddress import IPv4Address
 from random import Random
 
-from ..kit.lab import Dependence, UserspaceNat
-from ..kit.lab.internet.nat import Nat
-from ..kit.lab.internet.packets import SYN, TCP, Endpoint, Packet
-from ..kit.lab.internet.sessions import Side
+from trio_p2p.testing._internet.nat import Nat
+from trio_p2p.testing._internet.packets import SYN, TCP, Endpoint, Packet
+from trio_p2p.testing._internet.sessions import Side
+
+from ..kit.lab import Dependence, NatBehaviour
 
 
 def endpoint(address: str, port: int) -> Endpoint:
@@ -70,8 +71,8 @@ def assert_intact(packet: Packet) -> None:
         assert getattr(parsed, attribute) == getattr(packet, attribute)
 
 
-MASQUERADE = UserspaceNat(mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, tracks_isn=True)
-OPEN = UserspaceNat(filtering=Dependence.ENDPOINT_INDEPENDENT)
+MASQUERADE = NatBehaviour(mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, tracks_isn=True)
+OPEN = NatBehaviour(filtering=Dependence.ENDPOINT_INDEPENDENT)
 
 
 class Bench:
@@ -79,7 +80,7 @@ class Bench:
 
     def __init__(
         self,
-        behaviour: UserspaceNat,
+        behaviour: NatBehaviour,
         *,
         inside: bytes = INSIDE,
         outside: bytes = OUTSIDE,

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from trio_p2p._lab.networks import INTERNET
+from trio_p2p.testing._internet.packets import ACK, SYN
 
 from ..kit.lab import (
     Answer,
@@ -30,7 +31,6 @@ from ..kit.lab import (
     running,
     start,
 )
-from ..kit.lab.internet.packets import ACK, SYN
 from ..kit.lab.sockets import (
     ANSWER_SECONDS,
     SILENCE_SECONDS,

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ..kit.lab import Allocation, Refusal, UserspaceNat
-from ..kit.lab.internet.packets import (
+from trio_p2p.testing._internet.packets import (
     ACK,
     ADMIN_PROHIBITED,
     FIN,
@@ -17,7 +16,9 @@ from ..kit.lab.internet.packets import (
     IcmpError,
     Packet,
 )
-from ..kit.lab.internet.sessions import Side
+from trio_p2p.testing._internet.sessions import Side
+
+from ..kit.lab import Allocation, NatBehaviour, Refusal
 from .nat_bench import (
     HOST,
     INSIDE,
@@ -104,7 +105,7 @@ def test_rst_ends_a_connection_at_once(sender: Side) -> None:
 
 
 def test_mapping_lasts_as_long_as_one_of_its_connections() -> None:
-    bench = Bench(UserspaceNat(allocation=Allocation.RANDOM))
+    bench = Bench(NatBehaviour(allocation=Allocation.RANDOM))
     mapped = bench.open(HOST, REMOTE)
     assert bench.open(HOST, STRANGER) == mapped
     bench.receive(segment(REMOTE, mapped, RST))
@@ -151,7 +152,7 @@ def test_icmp_error_gets_out_in_the_name_of_the_nat() -> None:
 
 
 def test_icmp_error_about_nothing_known_is_dropped() -> None:
-    bench = Bench(UserspaceNat())
+    bench = Bench(NatBehaviour())
     about = [segment(Endpoint(OUTSIDE, 5000), REMOTE), segment(REMOTE, HOST)]
     for sender, packet in zip([Side.OUTSIDE, Side.INSIDE], about, strict=True):
         report = packet.report(TIME_EXCEEDED, STRANGER.address)
@@ -219,7 +220,7 @@ def test_time_exceeded_comes_from_the_side_of_the_sender_and_opens_nothing() -> 
 
 
 def test_nat_counts_the_ttl_down() -> None:
-    bench = Bench(UserspaceNat())
+    bench = Bench(NatBehaviour())
     sent = bench.send(segment(HOST, REMOTE, ttl=7))
     assert sent is not None
     got = bench.receive(segment(REMOTE, sent.source, SYN | ACK, ttl=7))
@@ -228,7 +229,7 @@ def test_nat_counts_the_ttl_down() -> None:
 
 
 def test_two_nats_make_one_way() -> None:
-    home = Bench(UserspaceNat(), outside=endpoint("100.64.1.2", 0).address)
+    home = Bench(NatBehaviour(), outside=endpoint("100.64.1.2", 0).address)
     carrier = Bench(MASQUERADE, inside=endpoint("100.64.1.1", 0).address)
     between = home.send(segment(HOST, REMOTE, ttl=3))
     assert between is not None
@@ -261,13 +262,13 @@ def test_hairpin_leads_to_the_other_host_in_the_name_of_the_nat() -> None:
 
 
 def test_hairpin_is_filtered() -> None:
-    bench = Bench(UserspaceNat(hairpins=True, refusal=Refusal.RST))
+    bench = Bench(NatBehaviour(hairpins=True, refusal=Refusal.RST))
     mapped, others = bench.open(HOST), bench.open(OTHER_HOST)
     refusal = turn_around(bench, HOST, others)
     assert refusal is not None
     assert (refusal.source, refusal.destination) == (others, HOST)
     assert refusal.flags & RST
-    silent = Bench(UserspaceNat(hairpins=True))
+    silent = Bench(NatBehaviour(hairpins=True))
     mapped, others = silent.open(HOST), silent.open(OTHER_HOST)
     assert turn_around(silent, HOST, others) is None
     got = turn_around(silent, OTHER_HOST, mapped)

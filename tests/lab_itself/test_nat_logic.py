@@ -8,9 +8,8 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
-from ..kit.lab import KINDS, Allocation, Dependence, Refusal, UserspaceNat
-from ..kit.lab.internet.nat import PORT_COUNT
-from ..kit.lab.internet.packets import (
+from trio_p2p.testing._internet.nat import PORT_COUNT
+from trio_p2p.testing._internet.packets import (
     ACK,
     ADMIN_PROHIBITED,
     FIN,
@@ -21,7 +20,10 @@ from ..kit.lab.internet.packets import (
     Endpoint,
     Packet,
 )
-from ..kit.lab.internet.sessions import Side
+from trio_p2p.testing._internet.sessions import Side
+
+from ..kit.lab import KINDS, Allocation, Dependence, NatBehaviour, Refusal
+from ..kit.lab.internet.router import behaviour_of
 from .nat_bench import (
     HOST,
     INSIDE,
@@ -47,7 +49,7 @@ few_remotes = st.sampled_from(
     [endpoint(f"198.51.100.{a}", port) for a in (101, 102, 103) for port in (80, 81, 82)]
 )
 behaviours = st.builds(
-    UserspaceNat,
+    NatBehaviour,
     mapping=st.sampled_from(Dependence),
     filtering=st.sampled_from(Dependence),
     allocation=st.sampled_from(Allocation),
@@ -60,7 +62,7 @@ behaviours = st.builds(
 
 @given(behaviours, few_remotes, few_remotes)
 def test_mapping_depends_on_what_it_says(
-    behaviour: UserspaceNat, one: Endpoint, other: Endpoint
+    behaviour: NatBehaviour, one: Endpoint, other: Endpoint
 ) -> None:
     # Ports of the other allocations may be the same by chance, or on purpose.
     bench = Bench(replace(behaviour, allocation=Allocation.SEQUENTIAL))
@@ -71,7 +73,7 @@ def test_mapping_depends_on_what_it_says(
 
 @given(behaviours, st.lists(st.tuples(few_hosts, few_remotes), max_size=20))
 def test_what_comes_back_finds_its_host(
-    behaviour: UserspaceNat, opened: list[tuple[Endpoint, Endpoint]]
+    behaviour: NatBehaviour, opened: list[tuple[Endpoint, Endpoint]]
 ) -> None:
     bench = Bench(behaviour)
     mapped = {(host, remote): bench.open(host, remote) for host, remote in opened}
@@ -93,7 +95,7 @@ def test_what_comes_back_finds_its_host(
     st.randoms(use_true_random=False),
 )
 def test_no_sequence_of_segments_confuses_a_nat(
-    behaviour: UserspaceNat,
+    behaviour: NatBehaviour,
     steps: list[tuple[Endpoint | int | None, Endpoint | None, int]],
     random: Random,
 ) -> None:
@@ -112,7 +114,7 @@ def test_no_sequence_of_segments_confuses_a_nat(
 
 
 def test_preserving_nat_takes_another_port_only_if_it_must() -> None:
-    bench = Bench(UserspaceNat())
+    bench = Bench(NatBehaviour())
     assert bench.open(HOST).port == HOST.port
     taken = bench.open(OTHER_HOST, STRANGER).port
     assert taken != OTHER_HOST.port
@@ -146,7 +148,7 @@ def test_random_ports_are_all_over_the_place() -> None:
 
 @given(behaviours, few_remotes, few_remotes)
 def test_filter_depends_on_what_it_says(
-    behaviour: UserspaceNat, contact: Endpoint, other: Endpoint
+    behaviour: NatBehaviour, contact: Endpoint, other: Endpoint
 ) -> None:
     bench = Bench(behaviour)
     mapped = bench.open(HOST, contact)
@@ -179,7 +181,7 @@ def test_only_a_syn_opens_from_outside(flags: int) -> None:
 @pytest.mark.parametrize("is_mapped", [False, True])
 def test_refusal(is_mapped: bool) -> None:
     def refused(refusal: Refusal, flags: int) -> Packet | None:
-        bench = Bench(UserspaceNat(refusal=refusal))
+        bench = Bench(NatBehaviour(refusal=refusal))
         if is_mapped:
             bench.open()
         target = Endpoint(OUTSIDE, HOST.port)
@@ -200,7 +202,7 @@ def test_refusal(is_mapped: bool) -> None:
 
 
 def test_router_itself_has_closed_ports() -> None:
-    bench = Bench(UserspaceNat())
+    bench = Bench(NatBehaviour())
     answer = bench.answer(Side.INSIDE, segment(HOST, Endpoint(INSIDE, 1)))
     assert answer is not None
     assert answer.flags & RST
@@ -226,4 +228,4 @@ def test_kinds_are_what_their_names_say() -> None:
         assert ("random" in name) is (nat.allocation is Allocation.RANDOM)
         assert ("sequential" in name) is (nat.allocation is Allocation.SEQUENTIAL)
         assert not nat.hairpins
-        assert nat == UserspaceNat.from_json(json.loads(json.dumps(asdict(nat))))
+        assert nat == behaviour_of(json.loads(json.dumps(asdict(nat))))

@@ -5,8 +5,9 @@ import struct
 import pytest
 from hypothesis import given, strategies as st
 
-from ..kit.lab.internet.packets import ACK, FIN, RST, SYN, TIME_EXCEEDED, Endpoint, Packet
-from ..kit.lab.internet.ways import UnderWay, Way
+from trio_p2p.testing._internet.packets import ACK, FIN, RST, SYN, TIME_EXCEEDED, Endpoint, Packet
+from trio_p2p.testing._internet.ways import UnderWay, Way
+
 from .nat_bench import HOST, OUTSIDE, REMOTE, assert_intact, endpoint, segment
 
 endpoints = st.builds(

@@ -4,10 +4,10 @@ import socket
 from ipaddress import IPv4Address
 
 from trio_p2p._addresses import Endpoint
+from trio_p2p.testing._internet.packets import ACK, RST, SYN
 
 from ..kit.lab import Captured
 from ..kit.lab.capture import Segment
-from ..kit.lab.internet.packets import ACK, RST, SYN
 from ..kit.lab.round_trips import between_marks, has_repeated_syns, is_syn, round_trips
 
 HERE = Endpoint(IPv4Address("192.0.2.1"), 1000)

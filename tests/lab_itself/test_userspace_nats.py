@@ -14,9 +14,9 @@ from ..kit.lab import (
     Allocation,
     Dependence,
     Host,
+    NatBehaviour,
     Refusal,
     UserspaceHost,
-    UserspaceNat,
     UserspaceNetwork,
 )
 from ..kit.lab.sockets import (
@@ -42,7 +42,7 @@ NATS = {name: nat for name, nat in KINDS.items() if nat is not None}
 PRESERVING = [
     name for name, nat in KINDS.items() if not nat or nat.allocation is Allocation.PRESERVING
 ]
-OPEN = UserspaceNat(filtering=Dependence.ENDPOINT_INDEPENDENT)
+OPEN = NatBehaviour(filtering=Dependence.ENDPOINT_INDEPENDENT)
 
 
 @attrs.frozen
@@ -77,7 +77,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def nat(kind: str) -> UserspaceNat:
+def nat(kind: str) -> NatBehaviour:
     # Who has no NAT is like one who has an open one, as long as his ports are open.
     return KINDS[kind] or OPEN
 
@@ -85,7 +85,7 @@ def nat(kind: str) -> UserspaceNat:
 # Each kind
 
 
-def test_mapping_and_allocation(lab: Lab, kind: str, nat: UserspaceNat) -> None:
+def test_mapping_and_allocation(lab: Lab, kind: str, nat: NatBehaviour) -> None:
     with ExitStack() as stack:
         listeners = [
             stack.enter_context(make_listener(host)) for host in (lab.host, lab.host, lab.stranger)
@@ -105,7 +105,7 @@ def test_mapping_and_allocation(lab: Lab, kind: str, nat: UserspaceNat) -> None:
         assert len(set(ports)) == (1 if nat.mapping is Dependence.ENDPOINT_INDEPENDENT else 3)
 
 
-def test_filtering_and_refusal(lab: Lab, kind: str, nat: UserspaceNat) -> None:
+def test_filtering_and_refusal(lab: Lab, kind: str, nat: NatBehaviour) -> None:
     site = lab.sites[kind]
     with (
         make_listener(lab.host) as contact,
@@ -129,7 +129,7 @@ def test_filtering_and_refusal(lab: Lab, kind: str, nat: UserspaceNat) -> None:
 
 
 def test_connect_close_listen_fails_where_isns_are_tracked(
-    lab: Lab, kind: str, nat: UserspaceNat
+    lab: Lab, kind: str, nat: NatBehaviour
 ) -> None:
     with make_socket(lab.silent.host) as dialler:
         with lab.silent.punched(lab.sites[kind], dialler) as (puncher, mapped):
@@ -151,7 +151,7 @@ def test_held_syn_connects(lab: Lab, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NATS)
-def test_rst_from_outside_closes_the_hole(lab: Lab, kind: str, nat: UserspaceNat) -> None:
+def test_rst_from_outside_closes_the_hole(lab: Lab, kind: str, nat: NatBehaviour) -> None:
     with (
         make_socket(lab.refusing.host) as dialler,
         lab.refusing.punched(lab.sites[kind], dialler) as (puncher, mapped),
@@ -179,7 +179,7 @@ def test_guarded_syn_connects_with_every_kind_as_time_exceeded_closes_nothing(
             exchange(puncher, dialler)
 
 
-def test_forgotten_mapping_lets_nobody_in(lab: Lab, kind: str, nat: UserspaceNat) -> None:
+def test_forgotten_mapping_lets_nobody_in(lab: Lab, kind: str, nat: NatBehaviour) -> None:
     site = lab.sites[kind]
     with (
         make_socket(lab.silent.host) as dialler,

@@ -21,8 +21,8 @@ from ..kit.lab import (
     Dependence,
     Host,
     Nat,
+    NatBehaviour,
     Refusal,
-    UserspaceNat,
     UserspaceNetwork,
     run,
     running,
@@ -50,7 +50,7 @@ DELAYED_ACK_SECONDS = 0.040
 DISCARD_PORT = 9  # RFC 863; what happens to datagrams there does not matter
 BATCH = 50  # datagrams under way: fewer than any queue has room for
 NATS = {name: nat for name, nat in KINDS.items() if nat is not None}
-OPEN = UserspaceNat(filtering=Dependence.ENDPOINT_INDEPENDENT)
+OPEN = NatBehaviour(filtering=Dependence.ENDPOINT_INDEPENDENT)
 
 
 @attrs.frozen

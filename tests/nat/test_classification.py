@@ -30,9 +30,9 @@ from ..kit.lab import (
     Dependence,
     KernelNetwork,
     Nat as KernelNat,
+    NatBehaviour,
     NatKind,
     SymmetricKind,
-    UserspaceNat,
     UserspaceNetwork,
     capturing,
     run,
@@ -293,7 +293,7 @@ def test_every_kind_is_expected_to_be_something() -> None:
     assert EXPECTED.keys() == KINDS.keys()
 
 
-RANDOM_NAT = UserspaceNat(
+RANDOM_NAT = NatBehaviour(
     mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, allocation=LabAllocation.RANDOM
 )
 SEQUENTIAL_NAT = replace(RANDOM_NAT, allocation=LabAllocation.SEQUENTIAL)
@@ -332,7 +332,7 @@ def test_step_of_a_nat(lab: tuple[UserspaceNetwork, ProbedBroker], step: int) ->
 @pytest.mark.slow
 def test_two_nats_look_like_the_worse_one(lab: tuple[UserspaceNetwork, ProbedBroker]) -> None:
     network, broker = lab
-    for inner, outer in ((RANDOM_NAT, UserspaceNat()), (UserspaceNat(), RANDOM_NAT)):
+    for inner, outer in ((RANDOM_NAT, NatBehaviour()), (NatBehaviour(), RANDOM_NAT)):
         site = network.add_site(inner, outer)
         nat = run(site.host, survey_nat, broker.endpoint, broker.probes)
         assert nat == EXPECTED["random"]

@@ -9,7 +9,7 @@ from trio_p2p._addresses import endpoint_of
 from trio_p2p._nat import hairpin
 from trio_p2p._nat.hairpin import is_hairpinning
 
-from ..kit.lab import Dependence, UserspaceNat, UserspaceNetwork, run
+from ..kit.lab import Dependence, NatBehaviour, UserspaceNetwork, run
 from ..kit.loopback import HOST, held, nobody_listening, open_broker, until
 from ..kit.probed_broker import probed_broker
 
@@ -21,7 +21,7 @@ def test_behind_a_nat(
     userspace_network: UserspaceNetwork, filtering: Dependence, *, hairpins: bool
 ) -> None:
     with probed_broker(userspace_network) as broker:
-        site = userspace_network.add_site(UserspaceNat(filtering=filtering, hairpins=hairpins))
+        site = userspace_network.add_site(NatBehaviour(filtering=filtering, hairpins=hairpins))
         assert run(site.host, is_hairpinning, broker.endpoint) is hairpins
 
 
@@ -29,8 +29,8 @@ def test_behind_a_nat(
 @pytest.mark.parametrize("hairpins", [False, True])
 def test_behind_two_nats(userspace_network: UserspaceNetwork, *, hairpins: bool) -> None:
     with probed_broker(userspace_network) as broker:
-        outer = UserspaceNat(hairpins=hairpins)
-        site = userspace_network.add_site(UserspaceNat(), outer)
+        outer = NatBehaviour(hairpins=hairpins)
+        site = userspace_network.add_site(NatBehaviour(), outer)
         assert run(site.host, is_hairpinning, broker.endpoint) is hairpins
 
 

@@ -22,6 +22,7 @@ from trio_p2p import (
 )
 
 from ..kit.lab import (
+    KINDS,
     Answer,
     Host,
     KernelNetwork,
@@ -34,7 +35,6 @@ from ..kit.lab import (
     run,
     running,
 )
-from ..kit.lab.kinds import KINDS
 from ..kit.loopback import TECHNIQUES, AttemptTracer, open_stream
 from ..kit.soak import LITTLE_OR_MUCH
 

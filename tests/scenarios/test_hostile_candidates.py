@@ -28,8 +28,8 @@ from trio_p2p._wire.offer import (
 from ..kit.lab import (
     KINDS,
     Captured,
+    NatBehaviour,
     UserspaceHost,
-    UserspaceNat,
     UserspaceNetwork,
     capturing,
     running,
@@ -113,7 +113,7 @@ def in_one_lan(network: UserspaceNetwork) -> Lab:
     return Lab(*(network.add_host(behind=gateway) for _ in range(4)))
 
 
-def kind(name: str) -> UserspaceNat:
+def kind(name: str) -> NatBehaviour:
     nat = KINDS[name]
     assert nat is not None
     return nat

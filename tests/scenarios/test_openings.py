@@ -11,10 +11,9 @@ import trio
 from trio_p2p import Attempt, Outcome, PathLostError, Route, Technique, serve_broker, serve_p2p
 from trio_p2p._connect.rounds import ROUNDS
 from trio_p2p._wire.offer import Opening
+from trio_p2p.testing._internet.behaviour import Dependence, NatBehaviour, Refusal
 
-from ..kit.lab import NamespacesUnavailableError, UserspaceNetwork, run, running
-from ..kit.lab.internet.behaviour import Dependence, Refusal, UserspaceNat
-from ..kit.lab.kinds import KINDS
+from ..kit.lab import KINDS, NamespacesUnavailableError, UserspaceNetwork, run, running
 from ..kit.lab.userspace import UserspaceHost
 from ..kit.loopback import AttemptTracer, echo, open_stream
 
@@ -25,7 +24,7 @@ GREETING = b"through the hole"
 TRIES = 4
 NEAR, FAR = 0.03, 0.12  # seconds, there and back
 CROSSING = 0.6  # as long: SYNs have half of it to cross, which a busy machine can meet
-RST = UserspaceNat(
+RST = NatBehaviour(
     mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT, refusal=Refusal.RST, tracks_isn=True
 )
 # Nothing that is guarded works behind it: when the SYN dies, so does the hole.

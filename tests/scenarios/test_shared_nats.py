@@ -7,14 +7,13 @@ import trio
 
 from trio_p2p import P2PStream, PathKind, StreamPath, serve_broker, serve_p2p
 
-from ..kit.lab import Host, UserspaceNat, UserspaceNetwork, run, running
-from ..kit.lab.kinds import KINDS
+from ..kit.lab import KINDS, Host, NatBehaviour, UserspaceNetwork, run, running
 from ..kit.loopback import TECHNIQUES, open_stream
 
 PATIENCE = 60.0  # seconds until a pair that does not connect fails its test
 
 
-def kind(name: str) -> UserspaceNat:
+def kind(name: str) -> NatBehaviour:
     nat = KINDS[name]
     assert nat is not None
     return nat

@@ -18,14 +18,14 @@ make hosts with `add_host()` and sites with `add_site(Nat(...))`. On them `run`,
             assert run(site.host, greet, endpoint) == b"hello"
 
 A `Nat` is the kernel's: what people have at home, but only some of all the behaviours there are.
-In a `UserspaceNetwork` the process that is the internet can be any NAT, too: a `UserspaceNat` says
+In a `UserspaceNetwork` the process that is the internet can be any NAT, too: a `NatBehaviour` says
 how it behaves, and `KINDS` has those that matter, by name. Such NATs stand before each other, and
 before several hosts::
 
     site = network.add_site(KINDS["random"])
     stacked = network.add_site(KINDS["eim-apdf"], KINDS["masquerade"])  # innermost first
-    carrier = network.add_carrier(UserspaceNat(hairpins=True))
-    home = network.add_nat(UserspaceNat(refusal=Refusal.RST), behind=carrier)
+    carrier = network.add_carrier(NatBehaviour(hairpins=True))
+    home = network.add_nat(NatBehaviour(refusal=Refusal.RST), behind=carrier)
     desktop, laptop = (network.add_host(behind=home) for _ in range(2))
     neighbour = network.add_site(KINDS["eim-eif"], behind=carrier)
     network.set_round_trip(desktop, neighbour, 0.020)
@@ -61,16 +61,16 @@ from trio_p2p._lab.networks import (
     SymmetricKind as SymmetricKind,
 )
 from trio_p2p._lab.programs import run as run, running as running, start as start
+from trio_p2p.testing._internet.behaviour import (
+    Allocation as Allocation,
+    Dependence as Dependence,
+    NatBehaviour as NatBehaviour,
+    Refusal as Refusal,
+)
+from trio_p2p.testing._internet.kinds import KINDS as KINDS
 
 from .capture import Capture as Capture, Captured as Captured, capturing as capturing
 from .hosts import popen as popen, wait_listening as wait_listening
-from .internet.behaviour import (
-    Allocation as Allocation,
-    Dependence as Dependence,
-    Refusal as Refusal,
-    UserspaceNat as UserspaceNat,
-)
-from .kinds import KINDS as KINDS
 from .userspace import (
     Gateway as Gateway,
     UserspaceHost as UserspaceHost,

@@ -14,8 +14,7 @@ import attrs
 from trio_p2p._addresses import Endpoint
 from trio_p2p._lab.namespaces import Namespace
 from trio_p2p._lab.networks import Host
-
-from .internet.packets import ACK, FIN, RST, SYN
+from trio_p2p.testing._internet.packets import ACK, FIN, RST, SYN
 
 # linux/if_ether.h, linux/if_packet.h, asm-generic/socket.h
 _ETH_P_ALL = 0x0003

@@ -13,17 +13,18 @@ from typing import Any, overload
 
 import attrs
 
+import trio_p2p
 from trio_p2p._lab.namespaces import Namespace
 from trio_p2p._lab.networks import INTERNET, WAN, Host, LinkEnd, Nat, Network, Site, internet_uplink
+from trio_p2p.testing._internet.behaviour import NatBehaviour
 
 from .internet import router
-from .internet.behaviour import UserspaceNat
 from .tun import open_tun, open_tun_device
 
 # Isolated, so that nothing but the standard library makes it slow to start.
 _START = """
 import sys
-sys.path.append(sys.argv.pop(1))
+sys.path += [sys.argv.pop(1), sys.argv.pop(1)]
 from internet.router import main
 main()
 """
@@ -44,7 +45,7 @@ class Gateway:
         behind: the next NAT on the way to the internet.
     """
 
-    nat: UserspaceNat
+    nat: NatBehaviour
     address: IPv4Address
     inside_address: IPv4Address
     network: IPv4Network
@@ -82,9 +83,17 @@ class UserspaceNetwork(Network):
         self._network_count = 0
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            folder = str(Path(__file__).parent)
+            folders = [str(Path(__file__).parent), str(Path(trio_p2p.__file__).parents[1])]
             self._router = subprocess.Popen(
-                [sys.executable, "-ISc", _START, folder, str(INTERNET), seed, str(theirs.fileno())],
+                [
+                    sys.executable,
+                    "-ISc",
+                    _START,
+                    *folders,
+                    str(INTERNET),
+                    seed,
+                    str(theirs.fileno()),
+                ],
                 pass_fds=[theirs.fileno()],
             )
 
@@ -110,7 +119,7 @@ class UserspaceNetwork(Network):
 
     def add_nat(
         self,
-        nat: UserspaceNat,
+        nat: NatBehaviour,
         *,
         behind: Gateway | None = None,
         network: IPv4Network | None = None,
@@ -142,7 +151,7 @@ class UserspaceNetwork(Network):
         self._numbers[gateway] = len(self._numbers)
         return gateway
 
-    def add_carrier(self, nat: UserspaceNat, *, behind: Gateway | None = None) -> Gateway:
+    def add_carrier(self, nat: NatBehaviour, *, behind: Gateway | None = None) -> Gateway:
         """Add a carrier's NAT, for more NATs to stand behind: it has 100.64.x.0/24 inside."""
         return self.add_nat(nat, behind=behind, network=self._unused_network(_CARRIERS))
 
@@ -150,12 +159,12 @@ class UserspaceNetwork(Network):
     def add_site(self, nat: Nat) -> Site: ...
     @overload
     def add_site(
-        self, nat: UserspaceNat | None, *outer: UserspaceNat, behind: Gateway | None = None
+        self, nat: NatBehaviour | None, *outer: NatBehaviour, behind: Gateway | None = None
     ) -> UserspaceHost: ...
     def add_site(
         self,
-        nat: Nat | UserspaceNat | None,
-        *outer: UserspaceNat,
+        nat: Nat | NatBehaviour | None,
+        *outer: NatBehaviour,
         behind: Gateway | None = None,
     ) -> Host:
         """Add a host behind a NAT of its own, or behind several.

@@ -1,5 +1,6 @@
-"""The internet of a `UserspaceNetwork`: NATs and ways as pure logic, and a process around them.
+"""The process that is the internet of a `UserspaceNetwork`.
 
-Standing on nothing but the standard library it starts fast. The modules import each other
-relatively, so that the process finds them without the package `tests`, and all that this needs.
+What it does with packets is `trio_p2p.testing`'s, which stands on nothing but the standard library
+there: so the process starts fast. This folder is found without the package `tests`, and all that
+it needs.
 """

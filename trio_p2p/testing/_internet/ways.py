@@ -1,6 +1,7 @@
-"""What happens to packets between two places: they take their time, and some are lost. Sans-IO."""
+"""What happens to packets between two places: they take their time, and some are lost."""
 
 import heapq
+import math
 from collections import deque
 from random import Random
 from typing import Generic, TypeVar
@@ -51,6 +52,11 @@ class UnderWay(Generic[T]):
         """Send something that is due at some time."""
         self._count += 1
         heapq.heappush(self._items, (due, self._count, item))
+
+    @property
+    def next_due(self) -> float:
+        """When the next thing is due; inf if nothing is under way."""
+        return self._items[0][0] if self._items else math.inf
 
     def wait(self, now: float) -> float | None:
         """How long it takes until something is due; None if nothing is under way."""

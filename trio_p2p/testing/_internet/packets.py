@@ -1,4 +1,4 @@
-"""IPv4 packets as routers treat them: read, changed in place, refused. Sans-IO.
+"""IPv4 packets as routers treat them: read, changed in place, refused.
 
 Addresses are as on the wire, four bytes. Checksums are changed along, not computed anew (RFC 1624),
 so that the length of a packet does not matter.

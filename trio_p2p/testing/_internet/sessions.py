@@ -1,9 +1,9 @@
-"""What a NAT remembers: mappings, and the TCP connections that use them. Sans-IO."""
+"""What a NAT remembers: mappings, and the TCP connections that use them."""
 
 import enum
 from dataclasses import dataclass, field
 
-from .behaviour import UserspaceNat
+from .behaviour import NatBehaviour
 from .packets import FIN, SYN, Endpoint, Packet
 
 
@@ -23,7 +23,7 @@ class Mapping:
     #: The remote endpoint that the host sent to first.
     made_for: Endpoint
     #: By remote endpoint. Whoever is in here has been sent to, or was let in.
-    sessions: "dict[Endpoint, Session]" = field(default_factory=dict)
+    sessions: "dict[Endpoint, Session]" = field(default_factory=dict["Endpoint", "Session"])
 
 
 class Session:
@@ -39,7 +39,7 @@ class Session:
         self._is_open = False
         self._closed: set[Side] = set()
 
-    def follow(self, sender: Side, segment: Packet, nat: UserspaceNat, now: float) -> bool:
+    def follow(self, sender: Side, segment: Packet, nat: NatBehaviour, now: float) -> bool:
         """Take note of a segment other than an RST; False if it does not belong here."""
         if segment.flags & SYN:
             if not self._fits(sender, segment.sequence) and nat.tracks_isn:

@@ -1,9 +1,7 @@
 """What a NAT does, in the terms of RFC 4787 and RFC 5382."""
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 
 class Dependence(enum.IntEnum):
@@ -31,7 +29,7 @@ class Refusal(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserspaceNat:
+class NatBehaviour:
     """How a NAT behaves.
 
     Two mappings share a port wherever mapping and filtering can tell them apart by the remote
@@ -67,14 +65,3 @@ class UserspaceNat:
     closes_on_time_exceeded: bool = False
     lifetime: float = 7440.0
     transitory_lifetime: float = 240.0
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` made, and JSON has carried."""
-        enums = {
-            "mapping": Dependence(fields["mapping"]),
-            "filtering": Dependence(fields["filtering"]),
-            "allocation": Allocation(fields["allocation"]),
-            "refusal": Refusal(fields["refusal"]),
-        }
-        return cls(**{**fields, **enums})

@@ -1,30 +1,34 @@
 """Where packets are, and who has which address there."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from ipaddress import IPv4Interface
 
 from .nat import Nat
+from .packets import Packet
 
 
 class Place:
     """What has addresses in a realm: a device, or a gateway."""
 
-    def __init__(self, number: int, realm: "Realm") -> None:
+    def __init__(self, number: int, realm: Realm) -> None:
         self.number = number
         self.realm = realm
 
 
 class Device(Place):
-    """The TUN device of a host."""
+    """What connects a host: it takes the packets that arrive for it."""
 
-    def __init__(self, number: int, realm: "Realm", descriptor: int) -> None:
+    def __init__(self, number: int, realm: Realm, take: Callable[[Packet], object]) -> None:
         super().__init__(number, realm)
-        self.descriptor = descriptor
+        self.take = take
 
 
 class Gateway(Place):
     """A NAT, with a realm of its own behind it."""
 
-    def __init__(self, number: int, realm: "Realm", nat: Nat, inside: IPv4Interface) -> None:
+    def __init__(self, number: int, realm: Realm, nat: Nat, inside: IPv4Interface) -> None:
         super().__init__(number, realm)
         self.nat = nat
         self.inside = Realm(self)

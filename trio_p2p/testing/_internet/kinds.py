@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .internet.behaviour import Allocation, Dependence, Refusal, UserspaceNat
+from .behaviour import Allocation, Dependence, NatBehaviour, Refusal
 
-_EIM_EIF = UserspaceNat(filtering=Dependence.ENDPOINT_INDEPENDENT)
-_EIM_ADF = UserspaceNat(filtering=Dependence.ADDRESS_DEPENDENT)
+_EIM_EIF = NatBehaviour(filtering=Dependence.ENDPOINT_INDEPENDENT)
+_EIM_ADF = NatBehaviour(filtering=Dependence.ADDRESS_DEPENDENT)
 
 
 def _eim_apdf(
     refusal: Refusal = Refusal.DROP, allocation: Allocation = Allocation.PRESERVING
-) -> UserspaceNat:
-    return UserspaceNat(refusal=refusal, allocation=allocation)
+) -> NatBehaviour:
+    return NatBehaviour(refusal=refusal, allocation=allocation)
 
 
-def _dependent(allocation: Allocation, refusal: Refusal = Refusal.DROP) -> UserspaceNat:
-    return UserspaceNat(
+def _dependent(allocation: Allocation, refusal: Refusal = Refusal.DROP) -> NatBehaviour:
+    return NatBehaviour(
         mapping=Dependence.ADDRESS_AND_PORT_DEPENDENT,
         allocation=allocation,
         refusal=refusal,
@@ -28,7 +28,7 @@ def _dependent(allocation: Allocation, refusal: Refusal = Refusal.DROP) -> Users
 #: address-dependent (adf), address-and-port-dependent (apdf). The mappings of the others depend on
 #: address and port, and so do their filters; a masquerade keeps the source port even so. None is no
 #: NAT at all.
-KINDS: Mapping[str, UserspaceNat | None] = MappingProxyType(
+KINDS: Mapping[str, NatBehaviour | None] = MappingProxyType(
     {
         "public": None,
         "eim-eif": _EIM_EIF,

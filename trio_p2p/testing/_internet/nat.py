@@ -1,4 +1,4 @@
-"""A NAT for TCP, of any behaviour: packets in, packets out. Sans-IO.
+"""A NAT for TCP, of any behaviour: packets in, packets out.
 
 Every packet leads to one at most: itself, translated, or what is answered to its sender. A NAT
 is a hop, so it counts TTLs down, and reports those that run out.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import TypeAlias
 
-from .behaviour import Allocation, Refusal, UserspaceNat
+from .behaviour import Allocation, NatBehaviour, Refusal
 from .packets import (
     ACK,
     ADMIN_PROHIBITED,
@@ -35,7 +35,7 @@ class Nat:
     """A NAT between hosts inside and the rest outside, with one address on each side."""
 
     def __init__(
-        self, behaviour: UserspaceNat, *, inside: bytes, outside: bytes, random: Random
+        self, behaviour: NatBehaviour, *, inside: bytes, outside: bytes, random: Random
     ) -> None:
         self._behaviour = behaviour
         self._inside = inside
