@@ -30,7 +30,8 @@ class Agenda:
         while True:
             self._is_earlier = trio.Event()
             self._wakes_at = -math.inf  # nothing is earlier than what is called now
-            while self._calls.next_due <= trio.current_time():
+            now = trio.current_time()
+            while self._calls.next_due <= now:
                 self._calls.take()()
             self._wakes_at = self._calls.next_due
             with trio.move_on_at(self._wakes_at):

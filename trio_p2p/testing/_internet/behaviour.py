@@ -40,7 +40,7 @@ class NatBehaviour:
         filtering: who may send to a mapping, compared with whom it has sent to.
         allocation: which external port a new mapping gets.
         step: how far sequential allocation goes.
-        refusal: what is answered to whoever is not let in.
+        refusal: what is answered to a segment that is not let in.
         tracks_isn: whether, once both sides have sent a SYN, one with another initial sequence
             number is dropped as INVALID, as Linux does with ``nf_conntrack_tcp_be_liberal=0``.
         picks_up: whether hosts may go on with connections that the NAT knows nothing of, as Linux

@@ -171,7 +171,7 @@ class Internet:
 
     def _report(self, packet: Packet, error: IcmpError, origin: Place, target: Place) -> None:
         report = packet.report(error, self._address)
-        # To nobody whose address we do not lead to.
+        # Only to an address that we lead to.
         if report is not None and packet.source.address in self._realm.routes:
             # We sit in the middle: half of the way here, and half of it back.
             self._send(origin, target, origin, report)

@@ -22,7 +22,7 @@ class Mapping:
     outside: Endpoint
     #: The remote endpoint that the host sent to first.
     made_for: Endpoint
-    #: By remote endpoint. Whoever is in here has been sent to, or was let in.
+    #: By remote endpoint, which has been sent to, or was let in.
     sessions: "dict[Endpoint, Session]" = field(default_factory=dict["Endpoint", "Session"])
 
 
