@@ -11,9 +11,16 @@ import trio
 from trio.testing import MockClock
 
 import trio_p2p
-from trio_p2p import BrokerUnreachableError, Endpoint, P2PStream, Peer, UnknownUIDError
+from trio_p2p import BrokerUnreachableError, Endpoint, P2PListener, P2PStream, Peer, UnknownUIDError
 from trio_p2p._net.system import current_system
-from trio_p2p.testing import MemoryHost, MemoryNetwork, NatBehaviour, open_memory_network
+from trio_p2p.testing import (
+    MemoryHost,
+    MemoryNetwork,
+    NatBehaviour,
+    RestartBroker,
+    open_memory_network,
+    play,
+)
 from trio_p2p.testing._on_host import HostPeer
 
 
@@ -156,6 +163,48 @@ async def test_mistakes_are_told() -> None:
             host.address  # noqa: B018 - it is asked for
         host.move()
         assert host.address == host.public_address
+
+
+async def test_what_is_opened_on_hosts_is_used_and_closed_from_anywhere(
+    memory_network: MemoryNetwork, autojump_clock: MockClock
+) -> None:
+    broker = await memory_network.start_broker()
+    async with (
+        memory_network.add_host("random").open_peer(broker.address) as receiver,
+        memory_network.add_host("eim-apdf").open_peer(broker.address) as sender,
+        trio.open_nursery() as nursery,
+    ):
+        listener: P2PListener[P2PStream] = await nursery.start(receiver.serve, "echo", echo)
+        connection = await sender.connect("echo", accept=True)
+        stream = await connection.open_stream()
+        nursery.start_soon(connection.serve, echo)
+        assert await ask(stream, b"there") == b"there"
+        accepted = stream.connection
+        await stream.aclose()
+        assert accepted is connection
+        with trio.fail_after(60):
+            await listener.drain()
+        await connection.aclose()
+        assert connection.is_over
+
+
+@pytest.mark.parametrize("moment", [n / 20 for n in range(20)])
+async def test_a_network_can_be_left_at_any_time(moment: float, autojump_clock: MockClock) -> None:
+    with trio.move_on_after(moment) as scope:
+        async with open_memory_network() as network:
+            broker = await network.start_broker()
+            async with (
+                network.add_host("random").open_peer(broker.address) as receiver,
+                network.add_host("eim-apdf").open_peer(broker.address) as sender,
+                trio.open_nursery() as nursery,
+            ):
+                await nursery.start(receiver.serve, "echo", echo)
+                nursery.start_soon(play, network, [(0.4, RestartBroker(broker))])
+                async with await sender.open_stream("echo") as stream:
+                    await ask(stream, bytes(100_000))
+                await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() <= moment + 1.0  # port mappings are given back for so long
 
 
 async def test_a_broker_that_is_stopped_is_gone(

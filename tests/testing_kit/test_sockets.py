@@ -198,6 +198,22 @@ async def test_ports_are_shared_by_those_that_want_to(autojump_clock: MockClock)
             await again.aclose()
 
 
+async def test_a_connection_may_follow_another_between_the_same_endpoints(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hosts() as (_, one, other), await listen(other) as listener:
+        for _ in range(2):
+            sock = dial(one, other, port=5000)
+            await one.run(wait_connected, sock)
+            stream = trio.SocketStream(current_adopted(one, sock))
+            accepted = await listener.accept()
+            await accepted.aclose()  # the listening side ends first, and waits for some time
+            assert await stream.receive_some() == b""
+            await stream.aclose()
+            await trio.sleep(1.0)
+        await trio.sleep(100.0)  # then nothing is left of either
+
+
 async def test_addresses_of_others_are_not_to_be_had(autojump_clock: MockClock) -> None:
     async with open_hosts() as (_, one, other):
         with one.in_use(), pytest.raises(OSError, match="Cannot assign"):

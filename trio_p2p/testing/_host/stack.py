@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address
@@ -102,6 +102,8 @@ class Stack:
     _listeners: dict[Endpoint, list[Listener]] = attrs.field(
         init=False, factory=dict[Endpoint, list[Listener]]
     )
+    # How many connections each port has, be their sockets closed or not.
+    _lingering: Counter[int] = attrs.field(init=False, factory=Counter[int])
     # Whether each socket of a port shares it.
     _users: dict[int, list[bool]] = attrs.field(init=False, factory=dict[int, list[bool]])
 
@@ -124,7 +126,7 @@ class Stack:
     def _free_port(self) -> int:
         for _ in EPHEMERAL_PORTS:  # as often as there are some
             port = self.random.choice(EPHEMERAL_PORTS)
-            if port not in self._users:
+            if port not in self._users and port not in self._lingering:
                 return port
         raise error_from(errno.EADDRINUSE)
 
@@ -179,6 +181,7 @@ class Stack:
     def _add(self, local: Endpoint, remote: Endpoint) -> Connection:
         connection = Connection(self, local, remote, self.random.getrandbits(32))
         self._connections[local, remote] = connection
+        self._lingering[local.port] += 1
         return connection
 
     def join(self) -> tuple[Connection, Connection]:
@@ -222,7 +225,11 @@ class Stack:
 
     def forget(self, connection: Connection) -> None:
         """Pass no more segments to a connection."""
-        self._connections.pop((connection.local, connection.remote), None)
+        port = connection.local.port
+        del self._connections[connection.local, connection.remote]
+        self._lingering[port] -= 1
+        if not self._lingering[port]:
+            del self._lingering[port]
         self._openers.pop(connection, None)
         self._looks.pop(connection, None)
 
@@ -234,10 +241,13 @@ class Stack:
             self._take_error(packet)
         elif packet.protocol == TCP:
             connection = self._connections.get((packet.destination, packet.source))
-            if connection is not None and not _is_another(packet, connection):
-                connection.take(read_segment(packet))
-            else:
+            if connection is not None and _is_another(packet, connection):
+                connection.fail(0)
+                connection = None
+            if connection is None:
                 self._take_first(packet)
+            else:
+                connection.take(read_segment(packet))
 
     def _take_first(self, packet: Packet) -> None:
         listener = self._listener_at(packet.destination)
