@@ -29,7 +29,7 @@ class OfSystem(Generic[T]):
         try:
             made = self._made.get()
         except LookupError:
-            made = {}
+            made: dict[System, T] = {}
             self._made.set(made)
         system = current_system()
         found = made.get(system)
