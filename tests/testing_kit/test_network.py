@@ -155,6 +155,16 @@ async def test_mistakes_are_told() -> None:
             network.add_nat("public")
         with pytest.raises(ValueError, match="can only be the last one"):
             network.add_host(network.add_nat("random"), "random")
+        other = network.add_host()
+        with pytest.raises(ValueError, match="give a number from 0 to 1"):
+            network.set_loss(host, other, 1.5)
+        with pytest.raises(ValueError, match="a round trip cannot be 0: give seconds, more than 0"):
+            network.set_round_trip(host, other, 0)
+        with pytest.raises(ValueError, match="jitter cannot be -1: give seconds, 0 or more"):
+            network.set_jitter(host, other, -1)
+        with pytest.raises(ValueError, match="latency cannot be nan"):
+            async with open_memory_network(latency=float("nan")):
+                pass
         with pytest.raises(ValueError, match="no path"):
             network.lose_path(host, host)
         host.disconnect()

@@ -26,10 +26,11 @@ class OfSystem(Generic[T]):
 
     def get(self) -> T:
         """That of the system in use."""
+        made: dict[System, T]
         try:
             made = self._made.get()
         except LookupError:
-            made: dict[System, T] = {}
+            made = {}
             self._made.set(made)
         system = current_system()
         found = made.get(system)

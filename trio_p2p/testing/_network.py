@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
@@ -105,16 +106,21 @@ class MemoryNetwork:
 
         All hosts behind the same outermost NAT are equally far from those that are not.
         """
+        _check_seconds("a round trip", seconds)
         for way in self._ways(one, other):
             way.delay = seconds / 2
 
     def set_jitter(self, one: MemoryHost, other: MemoryHost, seconds: float) -> None:
         """Set how much longer packets take one way between two hosts, at most."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"jitter cannot be {seconds!r}: give seconds, 0 or more")
         for way in self._ways(one, other):
             way.jitter = seconds
 
     def set_loss(self, one: MemoryHost, other: MemoryHost, probability: float) -> None:
         """Set how many packets between two hosts get lost, from 0 for none to 1 for all."""
+        if not 0 <= probability <= 1:
+            raise ValueError(f"no probability: {probability!r}; give a number from 0 to 1")
         self._map.internet.set_loss(self._map.parting(one.spot, other.spot), probability)
 
     def lose_path(self, one: MemoryHost, other: MemoryHost) -> None:
@@ -153,7 +159,16 @@ async def open_memory_network(
     Yields:
         The :class:`MemoryNetwork`. What runs in the block, and on none of its hosts, has no
         network at all.
+
+    Raises:
+        ValueError: the latency is none.
     """
+    _check_seconds("latency", latency)
     async with open_background_nursery() as nursery:
         with system_in_use(Nowhere()):
             yield MemoryNetwork(seed, latency, on_packet, nursery)
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} cannot be {seconds!r}: give seconds, more than 0")

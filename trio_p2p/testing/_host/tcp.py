@@ -288,10 +288,9 @@ class Connection:
     def _transmit(
         self, flags: int, position: int, data: bytes = b"", hops: int | None = None
     ) -> None:
+        number, window = self._number(position), self.incoming.window
         acknowledgement = self.incoming.acknowledgement if flags & ACK else 0
-        number = self._number(position)
-        segment = Segment(number, acknowledgement, flags, self.incoming.window, data)
-        self._kernel.transmit(self, segment, hops)
+        self._kernel.transmit(self, Segment(number, acknowledgement, flags, window, data), hops)
 
     def _number(self, position: int) -> int:
         return (self.isn + position) % MODULUS
