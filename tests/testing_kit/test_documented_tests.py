@@ -21,9 +21,14 @@ def run(pytester: pytest.Pytester, *names: str, **renamed: str) -> pytest.RunRes
     return pytester.runpytest_subprocess("-rfE")
 
 
-@pytest.mark.parametrize("name", ["test_greeting.py", "test_every_nat.py"])
-def test_the_application_works(name: str, pytester: pytest.Pytester) -> None:
-    run(pytester, name).assert_outcomes(passed=1)
+def test_the_application_works(pytester: pytest.Pytester) -> None:
+    run(pytester, "test_greeting.py").assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+def test_it_works_behind_every_nat(pytester: pytest.Pytester) -> None:
+    run(pytester, "test_every_nat.py").assert_outcomes(passed=1)
 
 
 def test_the_bug_is_found_at_the_wrong_moments_only(pytester: pytest.Pytester) -> None:
