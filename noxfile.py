@@ -15,7 +15,7 @@ import nox
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "docs", "trio_typing", "package", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "trio_typing", "package", "portable", "tests"]
 
 OLDEST_PYTHON = (3, 11)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -27,7 +27,7 @@ from importlib.resources import files
 marker = files("trio_p2p") / "py.typed"
 assert marker.is_file(), f"{marker} is missing"
 """
-
+MAX_WHEEL_BYTES = 600 * 1024  # not a limit of anything: a wheel that grows past it is looked at
 
 SECONDS: dict[str, float] = {}
 """How long each session took that has ended, by its name."""
@@ -170,11 +170,35 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 @timed
+def portable(session: nox.Session) -> None:
+    """Import every public name, and test what is pure: on any system that Python runs on."""
+    install_groups(session, "unit")
+    session.run("python", "-c", "from trio_p2p import *")
+    arguments = ("-p", "tests.kit.elsewhere", "--noconftest", "--hypothesis-profile=ci")
+    # Where the encoding of files is not UTF-8 anyway, as on Windows before Python 3.15.
+    env = {"PYTHONUTF8": "1"}
+    session.run("python", "-m", "pytest", *arguments, *(session.posargs or ["-q"]), env=env)
+
+
+def build_wheel(session: nox.Session, folder: Path) -> Path:
+    """Build the wheel whose bytes depend on nothing but the sources."""
+    env = {"SOURCE_DATE_EPOCH": "1577836800"}  # the start of 2020: ZIP knows no year before 1980
+    session.run("pip", "wheel", "-q", "--no-deps", "-w", str(folder), ".", env=env)
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+@nox.session
+@timed
 def package(session: nox.Session) -> None:
-    """Build the wheel, install it as a user would, start both commands, and run the image's."""
+    """Build the wheel, twice alike, install it, start both commands, and run the image's."""
     with tempfile.TemporaryDirectory() as folder:
-        session.run("pip", "wheel", "-q", "--no-deps", "-w", folder, ".")
-        session.install(*map(str, Path(folder).glob("*.whl")))
+        wheel, again = (build_wheel(session, Path(folder, name)) for name in ("one", "other"))
+        if wheel.read_bytes() != again.read_bytes():
+            session.error("two builds of the same sources differ")
+        if wheel.stat().st_size > MAX_WHEEL_BYTES:
+            session.error(f"the wheel has {wheel.stat().st_size} bytes: what is in it?")
+        session.install(str(wheel))
         with session.chdir(folder):  # so that the installed package is found, not the one here
             session.run("python", "-c", FIND_MARKER)
             session.run("trio-p2p", "--help", silent=True)

@@ -1,14 +1,18 @@
 """The public surface: these names and no others, all of them documented."""
 
+import ast
 import enum
 import inspect
+import itertools
 import json
 import operator
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import attrs
 import pytest
 
 import trio_p2p
@@ -138,6 +142,37 @@ def test_name_is_documented(name: str) -> None:
         for member_name, member in vars(value).items():
             if not member_name.startswith("_") and callable(member):
                 assert inspect.getdoc(getattr(value, member_name)), f"{name}.{member_name}"
+
+
+def described_members(name: str) -> set[str]:
+    """The members of an enum that have a docstring behind them in the source."""
+    [tree] = [
+        node
+        for path in Path(trio_p2p.__file__).parent.rglob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    ]
+    return {
+        assigned.targets[0].id
+        for assigned, text in itertools.pairwise(tree.body)
+        if isinstance(assigned, ast.Assign)
+        and isinstance(assigned.targets[0], ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_attribute_is_described(name: str) -> None:
+    value = getattr(trio_p2p, name)
+    documentation = inspect.getdoc(value) or ""
+    described = set(re.findall(r"^ {4}(\w+): \S", documentation, re.MULTILINE))
+    if attrs.has(value):
+        public = {each.name for each in attrs.fields(value) if not each.name.startswith("_")}
+        assert public <= described
+    if inspect.isclass(value) and issubclass(value, enum.Enum):
+        assert described_members(name) == set(value.__members__)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - ALSO_PUBLIC))

@@ -1,4 +1,4 @@
-"""Endpoints, and what an IP address says of who has it. Pure."""
+"""Endpoints, and what an IP address tells of its host. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Endpoint:
 
     @property
     def sockaddr(self) -> tuple[str, int]:
-        """The endpoint as the socket calls want it."""
+        """The endpoint in the form that socket calls take."""
         return str(self.address), self.port
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Endpoint:
 
 
 def endpoint_of(sockaddr: Any) -> Endpoint:
-    """The endpoint that ``getpeername``, ``getsockname`` or ``getaddrinfo`` speaks of."""
+    """Convert an address of ``getpeername``, ``getsockname`` or ``getaddrinfo``."""
     address = ipaddress.ip_address(str(sockaddr[0]))
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
@@ -88,10 +88,10 @@ def is_special(address: IPAddress) -> bool:
 
 
 class Scope(enum.Enum):
-    """From where an address leads to the host that has it."""
+    """From how far away a host can be reached at an address."""
 
     HOST = "host"
-    """From that host itself: loopback."""
+    """From the host itself only: loopback."""
     SITE = "site"
     """From the same private network."""
     INTERNET = "internet"
@@ -101,7 +101,7 @@ class Scope(enum.Enum):
 
 
 def scope_of(address: IPAddress) -> Scope:
-    """From where an address leads to the host that has it."""
+    """Return from how far away a host can be reached at an address."""
     if address.is_loopback:
         return Scope.HOST
     if is_special(address):
@@ -124,15 +124,15 @@ class Vantage:
     broker: IPAddress
 
     def may_dial_untrusted(self, endpoint: Endpoint) -> bool:
-        """Whether to connect to an endpoint because the broker, or a peer by it, names that.
+        """Whether to connect to an endpoint that the broker, or a peer by way of it, has named.
 
-        What the internet does not lead to is dialled only if this host and the broker are in the
-        same network: the broker sees this host at the address that it has itself. What the
-        broker says of that is not enough, as the peer's offer tells it our address: its own
+        An endpoint outside of the internet is dialled only if this host and the broker are in the
+        same network: the broker sees this host at the address that this host itself has. The
+        broker's word is not enough, as the peer's offer tells it our address: the broker's own
         address has to be one of such a network, too.
 
         Args:
-            endpoint: the named one.
+            endpoint: the endpoint that was named.
         """
         if endpoint.port < MIN_PORT:
             return False
@@ -144,7 +144,7 @@ class Vantage:
 
 
 def site_of(address: IPAddress) -> IPAddress:
-    """What all addresses of one site have in common: an IPv4 address, or an IPv6 /64."""
+    """Return the part that all addresses of a site share: an IPv4 address, or an IPv6 /64."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     return ipaddress.ip_network((address, 64), strict=False).network_address

@@ -13,34 +13,35 @@ class Technique(enum.StrEnum):
     """How two peers are brought together."""
 
     FAST = "fast"
-    """Both told at once; the receiver punches from its registration's port."""
+    """The broker tells both at once; the receiver punches from its registration's port."""
     CLASSIC = "classic"
-    """The twelve steps; the receiver punches from a fresh port."""
+    """The twelve steps of the protocol; the receiver punches from a fresh port."""
     RELAY = "relay"
-    """No direct connection: the broker passes on what the peers, who encrypt it, say."""
+    """No direct connection: the broker passes on what the peers have encrypted."""
 
 
 class Route(enum.StrEnum):
-    """By which kind of endpoint a peer is dialled."""
+    """The kind of endpoint that a peer is dialled at."""
 
     REFLEXIVE = "reflexive"
-    """Where the broker sees it, over IPv4."""
+    """The IPv4 endpoint that the broker sees the peer at."""
     IPV6 = "ipv6"
-    """Where the broker sees it, over IPv6."""
+    """The IPv6 endpoint that the broker sees the peer at."""
     HOST = "host"
-    """An address of its own."""
+    """An address of one of the peer's own interfaces."""
     MAPPED = "mapped"
-    """What its router was asked for."""
+    """A port that the peer's router was asked to map."""
     PREDICTED = "predicted"
-    """What its NAT is going to give it, if that allocates in sequence."""
+    """A port that the peer's NAT is going to give, if it allocates ports in sequence."""
     GUESSED = "guessed"
-    """One of very many ports."""
+    """One of very many ports, chosen at random, as the peer's NAT allocates them at random."""
 
 
 class Outcome(enum.StrEnum):
     """What came of one attempt to connect."""
 
     CONNECTED = "connected"
+    """A connection was made."""
     REFUSED = "refused"
     """A RST came back: no program listens there, or a NAT turned the SYN away."""
     UNREACHABLE = "unreachable"
@@ -54,9 +55,9 @@ class Outcome(enum.StrEnum):
     FORBIDDEN = "forbidden"
     """The peer or the broker named an endpoint that must not be dialled: nothing was sent there."""
     NOT_TRIED = "not tried"
-    """It cannot work between these two NATs by this technique."""
+    """Nothing was sent: this technique cannot work between these two NATs."""
     RULED_OUT = "ruled out"
-    """Nothing can work between these two NATs but the relay."""
+    """Nothing was sent: between these two NATs nothing but the relay can work."""
     NOT_INTRODUCED = "not introduced"
     """The broker could not introduce the peers by this technique."""
 
@@ -68,10 +69,10 @@ class Attempt:
     Attributes:
         technique: how the peers were introduced.
         local: the local endpoint that the attempt was sent from, if it got so far.
-        remote: the endpoint it was sent to, if it got so far.
-        outcome: what came of it.
-        seconds: how long it took.
-        route: by which kind of endpoint the peer was dialled.
+        remote: the endpoint that the attempt was sent to, if it got so far.
+        outcome: what came of the attempt.
+        seconds: how long the attempt took.
+        route: the kind of endpoint that the peer was dialled at.
     """
 
     technique: Technique

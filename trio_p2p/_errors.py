@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def shown(value: object) -> str:
-    """What a caller gave, as far as it can be shown on a line of an error's text."""
+    """Return what a caller gave, cut to what a line of an error's text can show."""
     try:
         return f"{value!r:.200}"
     except (ValueError, RecursionError):  # the number of 5,000 digits, the list that holds itself
@@ -106,7 +106,7 @@ class WrongPeerError(P2PError):
 
     Attributes:
         expected: the peer id that the peer had to have, or None if only the broker had named it.
-        found: the peer id that was found, or None if the peer could not prove to have any.
+        found: the peer id that was found, or None if the peer proved none.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class WrongPeerError(P2PError):
 
 
 class SessionLostError(P2PError):
-    """There was a session, and its other end is gone: the peer's program was restarted, say."""
+    """The peer does not know the session any more: its program was restarted, for example."""
 
 
 class StreamAbortedError(P2PError):

@@ -61,7 +61,7 @@ def parse_techniques(techniques: Sequence[str]) -> tuple[Technique, ...]:
 
 
 def direct_techniques(techniques: Sequence[Technique]) -> tuple[Technique, ...]:
-    """Those of the techniques that lead to a direct connection, in the same order."""
+    """Return the techniques that lead to a direct connection, in their order."""
     return tuple(each for each in techniques if each is not Technique.RELAY)
 
 
@@ -221,7 +221,7 @@ def parse_registered_uid(uid: str | PeerId, own: PeerId) -> str:
 
 @attrs.frozen
 class PeerOptions:
-    """What everything that a peer does has in common.
+    """The options of a peer, checked.
 
     Attributes:
         brokers: where they are, the best first.

@@ -12,7 +12,7 @@ from ._attempt import Technique
 
 
 async def _has_proven_itself() -> None:
-    """There is nothing to wait for: the peer has proven itself, or does so by TLS alone."""
+    """Do nothing: the peer has proven itself already, or does so by TLS alone."""
 
 
 @attrs.frozen
@@ -20,7 +20,7 @@ class PeerConnection:
     """A connection that came of an introduction.
 
     Attributes:
-        stream: it.
+        stream: the TCP connection.
         technique: how the peers were introduced.
         certificate: the other peer's, as the broker says.
         circuit: the id of the relay's circuit, if the broker relays it.
@@ -41,5 +41,5 @@ class PeerConnection:
     endpoints: tuple[Endpoint, Endpoint] | None = None
 
     def close(self) -> None:
-        """Close it at once."""
+        """Close the connection at once."""
         self.stream.socket.close()

@@ -70,7 +70,7 @@ class AccessFiles:
         )
 
     def versions(self) -> tuple[object, ...]:
-        """What differs when a file was changed."""
+        """A value that is another one when a file was changed."""
         paths = (*self.token_keys, self.allow, self.deny, self.revoked)
         return tuple(None if path is None else _version(path) for path in paths)
 

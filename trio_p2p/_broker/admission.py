@@ -57,7 +57,7 @@ class Admission:
 
     Args:
         unix_time: the seconds since 1970, by which tokens expire.
-        rules: those of the operator.
+        rules: the rules of the operator.
 
     Attributes:
         rules: the same. May be replaced at any time: they are asked with every request, and for
@@ -97,7 +97,7 @@ class Admission:
         """Make sure that a client may do something.
 
         Args:
-            use: what.
+            use: what the client wants to do.
             connection: the client's.
             uid: with which UID.
             certificate: what the client claims to be.

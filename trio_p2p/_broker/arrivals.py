@@ -74,7 +74,7 @@ class Arrivals:
     Attributes:
         waiting: those that have yet to say a message, each with what ends it: they can be cut
             when there is no room for others.
-        proxies: the same; may be replaced at any time.
+        proxies: the argument of this name; may be replaced at any time.
     """
 
     def __init__(self, tls: BrokerTLS | None = None, proxies: Iterable[Network] = ()) -> None:

@@ -29,10 +29,10 @@ class Budget:
     """So many bytes for all clients.
 
     Args:
-        total: how many.
+        total: how many bytes.
 
     Attributes:
-        total: the same; may be changed at any time.
+        total: the argument of this name; may be changed at any time.
     """
 
     def __init__(self, total: int) -> None:
@@ -58,7 +58,7 @@ class Budget:
         return held[source] <= most and held[neighbourhood_of(source)] <= most
 
     def take(self, source: bytes, count: int) -> None:
-        """A source holds so many bytes more."""
+        """Count so many bytes more that a source holds."""
         if not count:
             return  # and remember nothing of it
         self._taken += count
@@ -66,7 +66,7 @@ class Budget:
             self._of_network[network] += count
 
     def give_back(self, source: bytes, count: int) -> None:
-        """A source holds so many bytes less."""
+        """Count so many bytes less that a source holds."""
         if not count:
             return
         self._taken -= count
@@ -76,6 +76,6 @@ class Budget:
                 del self._of_network[network]
 
     def set_shared(self, what: str, count: int) -> None:
-        """So many bytes are held that count for no source."""
+        """Set how many bytes are held that count for no source."""
         self._taken += count - self._shared[what]
         self._shared[what] = count

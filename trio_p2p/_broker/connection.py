@@ -33,7 +33,7 @@ class State(enum.Enum):
 
 
 def _party_of(connection: Connection) -> Party:
-    """Who it is that has proven nothing yet."""
+    """The party of a client that has proven nothing yet."""
     return Party(network_of(connection.endpoint.address))
 
 
@@ -79,7 +79,7 @@ class Connection:
     party: Party = attrs.field(default=attrs.Factory(_party_of, takes_self=True), repr=False)
 
     def prove(self, certificate: bytes) -> None:
-        """The client has proven to hold the key of a certificate."""
+        """Note that the client has proven to hold the key of a certificate."""
         if certificate != self.proven:  # else one object for all of its registrations
             self.proven = certificate
             self.party = Party(self.party.network, public_key_of_untrusted(certificate))

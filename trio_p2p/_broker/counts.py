@@ -33,7 +33,7 @@ class Counts(Observer):
             counts those that took longer than any.
         duration: of all those together, in seconds.
         found: reports of a direct connection, by what the NATs of both peers map by.
-        missed: the same, if none was found.
+        missed: reports that no direct connection was found, by the same.
         refusals: by code.
         circuits: how many circuits have ended.
     """

@@ -7,8 +7,8 @@ import math
 from .._wire.messages import Draining, IntroductionRequest, Message, RefusalCode, Register
 from .refusals import refuse
 
-# Seconds after which two peers that were told of each other have made of that what they can: the
-# fast technique's rounds last as long, but for those that guess ports or have very long ways.
+# Seconds after which two peers that were told of each other have connected or given up: as long as
+# rounds of the fast technique last, unless ports are guessed or round trips are very long.
 INTRODUCED_TIME = 5.0
 
 

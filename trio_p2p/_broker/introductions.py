@@ -238,7 +238,7 @@ class Introductions:
         ]
 
     def end(self, introduction: Introduction) -> None:
-        """It is answered, or the sender does not wait any more."""
+        """End an introduction that is answered, or whose sender does not wait any more."""
         self._pending.remove(introduction)
         if introduction.grant is not None:
             self.quota.release(introduction.grant)

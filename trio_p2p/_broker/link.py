@@ -78,7 +78,7 @@ class Link:
         tally: what all links have unwritten.
         unwritten: while the client does not read at once; afterwards, if it never has.
         measured: the last round trip that was asked for.
-        measured_at: when.
+        measured_at: when that was.
     """
 
     channel: Channel

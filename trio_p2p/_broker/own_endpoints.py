@@ -25,7 +25,7 @@ class OwnEndpoints:
         taken: told of an endpoint, and the local one, that was taken although it is neither.
 
     Attributes:
-        external: the same; may be replaced at any time.
+        external: the argument of this name; may be replaced at any time.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import attrs
 
 from .parties import Party
 
-# Of the rate: so long may a circuit carry at once what it has not used before. Long enough for
+# Seconds of its rate that a circuit may carry at once after it has carried less. Long enough for
 # pieces that are worth a system call, and short enough for the pauses not to be noticed.
 BURST_TIME = 0.1
 
@@ -41,7 +41,7 @@ class Pace:
         return max(min(whole, MIN_PIECE), whole // (self.waiting + 1))
 
     def spend(self, count: int, now: float) -> float:
-        """Bytes were carried; how many seconds to pause for it."""
+        """Count bytes that were carried; return how many seconds to pause for them."""
         self._paid_until = max(self._paid_until, now - BURST_TIME)
         self._paid_until += count / self._bytes_per_second
         return max(0.0, self._paid_until - now)

@@ -58,8 +58,8 @@ class PartyWindows:
         """Count one thing more, or some; how many there were in the window that has most.
 
         Args:
-            party: who does it.
-            now: when.
+            party: who does the things.
+            now: the time in seconds.
             number: how many things.
             about: what it is done with, if that is counted apart.
         """
@@ -128,13 +128,13 @@ class Holdings:
         return held if party.key is None else max(held, self._of_key[party.key])
 
     def add(self, party: Party) -> None:
-        """A party holds one thing more."""
+        """Count one thing more that a party holds."""
         self._of_network[party.network] += 1
         if party.key is not None:
             self._of_key[party.key] += 1
 
     def remove(self, party: Party) -> None:
-        """A party holds one thing less than was added."""
+        """Count one thing less that a party holds, of those that were added."""
         decrement(self._of_network, party.network)
         if party.key is not None:
             decrement(self._of_key, party.key)

@@ -19,13 +19,13 @@ class Pending:
         return len(self._introductions)
 
     def add(self, introduction: Introduction) -> None:
-        """The receiver is asked."""
+        """Remember an introduction that its receiver is asked for."""
         self._introductions[introduction.identifier] = introduction
         of_receiver = self._of_receiver.setdefault(introduction.receiver, {})
         of_receiver[introduction.identifier] = introduction
 
     def remove(self, introduction: Introduction) -> None:
-        """The introduction is answered, or the sender does not wait any more."""
+        """Forget an introduction that is answered, or whose sender does not wait any more."""
         del self._introductions[introduction.identifier]
         of_receiver = self._of_receiver[introduction.receiver]
         del of_receiver[introduction.identifier]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from .._net.system import AnySocket, System
 
-# What a piece has at most. The larger, the fewer tasks are woken for as many bytes; but an
+# Bytes of a piece, at most. The larger it is, the fewer tasks are woken for as many bytes; but an
 # unprivileged process gets no larger pipes (/proc/sys/fs/pipe-max-size).
 PIPE_BYTES = 1 << 20
 
@@ -29,7 +29,7 @@ class Pipe:
     """A pipe that is empty unless it is lent.
 
     Attributes:
-        held: how many bytes are in it.
+        held: how many bytes are in the pipe.
         is_full_sized: whether it has :data:`PIPE_BYTES`.
 
     Raises:

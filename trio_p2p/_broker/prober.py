@@ -38,7 +38,7 @@ class CallQuota:
         return True
 
     def give_back(self) -> None:
-        """A call is over."""
+        """Count a call that is over."""
         self._under_way -= 1
 
 
@@ -50,7 +50,7 @@ class Prober:
         limits: what each party may ask for.
 
     Attributes:
-        limits: the same; may be replaced at any time.
+        limits: the argument of this name; may be replaced at any time.
     """
 
     def __init__(self, probes: Probes | None, limits: BrokerLimits) -> None:

@@ -137,7 +137,7 @@ class RelayQuota:
         limits: how much to relay; None for nothing.
 
     Attributes:
-        limits: the same, or what they were before nothing was relayed any more.
+        limits: the limits that hold, or held before nothing was relayed any more.
         is_open: whether circuits are granted.
     """
 
@@ -173,7 +173,7 @@ class RelayQuota:
         return shared if rate is None else (*shared, Pace(rate))
 
     def carried(self, grant: CircuitGrant, count: int, now: float) -> None:
-        """A circuit has carried so many bytes."""
+        """Count so many bytes that a circuit has carried."""
         if self.limits.bytes_per_ip is not None:
             self._carried.count(grant.sender, now, count)
 
@@ -231,6 +231,6 @@ class RelayQuota:
         return CircuitGrant(circuit, receiver, sender, limits)
 
     def release(self, grant: CircuitGrant) -> None:
-        """The circuit has ended, or will not be."""
+        """Take back the right to a circuit that has ended, or will not be."""
         decrement(self._of_receiver, grant.receiver)
         self._of_sender.remove(grant.sender)

@@ -48,7 +48,7 @@ class SourceRates:
             forgotten.
 
     Attributes:
-        rate: the same; may be replaced at any time.
+        rate: the argument of this name; may be replaced at any time.
     """
 
     def __init__(self, rate: Rate, total: int = MAX_SOURCES) -> None:

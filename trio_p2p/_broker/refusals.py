@@ -40,8 +40,8 @@ def refuse(
     """Raise a refusal; without the number of a request or registration it ends the connection.
 
     Args:
-        code: why.
-        reason: the same, for people.
+        code: why, for programs.
+        reason: why, for people.
         number: of the request or registration.
         retry_after: after how many seconds to ask again.
     """

@@ -32,7 +32,7 @@ class Registrations:
         budget: the memory that is left.
 
     Attributes:
-        limits: the same; may be replaced at any time.
+        limits: the argument of this name; may be replaced at any time.
     """
 
     def __init__(self, limits: BrokerLimits, budget: Budget) -> None:
@@ -144,7 +144,7 @@ class Registrations:
         return None
 
     def begin(self, connection: Connection, message: Register) -> tuple[Name, bool]:
-        """A name is registered on a connection from now on, over its version of IP, too.
+        """Register a name on a connection, over its version of IP, too.
 
         Returns:
             The name, and whether that is news to those who watch it: not if the process that
@@ -169,7 +169,7 @@ class Registrations:
         return name, not is_addition
 
     def end(self, registration: Registration) -> None:
-        """A name is not registered over this connection any more."""
+        """End the registration of a name over one connection."""
         name, connection = registration.name, registration.connection
         name.put(connection.ip_version, None)
         if not name.registrations:

@@ -53,7 +53,7 @@ from .refusals import (
 SILENCE_TIME = 65.0  # seconds; initiation 4: two keepalives of 30 s may go astray, and 5 s
 INTRODUCTION_TIME = 10.0  # seconds; steps 2 to 9: four round trips, and some retransmitted SYNs
 RETRY_TIME = 1.0  # seconds until to ask again for a receiver that does not read at once
-# What says nothing that TLS could hide or prove, and tells a NAT's mappings in fewer round trips.
+# Taken without TLS: they hold nothing that TLS would hide or prove, and cost fewer round trips.
 _WITHOUT_TLS = (Hello, Probe, CallBack)
 _TECHNIQUES = {str(each): each for each in Technique}
 _ON_ITS_OWN = frozenset[str]({Technique.CLASSIC, Technique.RELAY})  # take a whole connection

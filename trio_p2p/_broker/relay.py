@@ -31,10 +31,10 @@ class Relay:
     Args:
         quota: what circuits may carry.
         ended: told of each circuit that has ended.
-        observer: told so, too, for people.
+        observer: told so, too, for the log.
 
     Attributes:
-        quota: the same.
+        quota: the argument of this name.
         system: whose sockets these are.
         carriers: what all circuits share.
     """

@@ -31,8 +31,8 @@ class Room:
 
     Args:
         system: whose descriptors they take.
-        links: those of clients that have arrived.
-        arrivals: the others.
+        links: the links of clients that have arrived.
+        arrivals: the clients that have not arrived yet.
 
     Attributes:
         descriptors: counts all of them.

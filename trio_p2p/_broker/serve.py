@@ -29,7 +29,7 @@ class Listening:
 
     Attributes:
         listeners: for clients.
-        for_probes: those of the second port.
+        for_probes: the listeners of the second port.
     """
 
     listeners: list[trio.SocketListener]

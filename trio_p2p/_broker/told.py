@@ -35,7 +35,7 @@ class ToldReceivers:
     def add(
         self, receiver: Registration, nonce: bytes, sender: Connection, number: int, now: float
     ) -> None:
-        """A receiver is told of a sender."""
+        """Remember that a receiver is told of a sender."""
         of_connection = self._of_receiver.get(receiver.connection)
         if of_connection is None:
             of_connection = self._of_receiver[receiver.connection] = {}
@@ -62,7 +62,7 @@ class ToldReceivers:
                 self.end(receiver)
 
     def end(self, receiver: Registration) -> None:
-        """A registration has ended."""
+        """Forget what was told over a registration that has ended."""
         of_connection = self._of_receiver.get(receiver.connection)
         if of_connection is not None:
             of_connection.pop(receiver, None)

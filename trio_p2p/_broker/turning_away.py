@@ -42,7 +42,7 @@ async def part_from(
 
     Args:
         stream: what it is told on.
-        refused: why.
+        refused: the message that says why.
         has_time: whether to wait for its greeting.
     """
     with suppress(OSError, trio.BrokenResourceError), trio.move_on_after(PARTING_TIME):

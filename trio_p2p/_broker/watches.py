@@ -40,13 +40,13 @@ class Watches:
         budget: the memory that is left.
 
     Attributes:
-        limits: the same; may be replaced at any time.
+        limits: the argument of this name; may be replaced at any time.
     """
 
     def __init__(self, limits: BrokerLimits, budget: Budget) -> None:
         self.limits: BrokerLimits = limits
         self._budget = budget
-        # Who watches a UID, and the key whose registration that is about, if there was any.
+        # The connections that watch a UID, and the key whose registration each waits for, if known.
         self._watchers: dict[str, dict[Connection, bytes | None]] = {}
         self._watched: dict[Connection, _Watched] = {}
         self._held = Holdings()
@@ -80,7 +80,7 @@ class Watches:
         self._watchers.setdefault(uid, {})[watcher] = key
 
     def forget(self, watcher: Connection, uid: str) -> None:
-        """A connection does not watch a UID any more, if it did."""
+        """Forget the watch of a UID by a connection, if there is one."""
         watched = self._watched.get(watcher)
         if watched is not None and uid in watched.uids:
             watched.uids.remove(uid)
@@ -89,7 +89,7 @@ class Watches:
                 del self._watched[watcher]
 
     def registered(self, name: Name) -> Messages:
-        """A receiver has registered; what to send to those who waited for that."""
+        """A receiver has registered; what to send to the connections that watch its UID."""
         uid = name.uid
         watchers = self._watchers.get(uid)
         if watchers is None:
@@ -101,7 +101,7 @@ class Watches:
         return [(watcher, RegisteredAgain(uid)) for watcher in told]
 
     def end(self, watcher: Connection) -> None:
-        """A connection is gone, or does not watch any more."""
+        """Forget all watches of a connection."""
         watched = self._watched.pop(watcher, None)
         if watched is not None:
             for uid in watched.uids:

@@ -16,7 +16,7 @@ class Credentials:
         token: the access token, if it has any.
 
     Attributes:
-        token: the same.
+        token: the argument of this name.
         is_proof_wanted: whether the broker is to be waited for and shown a proof first, which
             takes a round trip: if the token is of no use without, or the broker has asked for it.
     """

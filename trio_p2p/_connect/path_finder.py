@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 # Seconds.
 STEADY_TIME = 1.0  # that a path has to last for the next search to begin at once
 HEAD_START = 1.0  # of the relay before a direct way that fell silent, give or take a half
-# From the first path until the peer is watched: what is sent first is not to wait for that, and a
-# stream that is over by then need not pay for it.
+# From the first path until the peer is watched: the first bytes need not wait for the watch, and a
+# stream that is over by then need not pay for one.
 WATCHING_DELAY = 0.1
-# What the peer sent before it moved may come after the news of that, and lift the doubt. So there
-# is a second one when all that was under way has come.
+# Bytes that the peer sent before it moved may come after the news of the move, and lift the doubt.
+# So the path is doubted once more when all that was under way has come.
 UNDER_WAY_TIME = 0.75
 
 logger = logging.getLogger("trio_p2p.sender")

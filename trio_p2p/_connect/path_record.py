@@ -37,7 +37,7 @@ class PathRecord:
         return self._rest > 0
 
     def began(self, now: float, transferred: int) -> None:
-        """A direct path carries the stream.
+        """Note that a direct path carries the stream.
 
         Args:
             now: the time in seconds.
@@ -46,7 +46,7 @@ class PathRecord:
         self._began_at, self._began_with = now, transferred
 
     def ended(self, now: float, transferred: int, *, is_silent: bool) -> None:
-        """The direct path does not carry the stream any more; nothing if none did.
+        """Note that the direct path carries the stream no more; do nothing if none did.
 
         Args:
             now: the time in seconds.

@@ -30,7 +30,7 @@ class Reporter:
         self._peer_mapping: Behaviour | None = None
 
     def introduced(self, link: BrokerLink, introduction: Introduction) -> None:
-        """The broker has introduced the peers."""
+        """Note that the broker has introduced the peers."""
         self._is_introduced = True
         self._mapping = link.local_network.nat.mapping
         self._peer_mapping = introduction.peer.nat.mapping

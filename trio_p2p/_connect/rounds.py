@@ -43,7 +43,7 @@ ROUNDS = {
 }
 MIN_ROUND_TIME = 0.2  # with a peer whose ports move, until we know whether ours do
 GUESSING_TIME = 10.0  # to guess a port; most of it waits for answers over long ways
-MIN_ROUND_TRIPS = 6  # that a round lasts: for three SYNs, with growing patience
+MIN_ROUND_TRIPS = 6  # a round lasts as long at least: for three SYNs, with growing patience
 
 
 class NoWayError(Exception):

@@ -163,7 +163,7 @@ class BrokerLink:
                 opening=opening,
             ),
             search,
-            # A receiver guesses only for peers that it knows who they are, and admits.
+            # A receiver guesses only for peers whose identity is proven, and which it admits.
             identity.sign_introduction(search, uid) if guesses else None,
         )
         answer = await self._dialogue.answer_to(request, seconds, ReceiverEndpoint)
@@ -203,7 +203,7 @@ class BrokerLink:
 
         Args:
             uid: the name.
-            kind: which streams to accept under it.
+            kind: which streams to accept under the name.
             instance: what tells this program from others of the same identity.
 
         Raises:

@@ -30,8 +30,8 @@ from .handover import HandedOverError, Turn, stay_away, wait_useless
 from .patience import Patience
 from .watches import Registrations, Watches
 
-# Seconds until we greet although nothing has asked for anything: what asks first brings the
-# greeting along.
+# Seconds until the broker is greeted although nothing was asked of it. A request before that sends
+# the greeting along.
 GREETING_DELAY = 0.1
 HOME_TIME = 30.0  # seconds from one look to the next whether a better broker is there again
 
@@ -48,12 +48,12 @@ class Control:
         broker: finds it.
         ip_version: 4 or 6.
         options: the peer's.
-        connections: those to other peers, which own the tasks.
+        connections: the connections to other peers, which own the tasks.
         surveys: what surveys of NATs have found.
 
     Attributes:
-        others: those by the other versions of IP.
-        strangers: those who came to its ports.
+        others: the connections to the broker by the other versions of IP.
+        strangers: the connections to its ports whose other side has not proven itself.
     """
 
     def __init__(

@@ -31,10 +31,10 @@ class Controls:
 
     Args:
         options: the peer's.
-        connections: those to other peers, which own the tasks.
+        connections: the connections to other peers, which own the tasks.
 
     Attributes:
-        options, connections: the same.
+        options, connections: the arguments of these names.
         instance: what tells this program from others of the same identity.
         broker: finds it.
         reports: limits how often the broker is told what came of searches.

@@ -160,7 +160,7 @@ class Dialogue:
             name.end(self.lost)
 
     def note_watches(self, watches: Iterable[Watch]) -> None:
-        """These are going to be sent: a refusal of one of them is logged, and no more."""
+        """Note watches before they are sent: a refusal of one is logged, and no more."""
         self._watches.update((watch.number, watch.uid) for watch in watches)
         while len(self._watches) > MAX_WATCHED:
             del self._watches[next(iter(self._watches))]
@@ -169,7 +169,7 @@ class Dialogue:
         """End everything that was asked, and ask nothing more.
 
         Args:
-            error: why.
+            error: why the connection is lost.
 
         Returns:
             The first error that the connection was lost by.

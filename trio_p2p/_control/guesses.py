@@ -16,7 +16,7 @@ GUESSES_PER_CONNECTION = 2
 
 @attrs.define
 class _Guessed:
-    """What was guessed towards one address last."""
+    """The last guesses towards one address."""
 
     search: bytes
     began_at: float

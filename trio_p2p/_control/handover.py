@@ -11,9 +11,9 @@ from .._net.network_changes import Network
 from .._net.system import current_system
 from .._wire.messages import Draining
 
-# How long to stay away at most from a broker that is being started again, whatever it says.
+# Seconds to stay away at most from a broker that is being started again, whatever it says.
 MAX_AWAY_TIME = 60.0
-# For which a connection is kept that has given way, as peers may be about to connect from its port.
+# Seconds that a connection is kept after it has given way: peers may be about to use its port.
 LINGER_TIME = 5.0
 
 
@@ -69,5 +69,5 @@ async def wait_useless(ended: trio.Event, retired: trio.Event) -> None:
 
 
 def _at_least_once() -> float:
-    """What makes pauses one to one and a half times as long as they are said to be."""
+    """A random number from 0.5 to 1, with which a :class:`.Backoff` makes no pause shorter."""
     return 0.5 + current_system().dice.random() / 2

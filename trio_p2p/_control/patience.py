@@ -11,11 +11,11 @@ from .._errors import AccessDeniedError, BusyError, P2PError
 from .._net.backoff import Backoff
 from .._net.network_changes import Network
 
-# Seconds. For how long a broker that is lost counts as one that is being started again, and the
-# longest pause until then: senders ask for receivers that have yet to come back.
+# Seconds for which a lost broker counts as one that is being started again, and the longest pause
+# in that time: senders ask for receivers that have yet to come back.
 RESTART_TIME, RESTART_PAUSE = 30.0, 1.0
-# Seconds. Until a version of IP is tried again by which the broker was not reached, while another
-# one leads there: this host may be without it for good. And until a broker is asked again that does
+# Seconds until the next attempt over a version of IP that does not lead to the broker while another
+# one does: this host may be without it for good. Also until the next attempt at a broker that does
 # not admit this program: its operator may change that.
 MIN_OTHER_PAUSE, MAX_OTHER_PAUSE = 60.0, 3600.0
 

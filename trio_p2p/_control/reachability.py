@@ -54,11 +54,11 @@ class LocalSide:
 
 
 class Reachability:
-    """What can be said of how to reach one registration's port, and says it.
+    """Finds out how one registration's port can be reached, and tells the broker.
 
     Args:
         connection: the registration.
-        observed: where the broker sees it.
+        observed: where the broker sees the registration's port.
         local_network: what is known of the network, or going to be.
         port_guessing: whether to take part in guessing ports.
 

@@ -42,7 +42,7 @@ class RegisteredName:
             raise self._error from None
 
     def put(self, introducing: Introducing) -> None:
-        """The broker tells of a sender."""
+        """Add a sender that the broker has told of."""
         try:
             self._put.send_nowait(introducing)
         except trio.WouldBlock:
@@ -51,6 +51,6 @@ class RegisteredName:
             logger.debug("an introduction to %r has come too late", self.uid)
 
     def end(self, error: P2PError | None) -> None:
-        """The name is not held any more: for that reason, if none of our own."""
+        """Hold the name no more; the first error that is given says why."""
         self._error = self._error or error
         self._put.close()

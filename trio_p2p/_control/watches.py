@@ -31,7 +31,7 @@ class Registrations:
         self._new = trio.lowlevel.ParkingLot()
 
     def note(self) -> None:
-        """There was one."""
+        """Note that the UID was registered."""
         self._are_new = True
         self._new.unpark_all()
 
@@ -72,7 +72,7 @@ class Link(Protocol):
 
 
 class _Watched:
-    """One UID, and who is told when it is registered again."""
+    """One UID, and the iterators that are told when it is registered again."""
 
     def __init__(self) -> None:
         self.told: list[Registrations] = []
@@ -159,6 +159,6 @@ class Watches:
                 await link.watch(*new)
 
     async def note_registration(self, uid: str) -> None:
-        """A UID was registered: tell all that watch it, perhaps after a pause."""
+        """Tell all that watch a UID that it was registered, perhaps after a pause."""
         if uid in self._watched:
             await self._watched[uid].note_registration()

@@ -45,7 +45,7 @@ def sections_of(survey: Survey) -> list[Section]:
 
 
 def as_json(survey: Survey) -> dict[str, Any]:
-    """The same for programs."""
+    """Everything that the page shows, as values that JSON can hold."""
     nat, ipv6 = survey.nat, survey.ipv6
     return {
         "broker": str(survey.broker),

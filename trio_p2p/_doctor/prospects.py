@@ -29,7 +29,7 @@ class Peer:
     """A kind of peer.
 
     Attributes:
-        description: it in words.
+        description: the kind in words.
         nat: what its NATs do.
     """
 

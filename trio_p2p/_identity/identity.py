@@ -77,7 +77,7 @@ class Identity:
             IdentityError: there is none, or others than its owner may read or write it.
         """
         with _explained(path, "read", "name another file, or make a new identity"):
-            # Opening a named pipe must not wait for who writes to it.
+            # Opening a named pipe must not wait for a program that writes to it.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 _check_status(path, os.fstat(descriptor))

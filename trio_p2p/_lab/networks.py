@@ -22,7 +22,7 @@ import attrs
 
 from .namespaces import Namespace
 
-# From the blocks for documentation (RFC 5737): public to us, and never routed by anyone else.
+# From the blocks for documentation (RFC 5737): public to us, and never routed elsewhere.
 #: The address of the router in the middle.
 INTERNET = IPv4Address("198.51.100.1")
 #: The interface of hosts and routers that leads to it.

@@ -28,7 +28,7 @@ class Accepting(Protocol):
 
         Args:
             connection: what came of an introduction; it is ours from now on.
-            probation: it ends when the sender is admitted.
+            probation: the sender's time limit, which is lifted when it is admitted.
 
         Raises:
             P2PError: nothing comes of it.
@@ -43,7 +43,7 @@ class Acceptor:
 
     Args:
         uid: the UID.
-        sessions: those of all UIDs.
+        sessions: the sessions of all UIDs.
         names: the acceptors of all UIDs, this one among them.
 
     Attributes:
@@ -105,7 +105,7 @@ class Dispatcher:
         names: the acceptors, by UID.
 
     Attributes:
-        used: those that streams were for.
+        used: the acceptors that streams were for.
     """
 
     def __init__(self, uid: str, peer_id: PeerId, names: Mapping[str, Acceptor]) -> None:

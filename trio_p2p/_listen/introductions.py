@@ -41,7 +41,7 @@ class Introductions:
         admit: says which peers are admitted; all if None.
 
     Attributes:
-        acceptor: the same.
+        acceptor: the argument of this name.
         introduced, failed: counts so far.
     """
 

@@ -90,7 +90,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
     @property
     def peer_id(self) -> PeerId:
-        """Who this listener is to senders."""
+        """The peer id that senders know this listener by."""
         return self._peer_id
 
     @property
@@ -187,8 +187,8 @@ async def open_listener(
         uid: what to register.
         protocol: the name of what is spoken on the streams.
         admit: says whom to admit; all if None.
-        names: those of the peer.
-        options: the peer's.
+        names: the UIDs that the peer is registered under.
+        options: the options of the peer.
     """
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
     checked_protocol = parse_protocol(protocol)
@@ -206,8 +206,8 @@ async def open_raw_listener(
 
     Args:
         uid: what to register.
-        names: those of the peer.
-        options: the peer's.
+        names: the UIDs that the peer is registered under.
+        options: the options of the peer.
     """
     checked_uid = parse_registered_uid(uid, options.identity.peer_id)
     if not direct_techniques(options.techniques):

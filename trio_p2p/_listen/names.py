@@ -50,7 +50,7 @@ class Name:
             self.acceptor.retire_if_drained()
 
     def give_up(self, protocol: str, service: Service[Any]) -> None:
-        """A listener is closed; the UID is given back with the last one."""
+        """Forget the service of a protocol; the UID is given back with the last one."""
         if self.services.get(protocol) is not service:
             return
         self.retire_if_drained()
@@ -76,7 +76,7 @@ class Names:
 
     @property
     def uids(self) -> frozenset[str]:
-        """All of them."""
+        """All UIDs that the peer is registered under."""
         return frozenset(self._names)
 
     @asynccontextmanager

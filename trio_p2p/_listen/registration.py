@@ -37,7 +37,7 @@ class Registration:
 
     Args:
         uid: the name.
-        kind: which streams to accept under it.
+        kind: which streams to accept under the name.
         controls: the connections to the broker.
         introductions: what is made of the senders that the broker tells of.
 

@@ -46,7 +46,7 @@ class Service(Generic[S]):
         self.connected += 1
 
     def end(self) -> None:
-        """No stream is going to come any more: accept() has nothing to wait for."""
+        """End accept(), as no stream is going to come any more."""
         self._put.close()
 
     def stop(self) -> None:

@@ -52,7 +52,7 @@ class Taker(StreamTaker, Protocol):
 
     @property
     def used(self) -> Collection[Entrance]:
-        """Those that streams were for."""
+        """The entrances that streams were for."""
         ...
 
 
@@ -69,11 +69,11 @@ class Begun:
     """A session that lives.
 
     Attributes:
-        peer_id: who has begun it.
+        peer_id: the peer that has begun the session.
         instance: which program of that identity.
         entrance: by what it was begun.
         taker: what takes its streams.
-        connection: what became of it.
+        connection: the connection that the session became.
     """
 
     peer_id: PeerId
@@ -111,7 +111,7 @@ class Sessions:
 
         Args:
             connection: what came of an introduction; it is ours from now on.
-            probation: it ends when the sender is admitted.
+            probation: the sender's time limit, which is lifted when it is admitted.
             entrance: says whether to admit it.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Shares the introductions that a receiver makes at a time among those who ask for it. Sans-IO.
+"""Shares the introductions that a receiver makes at a time among the senders that ask. Sans-IO.
 
 A sender has proven nothing when it is introduced, and an introduction lasts for seconds. So that
 no source can use up all slots, a source that holds fewer than another takes one from it, and, of
@@ -56,7 +56,7 @@ class Slots:
         self._by_holder: Counter[Holder] = Counter()
 
     def __len__(self) -> int:
-        """How many are taken."""
+        """How many slots are taken."""
         return len(self._taken)
 
     def __contains__(self, slot: Slot) -> bool:

@@ -72,7 +72,7 @@ def _outcomes(message: CalledBack) -> list[tuple[CallSource, Outcome | None]]:
 
 
 class _Callers:
-    """Those who have connected, and what they have said."""
+    """The connections that came in, and what was said over them."""
 
     def __init__(self) -> None:
         self.heard: set[Called] = set()  # from any host: what is right may not be known yet

@@ -56,7 +56,7 @@ class Sample:
 
 @attrs.frozen
 class Calls:
-    """Who got in, to a port that had sent to one endpoint only. None: no host has tried.
+    """Which hosts got in, to a port that had sent to one endpoint only. None: no host has tried.
 
     Attributes:
         same_address: another port of that endpoint's address.
@@ -104,7 +104,7 @@ def _has_same_address(one: Sample, other: Sample) -> bool:
 
 
 def allocation_of(samples: Sequence[Sample]) -> tuple[Allocation | None, int]:
-    """How ports are chosen, and the step between two if that is in sequence, else 0.
+    """How the NAT chooses ports, and the step between two if it goes in sequence, else 0.
 
     Args:
         samples: in the order in which they left.
@@ -159,7 +159,7 @@ def _step_of_all(ports: Sequence[int]) -> int:
 
 
 def filtering_of(calls: Calls, samples: Sequence[Sample]) -> Behaviour | None:
-    """Who gets in, to a port that has sent to another host."""
+    """Which hosts get in, to a port that has sent to another host."""
     match calls:
         case Calls(other_address=True):
             return Behaviour.ENDPOINT_INDEPENDENT

@@ -33,10 +33,10 @@ class IPv6Findings:
     """How this host is connected by IPv6.
 
     Attributes:
-        address: the global address that it sends from; None if it has none.
-        broker: the broker's endpoint; None if it has none.
-        is_reached: whether that was reached; None if there was none to reach.
-        filtering: who gets in, to a port that has sent to another host; None if not known.
+        address: the global IPv6 address that this host sends from; None if it has none.
+        broker: the broker's IPv6 endpoint; None if it has none.
+        is_reached: whether the broker was reached there; None if it has no such endpoint.
+        filtering: which hosts get in, to a port that has sent to another one; None if not known.
     """
 
     address: IPAddress | None = None
@@ -58,10 +58,10 @@ class StationKind(enum.StrEnum):
 
 @attrs.frozen
 class Station:
-    """One of these.
+    """One thing that a packet meets on its way.
 
     Attributes:
-        kind: what it is.
+        kind: what stands there.
         address: its inner one; of the internet, the one that this host has there. None if it does
             not show.
     """
@@ -76,12 +76,12 @@ class Survey:
 
     Attributes:
         broker: where the broker was reached.
-        local: this host's address towards it.
+        local: this host's address towards the broker.
         reflexive: this host's address as the broker sees it.
         nat: what the NATs do.
         hairpins: whether hosts behind them reach each other by their reflexive endpoints.
         hops: the routers on the way, nearest first, None for a silent one.
-        ipv6: the same for IPv6, in short.
+        ipv6: what was found out about IPv6.
         router: what the router says about mapping ports; None if it was not asked.
     """
 

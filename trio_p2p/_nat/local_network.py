@@ -39,7 +39,7 @@ class LocalNetwork:
 
     @property
     def is_surveyed(self) -> bool:
-        """Whether all that a survey may find out is known, including who is let in."""
+        """Whether all that a survey may find out is known, including which hosts are let in."""
         return is_complete(self.nat, asks_filtering=True)
 
     def here(self) -> LocalNetwork:
@@ -53,7 +53,7 @@ class LocalNetwork:
 
         Args:
             connection: to the broker, which has greeted us.
-            asks_filtering: whether to find out, too, who is let in.
+            asks_filtering: whether to find out, too, which hosts are let in.
         """
         local = connection.local.address
         async with trio.open_nursery() as nursery:

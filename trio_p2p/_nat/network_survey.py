@@ -21,9 +21,8 @@ from .probe import near_hops
 from .survey import Sightings
 
 CONNECT_TIME = 10.0  # seconds until a broker that does not answer is given up
-ROUTER_TIME = (
-    15.0  # seconds until a router is; UPnP takes the longest to find out that there is none
-)
+# Seconds until a router that does not answer is given up. UPnP takes longest to find none.
+ROUTER_TIME = 15.0
 
 
 async def survey_network(broker: Sequence[Endpoint]) -> Survey:

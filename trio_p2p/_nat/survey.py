@@ -65,7 +65,7 @@ class Sightings:
 
     Attributes:
         samples: connections that were made, and how the broker saw them.
-        calls: who got in.
+        calls: which hosts got in.
     """
 
     def __init__(self) -> None:

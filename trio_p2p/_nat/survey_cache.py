@@ -25,7 +25,7 @@ def is_complete(nat: Nat, *, asks_filtering: bool) -> bool:
 
     Args:
         nat: what it has found out.
-        asks_filtering: whether it was to find out who is let in, too.
+        asks_filtering: whether it was to find out which hosts are let in, too.
     """
     filtering = (nat.filtering,) if asks_filtering else ()
     return None not in (nat.mapping, nat.allocation, *filtering)

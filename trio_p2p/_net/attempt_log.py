@@ -1,4 +1,4 @@
-"""The attempts of one search for a connection: noted by what makes them, asked by what searches."""
+"""The attempts of one search for a connection: noted where they are made, read by the search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AttemptLog:
     attempt has not ended, as it may prove to have reached another host.
 
     Args:
-        logger: has a line for each attempt.
+        logger: the logger that gets a line for each attempt.
 
     Attributes:
         ended: the attempts that have ended, in this order.
@@ -32,7 +32,7 @@ class AttemptLog:
         self._connected_at = 0.0
 
     def note(self, attempt: Attempt) -> None:
-        """An attempt has ended, or has connected."""
+        """Note an attempt that has ended, or has connected."""
         self._logger.debug("attempt: %s", attempt)
         if attempt.outcome is Outcome.CONNECTED:
             self.settle()
@@ -41,13 +41,13 @@ class AttemptLog:
             self._end(attempt)
 
     def settle(self) -> None:
-        """The other end of a connection is the peer, as far as is known."""
+        """Note that the other end of a connection is the peer, as far as is known."""
         if self._connected is not None:
             connected, self._connected = self._connected, None
             self._end(connected)
 
     def settle_wrong_peer(self) -> None:
-        """The other end of a connection could not prove to be the peer."""
+        """Note that the other end of a connection could not prove to be the peer."""
         assert self._connected is not None
         seconds = self._connected.seconds + trio.current_time() - self._connected_at
         wrong = attrs.evolve(self._connected, outcome=Outcome.WRONG_PEER, seconds=seconds)
@@ -55,11 +55,11 @@ class AttemptLog:
         self.note(wrong)
 
     def drop(self) -> None:
-        """The receiver has no room for what is connected: not an attempt that counts."""
+        """Forget a connection that the receiver has no room for: it is no attempt that counts."""
         self._connected = None
 
     def count(self, outcome: Outcome) -> int:
-        """How many attempts have ended so."""
+        """How many attempts have ended with this outcome."""
         return sum(attempt.outcome is outcome for attempt in self.ended)
 
     def _end(self, attempt: Attempt) -> None:

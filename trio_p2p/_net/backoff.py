@@ -13,7 +13,7 @@ from .system import current_system
 # Seconds.
 MIN_PAUSE, MAX_PAUSE = 0.1, 30.0
 MAX_AWAITED_PAUSE = 5.0  # while something waits for the next attempt
-LASTING_TIME = 30.0  # that something has to work before it counts as working
+LASTING_TIME = 30.0  # how long an attempt has to last to count as a success
 CHECK_TIME = 1.0  # between two looks whether something waits
 LONGEST_FACTOR = 1.5  # of a pause, to what is planned
 
@@ -32,7 +32,7 @@ class Backoff:
             has worked for long enough.
         early: for how many seconds of failures no pause is longer than ``early_longest``: what is
             started again is back within seconds.
-        early_longest: so many seconds.
+        early_longest: the longest pause in that time, in seconds.
         random: gives a number from 0 to 1; the system's dice do if None.
     """
 
@@ -105,7 +105,7 @@ class Backoff:
         """
         pause = min(self.next_pause(at_least), at_most)
         if asked:
-            # Up to a half longer, so that those who were asked together do not come together.
+            # Up to a half longer, so that clients that were asked together do not come together.
             pause = max(pause, asked * (1 + 0.5 * self._random()))
             is_awaited = _never
         async with trio.open_nursery() as nursery:

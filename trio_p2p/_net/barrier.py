@@ -14,7 +14,7 @@ class Barrier:
     own, in a nursery that serves others, too. Cancellation passes.
 
     Args:
-        logger: where to log it.
+        logger: the logger that errors go to.
         what: what the block does: the beginning of the log line.
     """
 

@@ -36,7 +36,7 @@ class RepeatedLine:
     first event after it.
 
     Args:
-        logger: where to say it.
+        logger: the logger that the line goes to.
         level: how important it is, as :mod:`logging` counts.
         interval: seconds from one line to the next.
     """
@@ -54,7 +54,7 @@ class RepeatedLine:
         Args:
             now: the time.
             text: what has happened, with places for the arguments as in :mod:`logging`.
-            arguments: these.
+            arguments: what the places stand for.
         """
         if now < self._quiet_until:
             self._unsaid += 1

@@ -27,7 +27,7 @@ from .sleeps import Sleeps
 from .system import current_system
 
 # Seconds.
-SETTLING_TIME = 0.05  # from the first of several changes, which come together
+SETTLING_TIME = 0.05  # after a first change, until others that come with it have come
 POLLING_TIME = 1.0
 CLOCKS_TIME = 3.0  # between two looks at the clocks
 
@@ -115,9 +115,9 @@ async def _wait_until(is_so: Callable[[], bool]) -> None:
 
 
 class _News:
-    """That something has changed, for all who wait for that in a Trio run.
+    """News of changes, for all tasks of a Trio run that wait for some.
 
-    One socket is enough for them, and needs no task: one of those who wait reads it for all.
+    One socket is enough for them, and needs no task: one of the waiting tasks reads it for all.
     """
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class _News:
         self._unchanged: set[int] = set()  # the versions of IP of which there is no news since
         self._sleeps = Sleeps(current_system().time_since_boot(), trio.current_time())
         self._waiting = trio.lowlevel.ParkingLot()
-        self._somebody_reads = False
+        self._has_reader = False
 
     @contextmanager
     def subscribed(self) -> Generator[_News]:
@@ -171,10 +171,10 @@ class _News:
 
     async def wait(self) -> None:
         """Wait until something has changed, or may have."""
-        if self._somebody_reads:
+        if self._has_reader:
             await self._waiting.park()
             return
-        self._somebody_reads = True
+        self._has_reader = True
         try:
             await self._read()
         except trio.Cancelled:
@@ -183,7 +183,7 @@ class _News:
         else:
             self._waiting.unpark_all()
         finally:
-            self._somebody_reads = False
+            self._has_reader = False
 
     async def _read(self) -> None:
         if self._told is None:

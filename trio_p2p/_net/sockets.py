@@ -35,8 +35,9 @@ _HOPS = {
     socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
     socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
 }
-# An error is ignored if fewer hops are left: of an IPv4 one to the packet that it quotes, where
-# Time Exceeded has 0 or 1, but of an IPv6 one to itself, so that this shuts out all that comes.
+# Linux ignores an ICMP error with fewer hops left than this. Over IPv4 it looks at the packet that
+# the error quotes, in which Time Exceeded has 0 or 1. Over IPv6 it looks at the error's own packet,
+# so that 255 shuts out everything.
 _GUARDS = {
     socket.AF_INET: (socket.IPPROTO_IP, _IP_MINTTL, 2),
     socket.AF_INET6: (socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255),

@@ -9,10 +9,9 @@ put an object of that class in use.
 from __future__ import annotations
 
 import ctypes
-import fcntl
+import functools
 import os
 import random
-import resource
 import socket
 import struct
 import sys
@@ -37,7 +36,11 @@ UNKNOWN_ROOM: Final = 65_536  # bytes that a socket is taken to have room for
 _SO_MEMINFO: Final = 55  # <asm-generic/socket.h>
 _MEMINFO: Final = struct.Struct("9I")  # <linux/sock_diag.h>: SK_MEMINFO_VARS
 
-_libc: Final = ctypes.PyDLL(None, use_errno=True)  # calls without releasing the GIL
+
+@functools.cache
+def _libc() -> ctypes.PyDLL:
+    """The C library, called without releasing the GIL; not every system has it in the process."""
+    return ctypes.PyDLL(None, use_errno=True)
 
 
 class System:
@@ -86,7 +89,7 @@ class System:
             address = struct.pack("=HH4s8x", sock.family, port, packed)
         else:
             address = struct.pack("=HHI16sI", sock.family, port, 0, packed, 0)
-        if _libc.connect(sock.fileno(), address, len(address)):
+        if _libc().connect(sock.fileno(), address, len(address)):
             number = ctypes.get_errno()
             if not is_under_way(number):
                 raise error_from(number)
@@ -155,6 +158,8 @@ class System:
 
     def free_descriptors(self) -> int:
         """How many descriptors this process may open besides those that it has."""
+        import resource  # noqa: PLC0415 - POSIX has it, and what only imports this need not
+
         soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = sys.maxsize if soft == resource.RLIM_INFINITY else soft
         try:
@@ -164,6 +169,8 @@ class System:
 
     def raise_descriptor_limit(self) -> None:
         """Let this process open as many descriptors as it may."""
+        import resource  # noqa: PLC0415 - see above
+
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -178,6 +185,8 @@ class System:
 
     def resize_pipe(self, pipe: int, count: int) -> None:
         """Give a pipe room for so many bytes."""
+        import fcntl  # noqa: PLC0415 - see above
+
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, count)
 
     def splice_in(self, sock: AnySocket, pipe: int, most: int) -> int:

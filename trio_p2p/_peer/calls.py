@@ -17,8 +17,8 @@ from .._stream.owned_connection import LEFT
 
 T = TypeVar("T")
 
-# Seconds until a receiver that is waited for is asked for again, told of it or not: at first, and
-# at most.
+# Seconds until a receiver that is waited for is asked for again, even without news of it: at first,
+# and at most.
 MIN_RECHECK_TIME, RECHECK_TIME = 1.0, 60.0
 
 

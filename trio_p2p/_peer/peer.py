@@ -48,7 +48,7 @@ class Peer:
 
     @property
     def peer_id(self) -> PeerId:
-        """Who this is to other peers."""
+        """The peer id that other peers know this one by."""
         return self._options.identity.peer_id
 
     async def open_stream(
@@ -199,7 +199,7 @@ class Peer:
     async def listen_raw(self, uid: str | PeerId) -> AsyncGenerator[P2PListener[trio.SocketStream]]:
         """Like :meth:`listen`, but accept bare TCP connections: see :meth:`open_raw_stream`.
 
-        Nothing is encrypted, and no sender proves an identity: anyone who knows the UID gets in.
+        Nothing is encrypted, and no sender proves an identity: all that know the UID get in.
         """
         self._calls.check_open()
         async with open_raw_listener(uid, self._names, self._options) as listener:
@@ -294,6 +294,6 @@ class Peer:
 
 
 def _target(uid: str | PeerId, expect: str | PeerId | None) -> Target:
-    """What to connect to, checked."""
+    """Check the arguments that say what to connect to."""
     checked_uid = parse_uid(uid)
     return Target(checked_uid, parse_expected(checked_uid, expect))

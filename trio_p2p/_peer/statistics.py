@@ -1,4 +1,4 @@
-"""What a peer says of itself."""
+"""The figures of a peer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ class PeerStatistics:
 
     Attributes:
         connections: how many connections to peers are not over; raw streams do not count.
-        streams: how many streams they carry.
-        names: the UIDs that it listens under.
-        strangers: how many connections to its port were closed because the other side could not
-            prove to be a peer that was introduced.
+        streams: how many streams these connections carry.
+        names: the UIDs that the peer listens under.
+        strangers: how many connections to the peer's port were closed because the other side could
+            not prove to be a peer that was introduced.
     """
 
     connections: int

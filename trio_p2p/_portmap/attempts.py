@@ -26,10 +26,10 @@ class MappingOutcome(enum.StrEnum):
     """Why a protocol gave no mapping."""
 
     NO_GATEWAY = "no default gateway is known"
-    """This host has none, or its system does not tell."""
+    """This host has no gateway, or its system does not tell which."""
     NOT_INSTALLED = "the package miniupnpc is not installed"
     ABSENT = "the router does not offer it"
-    """It said so by an ICMP error; or no router answered the search."""
+    """The router does not speak the protocol: it sent an ICMP error, or none answered a search."""
     SILENT = "the router did not answer"
     UNREACHABLE = "the router cannot be reached"
     UNSUPPORTED_VERSION = "the router speaks another version"
@@ -43,7 +43,7 @@ class MappingAttempt:
 
     Attributes:
         protocol: the protocol that the router was asked in.
-        outcome: what came of it.
+        outcome: what came of the attempt.
         detail: what the router or the system said; may be empty.
     """
 
@@ -59,7 +59,7 @@ class MappingFailedError(P2PError):
     """One protocol gave no mapping; see :attr:`attempt`.
 
     Attributes:
-        attempt: what was attempted, and what came of it.
+        attempt: the attempt, and its outcome.
     """
 
     def __init__(

@@ -22,9 +22,9 @@ from .timers import Lease, retry_pauses
 
 logger = logging.getLogger("trio_p2p.nat")
 
-# Seconds. RFC 6886, 3.3, recommends two hours. But half of it is also how long it may go unnoticed
-# that the router has another address, if its announcements do not reach us or it makes none; and
-# what a process that was killed leaves behind should not stay for long.
+# Seconds. RFC 6886, 3.3, recommends two hours. But another address of the router may go unnoticed
+# for half of the lifetime, if its announcements do not reach us or it makes none; and the mapping
+# of a process that was killed should not stay for long.
 LIFETIME = 600
 
 _JITTER = random.SystemRandom()  # without a state: processes that fork are not in step

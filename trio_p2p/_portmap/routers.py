@@ -27,7 +27,7 @@ class Router:
 
     Attributes:
         server: where it serves PCP and NAT-PMP, if it does.
-        local_address: this host's address towards it.
+        local_address: this host's address towards the gateway.
     """
 
     server: Endpoint

@@ -8,9 +8,9 @@ import attrs
 
 Random = Callable[[], float]  # a number from 0 to 1
 
-# Seconds. PCP's first interval is long, and RFC 6887 lets clients ask for ever; but a router that
-# knows PCP answers within milliseconds, and behind one that does not the next protocol waits. So
-# a second request, in case that the first was lost, and a second for its answer.
+# Seconds. PCP's first interval is long, and RFC 6887 lets clients ask for ever. But a router that
+# knows PCP answers within milliseconds, and the next protocol waits meanwhile. So there is one more
+# request, in case that the first was lost, and one second for its answer.
 PCP_INITIAL_TIME = 3.0  # IRT of RFC 6887, 8.1.1
 PCP_MAX_TIME = 1024.0  # MRT
 PCP_MAX_DURATION = 4.0  # MRD
@@ -88,7 +88,7 @@ class Lease:
     def router_forgot(self, now: float) -> None:
         """The router has lost the mapping: renew it soon."""
         soon = now + MAX_RECOVERY_DELAY * self._random()
-        # Who forges announcements shall not make us ask all the time.
+        # Forged announcements must not make us ask all the time.
         self.renew_at = min(self.renew_at, max(soon, self._asked_at + MIN_RENEWAL_PAUSE))
 
     def is_over(self, now: float) -> bool:

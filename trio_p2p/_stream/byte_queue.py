@@ -89,7 +89,7 @@ def piece_of(
 
     Args:
         data: all of it.
-        view: the same as bytes.
+        view: the data as bytes.
         start: where the piece begins.
         count: how many bytes it has.
     """

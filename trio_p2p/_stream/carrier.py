@@ -200,7 +200,7 @@ class Carrier:
         self.end()
 
     def end(self, reason: str = "the stream was closed without waiting") -> None:
-        """End everything at once: say farewell, close the path, and wake all who wait."""
+        """End everything at once: say farewell, close the path, and wake all tasks that wait."""
         if self._worker is not None:
             self._leave_path(self.session.farewell())
         self._drop_former()

@@ -28,7 +28,7 @@ class Connection:
         stream: the connection.
 
     Attributes:
-        stream: the same, to wait with.
+        stream: the argument of this name, to wait with.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:

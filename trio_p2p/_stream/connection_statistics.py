@@ -1,4 +1,4 @@
-"""What a connection says of itself. Pure."""
+"""The figures of a connection. Pure."""
 
 from __future__ import annotations
 

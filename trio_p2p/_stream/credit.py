@@ -14,17 +14,17 @@ from typing import Final
 
 FIRST_CREDIT: Final = 256 * 1024  # bytes, of each of the first streams
 SHARED_FIRST_CREDIT: Final = 8 * 1024 * 1024  # bytes; divided by the number of streams
-EARLY_STREAMS: Final = 16  # that a side may open before it has heard how many it may
+EARLY_STREAMS: Final = 16  # how many streams a side may open before it is told its limit
 DEFAULT_STREAMS: Final = 1024
 MAX_STREAMS: Final = 2**20
 DEFAULT_MEMORY: Final = 96 * 1024 * 1024
-TOLD_SHARE: Final = 3 / 4  # of a stream's credit, what has been read until the sender gets more
-EARLY_TOLD_SHARE: Final = 1 / 2  # the same, if something else is said anyway
-ALIGNED_BYTES: Final = (
-    262_144  # to which credit ends, or to a quarter of the window if that is less
-)
-# Of its credit, what a stream may hold unread and get more all the same: else it is its reader that
-# is slow, and not the path that is long.
+# The sender gets more credit when this share of a stream's credit has been read.
+TOLD_SHARE: Final = 3 / 4
+EARLY_TOLD_SHARE: Final = 1 / 2  # if another frame is sent anyway
+# Credit ends at multiples of this, or of a quarter of the window if that is less.
+ALIGNED_BYTES: Final = 262_144
+# A stream that holds more than this share of its credit unread gets no larger window: its reader is
+# slow, and a larger window would not help.
 GROWING_SHARE: Final = 1 / 4
 
 
@@ -59,7 +59,7 @@ class Budget:
         self._grown = 0
 
     def begin(self, count: int) -> None:
-        """This side opens a stream with so much first credit: as many as it wants to."""
+        """Count the first credit of a stream that this side opens: as many as it wants to."""
         self._own += count
 
     def claim(self, count: int) -> bool:
@@ -83,7 +83,7 @@ class Allowance:
         is_own: whether this side opens the stream.
 
     Attributes:
-        window: the same, now.
+        window: the argument of this name at first; it grows.
         given: the offset up to which it may send.
     """
 
@@ -94,15 +94,15 @@ class Allowance:
         self.given: int = window
         self._first = window
         self._own = window if is_own else 0
-        self._last_given = window  # the same before, as the sender may not have heard of more
+        self._last_given = window  # the former one, which the sender may know
         self._is_used_up = False
 
     def came(self, received: int) -> None:
-        """Bytes up to an offset have come."""
+        """Note that bytes up to an offset have come."""
         self._is_used_up |= received in (self.given, self._last_given)
 
     def read(self, position: int, held: int, largest: int, budget: Budget) -> bool:
-        """Bytes up to an offset have been read.
+        """Note that bytes up to an offset have been read.
 
         Args:
             position: the offset.
@@ -133,7 +133,7 @@ class Allowance:
         return self._renew(position, EARLY_TOLD_SHARE)
 
     def _renew(self, position: int, share: float) -> bool:
-        # Credit that ends at an odd offset cuts a piece in two, of which each has its cost.
+        # Credit that ends at an odd offset cuts a piece in two, and each piece has its cost.
         step = min(ALIGNED_BYTES, 1 << max(0, (self.window // 4).bit_length() - 1))
         limit = (position + self.window) // step * step
         if limit - self.given < self.window * share:

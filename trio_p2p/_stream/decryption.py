@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 # By measurement (benchmarks/streams.py): few calls, and OpenSSL finds it in the cache. OpenSSL
 # also keeps that much memory for each path, once it was needed.
 FEED_BYTES: Final = 2**18
-SMALL_BYTES: Final = 2**12  # of ciphertext
-# Of a sink's buffer: less is not decrypted straight to it, as each call costs more than to copy.
+SMALL_BYTES: Final = 2**12  # of ciphertext; what is decrypted of less is copied
+# A sink's buffer with less room is copied to: to decrypt straight to it costs more, for each call.
 TINY_BYTES: Final = 2**9
 
 

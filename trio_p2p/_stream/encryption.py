@@ -48,7 +48,7 @@ class Encryption:
         return self.rest
 
     def taken(self, count: int) -> None:
-        """So many bytes of the rest are sent."""
+        """Drop so many bytes of the rest, which were sent."""
         assert self.rest is not None
         self.rest = self.rest[count:] or None
         if self.rest is None and self._memory is not None:
@@ -56,7 +56,7 @@ class Encryption:
             self._memory = None
 
     def forget(self) -> None:
-        """Nothing more is sent of it."""
+        """Drop everything: nothing more is sent."""
         self.rest = self._memory = None
         self._steps = iter(())
 

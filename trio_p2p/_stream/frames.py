@@ -138,7 +138,7 @@ def words_of_untrusted(payload: bytes) -> str:
 
 
 def header(kind: Kind, number: int, length: int = 0) -> bytes:
-    """What precedes a payload of this length."""
+    """The header of a frame with a payload of this length."""
     return _HEADER.pack(_ARRAY_OF_3, kind, _UINT_64, number, _BIN_32, length)
 
 
@@ -167,7 +167,7 @@ class FrameParser:
         return self._buffer[self._filled : self._wanted]
 
     def buffer_updated_untrusted(self, count: int) -> Frame | None:
-        """So many bytes have been put there; the frame that is complete with them, if one is.
+        """Take so many bytes that were put there; return the frame that they complete, if any.
 
         Raises:
             RemoteProtocolError: they are no frame.
@@ -197,7 +197,7 @@ class FrameParser:
         return Frame(kind, number, length, payload)
 
     def pass_over(self, count: int) -> None:
-        """So many of the missing bytes of DATA have come."""
+        """Count so many of the missing bytes of DATA, which have come."""
         self.missing -= count
         self.offset += count
 
@@ -206,7 +206,7 @@ class HelloReader:
     """Takes the hello that a path begins with, and not a byte more.
 
     Attributes:
-        hello: what it says, once it is there.
+        hello: the hello, once all of it has come.
     """
 
     def __init__(self) -> None:
@@ -218,7 +218,7 @@ class HelloReader:
         return self._frames.get_buffer()[: 0 if self.hello else None]
 
     def buffer_updated(self, count: int) -> None:
-        """So many bytes have been put there.
+        """Take so many bytes that were put there.
 
         Raises:
             RemoteProtocolError: the path does not begin with a hello.

@@ -7,9 +7,8 @@ import math
 from .._errors import P2PError, PathLostError
 from .session import Session
 
-CLOSING_TIME = (
-    60.0  # seconds over a path, in which a close makes no progress: it takes a round trip
-)
+# Seconds that a close may make no progress although there is a path: it takes a round trip.
+CLOSING_TIME = 60.0
 
 
 def give_up_at(session: Session, grace: float) -> float:

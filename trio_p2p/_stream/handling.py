@@ -42,6 +42,7 @@ async def handle_stream(handler: Handler, stream: P2PStream) -> bool:
     Returns:
         Whether the handler has failed only because its peer had gone.
     """
+    is_lost = False
     try:
         await handler(stream)
     except BaseException as error:  # noqa: ASYNC103 - one that is not raised is no cancellation
@@ -52,9 +53,9 @@ async def handle_stream(handler: Handler, stream: P2PStream) -> bool:
             logger.debug("the peer of a stream has gone while it was served: %s", error)
         elif not is_left:  # by its own peer, which ends all its streams
             raise
-        return is_lost
-    stream.begin_closing()
-    return False
+    else:
+        stream.begin_closing()
+    return is_lost
 
 
 def _is_only(error: BaseException, kind: type[Exception]) -> bool:

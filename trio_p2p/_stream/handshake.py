@@ -53,7 +53,7 @@ async def secure(
     server_side: bool,
     expected: PeerId | None = None,
 ) -> tuple[Path, StreamPath, PeerId]:
-    """Encrypt a connection, and make sure of who is at its other end.
+    """Encrypt a connection, and make sure which peer is at its other end.
 
     Args:
         connection: what came of an introduction; it is ours from now on.
@@ -62,7 +62,7 @@ async def secure(
         expected: who it has to be, if we know.
 
     Returns:
-        The path, what there is to say of it, and who the peer is.
+        The path, its description, and the peer id of the other side.
 
     Raises:
         WrongPeerError: it is another peer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .byte_queue import ByteQueue, Piece
 
-# Of the memory for a chunk, what has to be in use for all of it to be kept.
+# A chunk of which less than this share is in use is copied, and its memory freed.
 NEEDED_SHARE = 7 / 8
 
 
@@ -33,7 +33,7 @@ class Inbox:
         return memoryview(self._chunk)[self._filled : self._filled + missing]
 
     def arrived(self, count: int) -> None:
-        """So many bytes have been put there, and the buffer is not held any more."""
+        """Take so many bytes that were put into the buffer, which is not held any more."""
         assert self._chunk is not None
         self._filled += count
         if self._filled == len(self._chunk):
@@ -72,7 +72,7 @@ class Inbox:
             chunk, filled = self._chunk, self._filled
             self._chunk, self._filled = None, 0
             if is_kept and filled < len(chunk) * NEEDED_SHARE:
-                chunk = chunk[:filled]  # to delete the rest would free it only if that is more
+                chunk = chunk[:filled]  # deleting the rest would free it only if the rest is larger
             else:
                 del chunk[filled:]
             if self._queue is None:

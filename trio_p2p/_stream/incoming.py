@@ -7,9 +7,9 @@ from .byte_queue import Piece
 from .frames import MIN_WINDOW, Kind, header
 from .sink import Sink
 
-# Of what the sender holds, what has come until it is told. To tell more often would cost both more,
-# for each time is a packet. But on a long path each acknowledgement that comes late leaves the
-# sender waiting: so a smaller share suffices when the last one is a while ago.
+# Shares of the sender's window: an acknowledgement is sent when so much has come since the last.
+# Each costs both sides a packet. But on a long path the sender waits for one that comes late: so
+# the smaller share suffices when the last one was sent TOLD_TIME ago.
 TOLD_SHARE = 1 / 4
 LATER_TOLD_SHARE = 1 / 32
 TOLD_TIME = 0.005  # seconds
@@ -23,7 +23,7 @@ class Incoming:
 
     Attributes:
         received: how many have come.
-        to_acknowledge: the same, but the end counts as a byte.
+        to_acknowledge: how many bytes have come, where the end counts as one.
         is_closed: whether no more will come, and the other side takes none.
         is_pinged: whether the other side waits for an acknowledgement.
     """
@@ -107,7 +107,7 @@ class Incoming:
         return self._sink.get_buffer(size)[:missing]
 
     def arrived(self, offset: int, count: int) -> None:
-        """So many bytes have been put there, and the buffer is not held any more.
+        """Take so many bytes that were put into the buffer, which is not held any more.
 
         Raises:
             RemoteProtocolError: they may not come now.

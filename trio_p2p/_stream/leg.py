@@ -5,8 +5,8 @@ from __future__ import annotations
 from .frames import FrameParser
 
 # Seconds. A side that has nothing to say sends a PING: sooner while the other side waits for
-# something, as 15 s are the limit until it has noticed that a path is dead, and else within the
-# shortest lifetimes of a NAT's mapping that are seen in the wild.
+# something, so that a dead path is noticed within 15 s; otherwise within the shortest lifetimes of
+# NATs' mappings that are seen in the wild.
 BUSY_HEARTBEAT_TIME = 5.0
 IDLE_HEARTBEAT_TIME = 20.0
 BUSY_SILENCE_TIME = 12.0
@@ -22,7 +22,7 @@ class Leg:
         now: the time in seconds.
 
     Attributes:
-        number: the same.
+        number: the argument of this name.
         began_at: when it began.
         greeting: the hello, until it is sent.
         frames: what the other side has begun to say.

@@ -8,8 +8,8 @@ import attrs
 
 DEFAULT_WINDOW: Final = 8 * 1024 * 1024
 DEFAULT_GRACE: Final = 60.0
-# A program needs one, or two for a moment; one identity may run in many, one for each command of a
-# shell, say.
+# A program needs one connection, or two for a moment. But many programs may use one identity, such
+# as the commands of a shell.
 DEFAULT_CONNECTIONS: Final = 64
 
 

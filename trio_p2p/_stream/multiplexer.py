@@ -31,7 +31,7 @@ from .stream_states import Direction
 from .stream_table import StreamTable
 from .substream import MIN_PIECE_BYTES, Substream
 
-# Before what is said of one stream more is added to what leaves: so much may that be.
+# Room that the control frames of one more stream may take.
 _CONTROL_ROOM = 3 * (HEADER_BYTES + MAX_CONTROL_BYTES)
 
 
@@ -106,7 +106,7 @@ class Multiplexer(StreamIntake):
             self._data[stream] = None
 
     def finish(self, stream: Substream) -> None:
-        """There is nothing more to send on a stream."""
+        """End the sending direction of a stream."""
         stream.finish()
         if stream.has_data:
             self._data[stream] = None
@@ -121,7 +121,7 @@ class Multiplexer(StreamIntake):
         return piece
 
     def close(self, stream: Substream) -> None:
-        """There is nothing more to send on a stream, and nothing more will be read."""
+        """Close a stream: send the end, and read nothing more."""
         stream.close(self._budget)
         self._schedule(stream)
 
@@ -148,7 +148,7 @@ class Multiplexer(StreamIntake):
             self._goaway = self._table.next_theirs
 
     def fail(self, error: P2PError, *, is_clean: bool = False) -> None:
-        """All streams are over, as the session is.
+        """End all streams, as the session is over.
 
         Args:
             error: why.

@@ -8,7 +8,7 @@ from .._errors import RemoteProtocolError
 from .byte_queue import ByteQueue, Piece
 from .frames import MAX_PAYLOAD_BYTES, Kind, header
 
-_END_BYTES = 1  # that the end counts as when it is acknowledged
+_END_BYTES = 1  # an acknowledgement counts the end as one byte
 
 
 class Outgoing:
@@ -69,7 +69,7 @@ class Outgoing:
         )
 
     def end(self, now: float) -> None:
-        """There is nothing more to send."""
+        """End the bytes: there are no more to send."""
         if not self.is_ended and self._is_wanted:
             self.unacked_since = min(self.unacked_since, now)
         self.is_ended = True

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .p2p_connection import P2PConnection  # which makes streams
 
 RECEIVE_BYTES = 2**20
-MIN_ROOM_BYTES = 2**16  # of more bytes none is taken before there is room for so many
+MIN_ROOM_BYTES = 2**16  # send_all of more bytes waits until there is room for so many
 
 
 class P2PStream(OwnedStream):

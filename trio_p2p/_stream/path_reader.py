@@ -35,7 +35,7 @@ class ReaderOwner(Protocol):
 
 
 class PathReader:
-    """Receives in its own task, or in that of a caller who waits for what comes.
+    """Receives in its own task, or in that of a caller that waits for what comes.
 
     A task that waits does it itself, so that no other task has to be waked up for it; the
     reader's task takes over again when none waits, or several do.

@@ -18,8 +18,8 @@ from .session import Session
 from .session_sink import sink_of
 from .stream_path import StreamPath
 
-# That are received of what came before a path was lost, without giving way; what is beyond them
-# counts as lost with the path.
+# How often bytes are read that came before a path was lost, without a checkpoint; the rest counts
+# as lost with the path.
 LAST_TURNS = 16
 
 
@@ -43,7 +43,7 @@ class Owner(Protocol):
         ...
 
     def finish(self) -> None:
-        """All is said: the session is over."""
+        """The session is over: nothing is left to be said."""
         ...
 
 
@@ -54,7 +54,7 @@ class PathWorker:
         path: the path, which is the worker's own.
         described: what it is.
         session: the session that it carries.
-        owner: who is told of it.
+        owner: told of what happens on the path.
 
     Attributes:
         path: the path.

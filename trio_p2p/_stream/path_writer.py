@@ -13,7 +13,7 @@ from .session import Session
 from .sleeper import Sleeper
 
 SLOW_RATE = 12_500_000  # bytes per second: less is a slow path
-SLOW_UNSENT_BYTES = 16_384  # that the kernel holds of what is to be sent over it
+SLOW_UNSENT_BYTES = 16_384  # how much unsent data the kernel holds of a slow path
 FAST_UNSENT_BYTES = 2**31 - 1
 PARTING_TIME = 1.0  # seconds until the last words have left, cancelled or not
 
@@ -31,7 +31,7 @@ class WriterOwner(Protocol):
 
 
 class PathWriter:
-    """Sends in its own task, or in that of a caller who would have to wait for it.
+    """Sends in its own task, or in that of a caller that would have to wait for it.
 
     Args:
         path: the path.

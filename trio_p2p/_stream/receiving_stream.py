@@ -87,7 +87,7 @@ class ReceivingStream:
         return len(pieces[-1])
 
     def drop_input(self, budget: Budget) -> None:
-        """Nothing more is read."""
+        """Drop what has come, and what comes from now on: nothing more is read."""
         self._inbox = None
         self.owes_credit = False
         self._allowance.end(budget)
@@ -95,7 +95,7 @@ class ReceivingStream:
             self.receiving = RECEIVING[self.receiving, StreamEvent.STOP]
 
     def cut_input(self, budget: Budget) -> None:
-        """No more comes; what has come may be read nevertheless."""
+        """End what comes; what has come may be read nevertheless."""
         if (self.receiving, StreamEvent.RESET) in RECEIVING:
             self.receiving = RECEIVING[self.receiving, StreamEvent.RESET]
         if not self._inbox:
@@ -134,7 +134,7 @@ class ReceivingStream:
         )
 
     def arrived(self, count: int) -> None:
-        """So many bytes have been put there, and the buffer is not held any more."""
+        """Take so many bytes that were put into the buffer, which is not held any more."""
         if self._inbox is not None:
             self._inbox.arrived(count)
 

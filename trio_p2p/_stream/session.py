@@ -91,7 +91,7 @@ class Session:
         return self.incoming.received + self.outgoing.acked
 
     def close(self, now: float) -> None:
-        """There is nothing more to send than what was pulled, and nothing more will be read."""
+        """Close the session: send no more than was pulled, and read nothing more."""
         if not self._is_closed:
             self._is_closed = True
             self._progress_at = now

@@ -12,8 +12,8 @@ from .leg import Leg
 from .session import Session
 from .states import SessionState
 
-# Of the session and of streams, that are taken at a time; then other tasks have their turn. Else
-# the smallest frames, which come by the ten thousand at once, would hold up the program for long.
+# How many frames, of the session and of streams, are taken before other tasks have their turn.
+# Small frames come by the ten thousand at once, and would hold up the program for long.
 TURN_FRAMES: Final = 500
 
 _Handler: TypeAlias = Callable[[Session, Frame, Leg, float], None]
@@ -58,7 +58,7 @@ class SessionSink:
         return self._incoming.get_buffer(frames.offset, frames.missing, size)
 
     def buffer_updated(self, count: int) -> None:
-        """So many bytes have been put there, and the buffer is not held any more.
+        """Take so many bytes that were put into the buffer, which is not held any more.
 
         Raises:
             RemoteProtocolError: they are not what the other side may say now.

@@ -13,5 +13,5 @@ class Sink(Protocol):
         ...
 
     def buffer_updated(self, count: int, /) -> None:
-        """So many bytes have been put there, and the buffer is not held any more."""
+        """Take so many bytes that were put into the buffer, which is not held any more."""
         ...

@@ -25,7 +25,7 @@ class SpareMemory:
         return bytearray(size)
 
     def give_back(self, memory: bytearray) -> None:
-        """Nothing uses some memory any more."""
+        """Take memory back that nothing uses any more."""
         if len(self._spare) == MAX_SPARE:
             del self._spare[0]
         self._spare.append(memory)

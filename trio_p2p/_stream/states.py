@@ -1,4 +1,4 @@
-"""What carries a session, what changes that, and which side of it this is. Pure."""
+"""The states and events of a session, and its two sides. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SessionState(enum.Enum):
 
 
 class SessionEvent(enum.Enum):
-    """What changes that."""
+    """What changes the state of a session."""
 
     PATH_OPENED = "a path leads to the acceptor"
     PATH_ACCEPTED = "a path came, with the opener's hello"

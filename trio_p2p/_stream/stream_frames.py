@@ -89,7 +89,7 @@ DEFAULT_NAMES: Final = StreamNames()
 
 
 def stream_header(kind: int, number: int, length: int = 0) -> bytes:
-    """What precedes a payload of this length."""
+    """The header of a frame with a payload of this length."""
     return _HEADER.pack(_ARRAY_OF_3, kind, _UINT_32, number, _BIN_32, length)
 
 
@@ -148,7 +148,7 @@ def opening_of_untrusted(payload: bytes) -> tuple[StreamNames, int]:
 
 
 def reset_error_of_untrusted(payload: bytes, names: StreamNames) -> P2PError:
-    """What RESET says of a stream with these names."""
+    """The error that RESET means for a stream with these names."""
     code, words = payload[0] if payload else ResetCode.ABORTED, words_of_untrusted(payload[1:])
     match code:
         case ResetCode.NOT_ADMITTED:
@@ -162,7 +162,7 @@ def reset_error_of_untrusted(payload: bytes, names: StreamNames) -> P2PError:
 
 
 def limit_of_untrusted(payload: bytes) -> int:
-    """What CREDIT says.
+    """Return the offset up to which CREDIT lets bytes be sent.
 
     Raises:
         RemoteProtocolError: it is malformed.

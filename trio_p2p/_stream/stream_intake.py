@@ -60,7 +60,7 @@ class StreamIntake(ABC):
         return self._parser.get_buffer(size)
 
     def buffer_updated(self, count: int, /) -> None:
-        """So many bytes have been put there, and the buffer is not held any more.
+        """Take so many bytes that were put into the buffer, which is not held any more.
 
         Raises:
             RemoteProtocolError: they are not what the other side may say now.

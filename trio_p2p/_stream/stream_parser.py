@@ -63,7 +63,7 @@ class StreamFrameParser:
         return memoryview(bytearray(min(self._missing, size))) if buffer is None else buffer
 
     def buffer_updated_untrusted(self, count: int) -> None:
-        """So many bytes have been put there, and the buffer is not held any more.
+        """Take so many bytes that were put into the buffer, which is not held any more.
 
         Raises:
             RemoteProtocolError: they are not what the other side may say now.

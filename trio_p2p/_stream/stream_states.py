@@ -17,7 +17,7 @@ class Direction(enum.Enum):
 
 
 class StreamEvent(enum.Enum):
-    """What changes that."""
+    """What changes a direction of a stream."""
 
     FINISH = "this side has no more to send"
     END_SENT = "this side's end has left"

@@ -17,7 +17,7 @@ class StreamTable:
 
     Attributes:
         most: the argument of this name.
-        streams: those that are not over, by number.
+        streams: the streams that are not over, by number.
         theirs: how many of them the other side has opened.
         unreleased: how many this side has opened that the accepting side is not done with.
         next_number: of the next stream that this side opens.
@@ -49,33 +49,33 @@ class StreamTable:
         return self.next_number <= MAX_STREAM_NUMBER
 
     def limit(self, number: int) -> None:
-        """The other side takes so many streams at a time."""
+        """Set how many streams the other side takes at a time."""
         self._limit = min(max(number, EARLY_STREAMS), MAX_STREAMS)
 
     def add_own(self, stream: Substream) -> None:
-        """This side opens a stream, with the next number."""
+        """Add a stream that this side opens, with the next number."""
         self.next_number += 2
         self.unreleased += 1
         self.streams[stream.number] = stream
 
     def add_theirs(self, stream: Substream) -> None:
-        """The other side has opened a stream."""
+        """Add a stream that the other side has opened."""
         self.theirs += 1
         self.streams[stream.number] = stream
 
     def release(self, stream: Substream) -> None:
-        """The accepting side is done with a stream."""
+        """Note that the accepting side is done with a stream."""
         if stream.is_ours and not stream.is_released:
             stream.is_released = True
             self.unreleased -= 1
 
     def forget(self, stream: Substream) -> None:
-        """A stream is over."""
+        """Forget a stream that is over."""
         del self.streams[stream.number]
         self.theirs -= not stream.is_ours
 
     def take_number_untrusted(self, number: int) -> None:
-        """The other side opens a stream with this number.
+        """Take the number of a stream that the other side opens.
 
         Raises:
             RemoteProtocolError: it may not.

@@ -136,7 +136,7 @@ class Streams:
         return await self.carrier.send(lambda: state.has_data)
 
     def finish(self, state: Substream) -> None:
-        """There is nothing more to send on a stream."""
+        """End the sending direction of a stream."""
         self._multiplexer.finish(state)
         self.carrier.push_soon()
 

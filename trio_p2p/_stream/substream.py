@@ -23,8 +23,8 @@ from .stream_frames import (
 )
 from .stream_states import SENDING, Direction, StreamEvent
 
-OUTBOX_BYTES = MAX_PIECE_BYTES  # that wait until it is the stream's turn
-MIN_PIECE_BYTES = 16_384  # of what is larger no smaller piece is sent, as each has its cost
+OUTBOX_BYTES = MAX_PIECE_BYTES  # how much waits in a stream until it is the stream's turn
+MIN_PIECE_BYTES = 16_384  # more bytes than this are not cut smaller, as each piece has its cost
 
 
 class Waiter(Protocol):
@@ -36,7 +36,7 @@ class Waiter(Protocol):
         ...
 
     def wake(self) -> bool:
-        """There may be some; whether a task that reads was waked up."""
+        """Let the tasks look again, as there may be news; whether one that reads was waked up."""
         ...
 
 
@@ -121,12 +121,12 @@ class Substream(ReceivingStream):
         self._outbox.append(piece)
 
     def finish(self) -> None:
-        """There is nothing more to send."""
+        """End the sending direction."""
         if self.sending in (Direction.OPEN, Direction.DROPPED):
             self.sending = SENDING[self.sending, StreamEvent.FINISH]
 
     def close(self, budget: Budget) -> None:
-        """There is nothing more to send, and nothing more will be read."""
+        """Close the stream: send the end, and read nothing more."""
         self.is_closed = True
         self.finish()
         self.drop_input(budget)
@@ -144,7 +144,7 @@ class Substream(ReceivingStream):
         self.cut(error, budget)
 
     def cut(self, error: P2PError, budget: Budget) -> None:
-        """It is over; what has come may be read nevertheless."""
+        """End the stream; what has come may be read nevertheless."""
         self.error = self.error or error
         self._outbox = None
         if (self.sending, StreamEvent.RESET) in SENDING:

@@ -34,7 +34,7 @@ RECORD_BYTES: Final = 2**14  # of plaintext, at most (RFC 8446 5.1)
 # By measurement (benchmarks/streams.py): to join more costs more than a record of its own.
 JOINED_BYTES: Final = 2**10
 
-# By which a record is longer than its plaintext at most (RFC 8446 5.2), and its header.
+# How many bytes a record has beside its plaintext, at least and at most (RFC 8446 5.2).
 _MIN_OVERHEAD: Final = 5 + 1 + 16  # header, type and tag
 _MAX_OVERHEAD: Final = 256 + 5
 _MAX_RECORD_BYTES: Final = RECORD_BYTES + _MAX_OVERHEAD
@@ -54,7 +54,7 @@ _REFUSING_ALERTS: Final = {
     "unknown ca",
     "unsupported certificate",
 }
-# What a peer without the certificate or its key is caught at.
+# OpenSSL's errors for a peer that lacks the certificate or its key.
 _PROOF_MISSING: Final = {
     "bad signature",
     "certificate verify failed",

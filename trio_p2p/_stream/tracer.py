@@ -1,4 +1,4 @@
-"""What an application can have itself told of while a peer works."""
+"""What a peer tells an application of its work, by methods to override."""
 
 from __future__ import annotations
 

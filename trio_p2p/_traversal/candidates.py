@@ -26,7 +26,7 @@ MAX_DIALLED = 8  # endpoints of a peer, that which the broker sees it at include
 def vet_untrusted(
     candidates: Iterable[Candidate], own: Endpoint, peer: Endpoint, broker: IPAddress
 ) -> tuple[Candidate, ...]:
-    """Those that may be dialled, each endpoint once.
+    """Return the candidates that may be dialled, each endpoint once.
 
     Args:
         candidates: what the peer says.
@@ -44,7 +44,7 @@ def vet_untrusted(
 def forbidden_untrusted(
     candidates: Iterable[Candidate], peer: Endpoint, broker: IPAddress
 ) -> tuple[Candidate, ...]:
-    """Those that no honest peer names, each once.
+    """Return the candidates that no honest peer names, each once.
 
     An address in a private network other than ours is of no use, but all peers behind NATs name
     theirs.
@@ -65,12 +65,12 @@ def make_offer(
     port_guessing: bool = True,
     opening: Opening = Opening.RECEIVER_HOLDS,
 ) -> Offer:
-    """What to tell a peer.
+    """Make the offer that a peer is told.
 
     Args:
         nat: what is known of our NATs.
         local: the endpoint that we dial from and accept at.
-        mapped: where the router says that it is reached, if it maps it.
+        mapped: the external endpoint that the router has mapped to it, if there is one.
         port_guessing: whether to take part in guessing ports.
         opening: how to begin, if we are the sender.
     """
@@ -95,7 +95,7 @@ def _is_acceptable(candidate: Candidate, own: Endpoint, peer: Endpoint, broker: 
 
 
 def _is_forbidden(endpoint: Endpoint, peer: Endpoint, broker: IPAddress) -> bool:
-    """Whether it is a service, an unassigned address, or a third party's, like the broker's."""
+    """Whether an endpoint is a service's, unassigned, or a third party's, like the broker's."""
     if endpoint.port < MIN_PORT or is_special(endpoint.address):
         return True
     if endpoint.address == peer.address:

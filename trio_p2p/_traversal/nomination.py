@@ -34,7 +34,7 @@ class Nomination:
         self.is_made = False
 
     def withdraw(self) -> None:
-        """What was nominated is closed: the search begins anew."""
+        """Forget the nominated connection, which is closed: the search begins anew."""
         self.search = secrets.token_bytes(ID_BYTES)
         self.is_made = False
 

@@ -32,7 +32,7 @@ class Word(enum.Enum):
     """What the two sides say, and the text whose HMAC it is."""
 
     QUESTION = b""
-    """Who is there? 32 zero bytes, as the introduction is not known yet."""
+    """Asks which introduction the other side is for: 32 zero bytes, as none is known yet."""
     CHECK = b"trio_p2p check"
     """The sender has dialled an endpoint that may be another host's. Nominates nothing."""
     SENDERS_PROOF = Role.SENDER.value

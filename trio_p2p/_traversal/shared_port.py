@@ -89,7 +89,7 @@ class SharedPort:
 
         Args:
             proofs: the introduction's.
-            told: the peer's endpoint, as the broker says: who comes from there is not asked.
+            told: the peer's endpoint, as the broker says: a connection from there is not asked.
         """
         send_channel, receive_channel = trio.open_memory_channel[CheckedConnection](0)
         expectation = _Expectation(proofs, send_channel)

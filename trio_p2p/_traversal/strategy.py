@@ -24,7 +24,7 @@ class Side:
     """One of the two peers.
 
     Attributes:
-        endpoint: where the broker sees it.
+        endpoint: where the broker sees the peer.
         offer: what it says of itself.
     """
 
@@ -42,8 +42,8 @@ class Dial:
     """An endpoint to dial from our port.
 
     Attributes:
-        remote: it.
-        route: how we came by it.
+        remote: the endpoint.
+        route: how we came by the endpoint.
         is_guarded: whether the SYN is held, and dies on the way; else it goes all the way.
         is_told: whether the broker has told us of it: no other host is going to answer there.
         is_timed: whether the SYN leaves when the peer's does, so that they cross.
@@ -60,9 +60,9 @@ class PortGuessing(enum.Enum):
     """What a side does when one of the two NATs gives ports at random."""
 
     HOLD = "hold"
-    """Its NAT does: open many holes."""
+    """The own NAT gives ports at random: open many holes."""
     GUESS = "guess"
-    """The other one's does: dial very many of its ports."""
+    """The peer's NAT gives ports at random: dial very many of them."""
 
 
 @attrs.frozen

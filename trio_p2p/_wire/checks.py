@@ -1,4 +1,4 @@
-"""What fields of several messages have to look like: each check returns the value or raises."""
+"""Checks of fields that several messages have: each returns the value or raises."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def check_endpoints(maximum: int) -> Check:
 
 
 def encode_endpoint(endpoint: Endpoint | None) -> list[object] | None:
-    """What msgpack is to pack; None if there is nothing to say."""
+    """Turn an endpoint into what msgpack packs; None if there is nothing to say."""
     return None if endpoint is None else [endpoint.address.packed, endpoint.port]
 
 
 def encode_endpoints(endpoints: Sequence[Endpoint]) -> list[object] | None:
-    """What msgpack is to pack; None if there is nothing to say."""
+    """Turn endpoints into what msgpack packs; None if there is nothing to say."""
     return [encode_endpoint(endpoint) for endpoint in endpoints] or None

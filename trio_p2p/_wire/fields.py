@@ -60,7 +60,7 @@ class RefusalCode(enum.StrEnum):
 
 
 class StreamKind(enum.StrEnum):
-    """What senders make of a connection to a UID, which is registered for one of these."""
+    """What senders make of a connection to a UID. A UID is registered for one kind."""
 
     SESSION = "session"
     """TLS 1.3 between the peers, and a session above it."""
@@ -82,14 +82,14 @@ def check_uid(value: Any) -> str:
 
 
 def check_certificate(value: Any) -> bytes:
-    """What can be a certificate, by its length; else ValueError."""
+    """Return bytes whose length can be that of a certificate; else ValueError."""
     if type(value) is not bytes or not 0 < len(value) <= MAX_CERTIFICATE_BYTES:
         raise ValueError(f"not a certificate of up to {MAX_CERTIFICATE_BYTES} bytes")
     return value
 
 
 def check_token(value: Any) -> bytes:
-    """What can be an access token, by its length; else ValueError."""
+    """Return bytes whose length can be that of an access token; else ValueError."""
     if type(value) is not bytes or not 0 < len(value) <= MAX_TOKEN_BYTES:
         raise ValueError(f"not an access token of up to {MAX_TOKEN_BYTES} bytes")
     return value

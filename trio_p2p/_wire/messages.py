@@ -146,7 +146,7 @@ class Unregister:
 
 @attrs.frozen
 class KeepAlive:
-    """Still here."""
+    """The client is still there; sent from time to time."""
 
     type: ClassVar[str] = "keepalive"
     step: ClassVar[str] = "initiation 3"

@@ -37,20 +37,20 @@ class CandidateKind(enum.StrEnum):
     """How a peer came by an endpoint of its own (RFC 8445 5.1.1)."""
 
     HOST = "host"
-    """An interface's own."""
+    """The address of a local interface."""
     MAPPED = "mapped"
-    """The router was asked for it."""
+    """A port that the router was asked to map."""
 
 
 class Opening(enum.StrEnum):
-    """Who of two peers opens the hole, and who comes through it. The sender chooses."""
+    """Which of two peers opens the hole, and which one comes through it; the sender's choice."""
 
     RECEIVER_HOLDS = "receiver holds"
     """The receiver's SYN is guarded and held; the sender dials."""
     CROSSING = "crossing"
     """Both dial at the same time: the SYNs cross on the way, each behind the hole of the other."""
     SENDER_HOLDS = "sender holds"
-    """The roles are swapped."""
+    """The sender's SYN is guarded and held; the receiver dials."""
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class Candidate:
 
     Attributes:
         kind: how the peer came by it.
-        endpoint: it.
+        endpoint: the IP address and the port.
     """
 
     kind: CandidateKind
@@ -99,7 +99,7 @@ class Nat:
 
     @property
     def lets_other_ports_in(self) -> bool:
-        """Whether a mapping lets in who comes from another port than it leads to."""
+        """Whether a mapping lets in packets from another port than it leads to."""
         return self.filtering in (Behaviour.ENDPOINT_INDEPENDENT, Behaviour.ADDRESS_DEPENDENT)
 
 
@@ -124,7 +124,7 @@ NO_OFFER = Offer()
 
 
 def encode_offer(offer: Offer) -> list[object] | None:
-    """What msgpack is to pack; None if there is nothing to say."""
+    """Turn an offer into what msgpack packs; None if there is nothing to say."""
     if offer is NO_OFFER or offer == NO_OFFER:  # mostly it is: quicker than to compare
         return None
     nat = offer.nat

@@ -27,7 +27,7 @@ class Draining:
 
 @attrs.frozen
 class Report:
-    """What came of a sender's search for a direct connection; no technique if none was found.
+    """The sender's report of its search for a direct connection; no technique if it found none.
 
     It does not say whom the sender has searched for.
     """

@@ -36,7 +36,7 @@ class Probe:
 
 @attrs.frozen
 class Observed:
-    """That endpoint."""
+    """Reply to ``probe``: the endpoint that the broker sees the client at."""
 
     type: ClassVar[str] = "observed"
     step: ClassVar[str] = "probe 2"
@@ -45,7 +45,7 @@ class Observed:
 
 @attrs.frozen
 class CallBack:
-    """The broker shall connect to that endpoint from elsewhere."""
+    """The client asks the broker to connect to its endpoint from elsewhere."""
 
     type: ClassVar[str] = "call_back"
     step: ClassVar[str] = "probe 3"
@@ -63,7 +63,7 @@ class Called:
 
 @attrs.frozen
 class CalledBack:
-    """What came of each call; nothing is said of one that was not made."""
+    """Reply to ``call_back``: what came of each call; nothing of one that was not made."""
 
     type: ClassVar[str] = "called_back"
     step: ClassVar[str] = "probe 5"
