@@ -136,15 +136,18 @@ def lint(session: nox.Session) -> None:
     # The first two do not see that a task_status is handed on, and the third one not that whoever
     # takes a function asks for an async one.
     ignored = "--ignore=ASYNC114,ASYNC128,ASYNC124,ASYNC9"
-    session.run("flake8", "--select=ASYNC", ignored, "trio_p2p", "tests", "benchmarks", "fuzz")
+    session.run(
+        "flake8", "--select=ASYNC", ignored, "trio_p2p", "tests", "benchmarks", "examples", "fuzz"
+    )
 
 
 @nox.session
 @timed
 def types(session: nox.Session) -> None:
-    """Run mypy and pyright, and check that the public types are complete."""
+    """Run mypy and pyright, also over the documentation; check that public types are complete."""
     install_groups(session, "types", "test", "bench", "requests")
     session.run("mypy")
+    session.run("pytest", "tests/documentation/check_block_types.py")
     env = {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
     session.run("pyright", "--project", "pyproject.toml", env=env)
     session.run("pyright", "--verifytypes", "trio_p2p", "--ignoreexternal", env=env)
@@ -161,11 +164,12 @@ def trio_typing(session: nox.Session) -> None:
 @nox.session
 @timed
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error."""
-    install_groups(session, "docs")
+    """Build the documentation, with warnings as errors, and look at it on two screens."""
+    install_groups(session, "docs", "test")
     for builder in ("html", "man"):
         folder = f"docs/_build/{builder}"
         session.run("sphinx-build", "-b", builder, "-W", "--keep-going", "-q", "-E", "docs", folder)
+    session.run("pytest", "tests/documentation/check_pages.py")
 
 
 @nox.session

@@ -59,7 +59,7 @@ class Contender:
 
 
 DIRECT = Contender("directly", "dialled", (Order(500), Order(500, AT_ONCE)))
-FORWARDED = Contender("through `forward`", "dialled", (Order(500), Order(500, AT_ONCE)))
+FORWARDED = Contender("through forward", "dialled", (Order(500), Order(500, AT_ONCE)))
 # At once they would share a connection.
 INTRODUCED = Contender("an introduction each", "introduced", (Order(30),))
 CONTENDERS = DIRECT, FORWARDED, INTRODUCED
@@ -86,9 +86,9 @@ def measure() -> Table:
         tuple(_row(contender, rates) for contender in CONTENDERS),
         (
             f"Medians of {ROUNDS} interleaved rounds.",
-            f"Limit: through `forward` {MIN_RATIO:g} × the requests with an introduction each.",
+            f"Limit: through forward {MIN_RATIO:g} × the requests with an introduction each.",
         ),
-        () if ratio >= MIN_RATIO else (f"only {ratio:.2f} × as many through `forward`",),
+        () if ratio >= MIN_RATIO else (f"only {ratio:.2f} × as many through forward",),
     )
 
 

@@ -19,6 +19,10 @@ extensions = [
     "wire_tables",
     "broker_drawings",
     "house",
+    "explaining",
+    "changelog",
+    "elsewhere",
+    "signatures",
 ]
 exclude_patterns = ["_build"]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,6 +35,13 @@ man_pages = [
 html_title = f"trio_p2p {release}"
 
 default_role = "py:obj"
+rst_prolog = ".. py:currentmodule:: trio_p2p"
+nitpicky = True
+# Types of parameters that applications have no use for, and a type variable.
+nitpick_ignore_regex = [
+    ("py:class", r"trio_p2p\._.*"),
+    ("py:class", "IPAddress|IPv6Findings|Nat|RouterOffer"),
+]
 highlight_language = "python3"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -355,6 +355,12 @@ async def echo(stream: HalfCloseableStream) -> None:
     await stream.send_eof()
 
 
+def is_listening(port: int) -> bool:
+    """Whether a program listens on a port of the loopback interface."""
+    with socket.socket() as probe:
+        return not probe.connect_ex((HOST, port))
+
+
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so, that nothing tells of."""
     with trio.fail_after(PATIENCE):

@@ -137,7 +137,7 @@ class Identity:
 
     @property
     def private_key(self) -> Ed25519PrivateKey:
-        """The private key, for TLS: keep it secret."""
+        """The private key, for TLS; keep it secret."""
         return self._private_key
 
     def certificate_pem(self) -> bytes:

@@ -95,7 +95,7 @@ class P2PListener(trio.abc.Listener[S], Generic[S]):
 
     @property
     def is_draining(self) -> bool:
-        """Whether :meth:`drain` was called: there are no new streams any more."""
+        """Whether :meth:`drain` was called, so that there are no new streams any more."""
         return self._is_draining
 
     async def accept(self) -> S:

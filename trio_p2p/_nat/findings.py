@@ -121,7 +121,7 @@ class Survey:
 
     @property
     def layers(self) -> int | None:
-        """How many NATs are on the way, as far as that shows: there may be more."""
+        """How many NATs are on the way, as far as that shows; there may be more."""
         if self.is_translated is None:
             return None
         return sum(station.kind is StationKind.NAT for station in self.way)

@@ -113,7 +113,7 @@ class OwnedConnection(trio.abc.AsyncResource):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is going to happen: it is closed, or broken."""
+        """Whether nothing more is going to happen, as it is closed or broken."""
         return self._streams.is_over
 
     @property

@@ -44,7 +44,7 @@ class P2PStream(OwnedStream):
 
     @property
     def connection(self) -> P2PConnection:
-        """The connection that carries the stream, perhaps among others: to open more over it."""
+        """The connection that carries the stream, perhaps among others; it opens more."""
         return self._connection
 
     @property
