@@ -61,6 +61,8 @@ def test_keep_mixes_no_lines_of_many_at_once(broker: BrokerTool, uid: str) -> No
         senders[0].input.close()
         assert read_exactly(receiver, 6) == b"half a"
         assert senders[0].process.wait(SECONDS) == 0
+        senders[1].say(b"one more\n")  # which is no second half
+        assert read_exactly(receiver, 10) == b"\none more\n"
 
 
 def test_keep_writes_a_long_line_in_pieces(broker: BrokerTool, uid: str) -> None:

@@ -3,6 +3,14 @@
 _DEVICES = ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", "COM1", "COM9", "COM¹", "LPT1", "LPT²"]
 
 HOSTILE_NAMES = [
+    # What is not seen
+    "a\u200b",
+    "\ufeffa",
+    "a\u3164b",
+    "\u115f",
+    "a\U000e0041",
+    "a\u00a0",
+    "\u2003",
     # What leads elsewhere
     "",
     ".",

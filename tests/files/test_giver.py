@@ -52,6 +52,14 @@ def test_a_taking_side_that_declines(giver: Giver) -> None:
         giver.take_untrusted(encode(Decline("no\n")))
 
 
+def test_a_file_that_cannot_be_read_here_is_our_fault(giver: Giver, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "file").unlink()
+    giver.take_untrusted(said(Get(1, 0)))
+    assert giver.next_answer() == encode(Failed("No such file or directory"))
+    with pytest.raises(FilesError, match=r"read here: 'folder/file': No such file or directory$"):
+        giver.take_untrusted(encode(Decline("some could not be taken")))
+
+
 def test_requests_in_pieces(giver: Giver) -> None:
     for byte in said(Get(1, 2), Done()):
         giver.take_untrusted(bytes([byte]))

@@ -25,6 +25,8 @@ GOOD_NAMES = [
     "10:30.png",
     "what?",
     "Größe",
+    "at 10.00\u202fAM.png",
+    "👨\u200d👩\u200d👧.png",
     "写真",
     "👩\u200d👧.jpg",  # with a joiner in it
     "x" * MAX_NAME_BYTES,

@@ -41,7 +41,7 @@ def documented_lines() -> Iterator[tuple[str, str]]:
 def shown_behind(page: str, line: str) -> str:
     """What a page shows as the output of a command line."""
     text = (ROOT / page).read_text("utf-8")
-    found = re.search(rf"^( *)\$ {re.escape(line)}\n((?:\1[^$\s].*\n)+)", text, re.MULTILINE)
+    found = re.search(rf"^( *)\$ {re.escape(line)}\n((?:\1(?!\$ ).*\S.*\n)+)", text, re.MULTILINE)
     assert found is not None, line
     return re.sub(f"^{found[1]}", "", found[2], flags=re.MULTILINE)
 

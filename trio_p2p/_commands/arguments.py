@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from .._attempt import Technique
@@ -26,6 +27,17 @@ def checked_by(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
+
+
+def parse_path(text: str) -> Path:
+    """A path; an empty text is none, though :class:`pathlib.Path` makes the current folder of it.
+
+    Raises:
+        LocalProtocolError: it is empty, as a variable is that is not set.
+    """
+    if not text:
+        raise LocalProtocolError("the path is empty: name a file, or . for this folder")
+    return Path(text)
 
 
 def parse_broker_list(text: str) -> tuple[BrokerPlace, ...]:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -23,6 +22,7 @@ from .._broker.serve import open_broker
 from .._broker.tls import BrokerTLS, TLSFiles
 from .._errors import LocalProtocolError
 from .._net.system import current_system
+from .arguments import checked_by, parse_path
 from .broker_end import end_on_signals
 from .broker_reloading import Reloading, load, log_as, resolve_probes, status_token
 from .broker_settings import GROUPS, BrokerSettings
@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.summarize_usage()
     add_version_option(parser)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file with settings")
+    parser.add_argument(
+        "--config", type=checked_by(parse_path), metavar="FILE", help="a TOML file with settings"
+    )
     parser.add_argument(
         "--check-config", action="store_true", help="check the settings, show them, and exit"
     )

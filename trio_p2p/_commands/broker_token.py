@@ -24,7 +24,7 @@ from .._identity.access_token import (
 from .._identity.identity import Identity
 from .._identity.peer_id import PeerId
 from .._net.calendar import unix_time
-from .arguments import checked_by, parse_token_text
+from .arguments import checked_by, parse_path, parse_token_text
 from .help_pages import HelpfulParser
 from .printing import print_result
 from .run import EXIT_FAILED
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--key",
         metavar="FILE",
-        type=Path,
+        type=checked_by(parse_path),
         help="the private key that signs it, made if it does not exist",
     )
     parser.add_argument(

@@ -23,10 +23,12 @@ MAX_LINE_BYTES = 65_536  # that wait for the end of their line
 class LinesOfPeers:
     """Writes what peers say to standard output, so that their lines are not mixed.
 
-    Each line is written when it is complete, a longer one than ``MAX_LINE_BYTES`` in pieces.
+    Each line is written when it is complete, a longer one than ``MAX_LINE_BYTES`` in pieces. What
+    one peer has not ended is ended before another one's is written.
     """
 
     def __init__(self) -> None:
+        self._in_line: P2PStream | None = None  # whose line has not come to its end
         self._writing = trio.Lock()
         self._failures = RepeatedLine(logger, logging.WARNING)
 
@@ -44,18 +46,21 @@ class LinesOfPeers:
                 end = waiting.rfind(b"\n") + 1
                 if len(waiting) - end > MAX_LINE_BYTES:
                     end = len(waiting)
-                await self._write(waiting[:end])
+                await self._write(stream, waiting[:end])
                 del waiting[:end]
         except trio.BrokenResourceError as error:
             now = trio.current_time()
             text = "what %s sent was cut short: %s"
             self._failures.say(now, text, stream.peer_id, cause_of(error))
-        await self._write(waiting)
+        await self._write(stream, waiting)
 
-    async def _write(self, data: bytearray) -> None:
-        if data:
-            async with self._writing:
-                await write_standard_output(data)
+    async def _write(self, stream: P2PStream, data: bytearray) -> None:
+        if not data:
+            return
+        async with self._writing:
+            ending = b"" if self._in_line in (None, stream) else b"\n"
+            self._in_line = None if data.endswith(b"\n") else stream
+            await write_standard_output(ending + data)
 
 
 class CommandForEach:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from .._errors import StreamAbortedError, UnknownProtocolError, UnknownUIDError
+from .._errors import RemoteProtocolError, StreamAbortedError, UnknownProtocolError, UnknownUIDError
 from .._files.failures import FilesError
 from .._files.folder import Folder
 from .._files.listing import Listing
@@ -21,7 +21,7 @@ from .._identity.peer_id import PeerId
 from .._net.nursery import open_background_nursery
 from .._stream.p2p_stream import P2PStream
 from .amounts import count_text, size_text
-from .arguments import checked_by
+from .arguments import checked_by, parse_path
 from .cut import cause_of
 from .named_receiver import receiver_named
 from .peer_options import open_peer_as_told
@@ -55,7 +55,7 @@ def add_receive_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into",
         metavar="DIR",
-        type=Path,
+        type=checked_by(parse_path),
         default=Path(),
         help="the folder to write into (default: the current one)",
     )
@@ -124,7 +124,10 @@ class _Receiving:
         self._moved = 0
         async with stream:
             taking = Taking(stream, stream.peer_id, self._target)
-            listing = await taking.receive_offer()
+            try:
+                listing = await taking.receive_offer()
+            except RemoteProtocolError as error:
+                raise CommandError(f"nothing was taken: {error}") from error
             try:
                 requests = await taking.survey(listing)
                 await self._agree(stream.peer_id, listing, requests)
@@ -138,7 +141,7 @@ class _Receiving:
                 raise
             with suppress(trio.BrokenResourceError):  # which would come too late
                 if failures:
-                    await taking.decline("some could not be written there")
+                    await taking.decline("some could not be taken")
                 await stream.aclose()
         return failures
 
@@ -167,7 +170,9 @@ class _Receiving:
                 failures = await taking.take(listing, requests, tally)
         finally:
             self._moved = tally.moved
-        done = f"{count_text(tally.files_done, 'file')}, {size_text(tally.moved + tally.kept)}"
+        done = count_text(tally.files_done, "file")
+        if not failures:
+            done += f", {size_text(tally.moved + tally.kept)}"
         tell_user(f"received {done}; their checksums are right")
         return failures
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -23,7 +22,7 @@ from .._stream.p2p_stream import P2PStream
 from .._wire.uids import parse_uid
 from .admission import Admission, open_admission
 from .amounts import count_text, size_text
-from .arguments import checked_by
+from .arguments import checked_by, parse_path
 from .cut import cause_of
 from .peer_options import open_peer_as_told
 from .progress import Progress
@@ -42,7 +41,11 @@ def add_send_command(parser: argparse.ArgumentParser) -> None:
         "interruption the same commands go on where they ended."
     )
     parser.add_argument(
-        "paths", metavar="FILE", nargs="+", type=Path, help="a file, or a folder and all in it"
+        "paths",
+        metavar="FILE",
+        nargs="+",
+        type=checked_by(parse_path),
+        help="a file, or a folder and all in it",
     )
     parser.add_argument(
         "--uid",

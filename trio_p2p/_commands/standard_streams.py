@@ -31,8 +31,11 @@ def require_standard_streams() -> None:
     Raises:
         CommandError: this process was started without standard input or output.
     """
-    if sys.stdin is None or sys.stdout is None:
-        raise CommandError("standard input and output are closed: redirect them to /dev/null")
+    names = {"standard input": sys.stdin, "standard output": sys.stdout}
+    closed = [name for name, file in names.items() if file is None]
+    if closed:
+        verb, them = ("are", "them") if len(closed) > 1 else ("is", "it")
+        raise CommandError(f"{' and '.join(closed)} {verb} closed: redirect {them} to /dev/null")
 
 
 async def read_standard_input() -> bytes:

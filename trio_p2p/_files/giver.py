@@ -40,7 +40,9 @@ class Giver:
         self._intake = Intake()
         self._requests: deque[Get] = deque()
         self._file: GivenFile | None = None
+        self._entry = 0  # its number
         self._left = 0  # bytes of it
+        self._failures: list[str] = []
 
     def offer(self) -> bytes:
         """What to say first."""
@@ -62,6 +64,10 @@ class Giver:
                     self._requests.append(message)
                 case Done():
                     self.is_done = True
+                case Decline() if self._failures:
+                    count = len(self._failures)
+                    more = f", the first of {count}" if count > 1 else ""
+                    raise FilesError(f"not all files could be read here: {self._failures[0]}{more}")
                 case Decline():
                     raise FilesError(f"the other side has not taken all files: {message.reason}")
                 case _:
@@ -86,13 +92,16 @@ class Giver:
                 more = self._begin() if self._file is None else self._go_on(self._file)
             except OSError as error:
                 self.close()
-                more = [encode(Failed(error.strerror or "it cannot be read"))]
+                reason = error.strerror or "it cannot be read"
+                self._failures.append(f"{self._tree.listing.path_of(self._entry)!a}: {reason}")
+                more = [encode(Failed(reason))]
             said += more
             length += sum(map(len, more))
         return b"".join(said)
 
     def _begin(self) -> list[bytes]:
         request = self._requests.popleft()
+        self._entry = request.entry
         file = self._file = self._tree.open(request.entry)
         digest = file.skip(request.offset, self._checkpoint) if request.offset else None
         self._tally.kept += request.offset

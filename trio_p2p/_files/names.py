@@ -23,6 +23,9 @@ _SLASHES = frozenset("/\\")
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Controls, halves of surrogate pairs, and separators of lines and paragraphs.
 _NOT_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Joiners, without which emoji and some scripts cannot be written; nothing else that is not seen.
+_JOINERS = frozenset("\u200c\u200d")
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def check_name(value: Any) -> str:
@@ -40,6 +43,11 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def _is_invisible(character: str) -> bool:
+    is_format = unicodedata.category(character) == "Cf" and character not in _JOINERS
+    return is_format or character in _BLANKS
+
+
 _RULES: tuple[tuple[Callable[[str], bool], str], ...] = (
     (
         lambda name: any(unicodedata.category(each) in _NOT_TEXT for each in name),
@@ -55,11 +63,15 @@ _RULES: tuple[tuple[Callable[[str], bool], str], ...] = (
         "has characters that change the direction of text: rename it",
     ),
     (
+        lambda name: any(map(_is_invisible, name)),
+        "has characters that are not seen: rename it",
+    ),
+    (
         lambda name: len(name.encode()) > MAX_NAME_BYTES,
         f"is longer than {MAX_NAME_BYTES} bytes in UTF-8: rename it",
     ),
     (
-        lambda name: name[-1] in " .",
+        lambda name: name[-1] == "." or name[-1].isspace(),
         "ends with a dot or a space, which some systems leave out: rename it",
     ),
     (
