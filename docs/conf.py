@@ -21,6 +21,7 @@ extensions = [
     "house",
     "explaining",
     "changelog",
+    "cast_text",
     "elsewhere",
     "signatures",
 ]
@@ -39,8 +40,8 @@ rst_prolog = ".. py:currentmodule:: trio_p2p"
 nitpicky = True
 # Types of parameters that applications have no use for, and a type variable.
 nitpick_ignore_regex = [
-    ("py:class", r"trio_p2p\._.*"),
-    ("py:class", "IPAddress|IPv6Findings|Nat|RouterOffer"),
+    ("py:class", r"trio_p2p\.(testing\.)?_.*"),
+    ("py:class", "AnyNat|IPAddress|IPv6Findings|Nat|RouterOffer|Ts"),
 ]
 highlight_language = "python3"
 autodoc_member_order = "bysource"

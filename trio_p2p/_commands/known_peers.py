@@ -7,7 +7,6 @@ so that who reads it needs no lock; who changes it holds the lock of a file besi
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -206,6 +205,8 @@ class KnownPeers:
     @contextmanager
     def _locked(self) -> Generator[None]:
         """Hold the lock, which lasts until the descriptor is closed, or this process ends."""
+        import fcntl  # noqa: PLC0415 - which Windows has not
+
         lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

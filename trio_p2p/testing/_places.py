@@ -87,7 +87,9 @@ class Map:
         self._networks = _PRIVATE.subnets(new_prefix=_PREFIX)
         next(self._networks)  # 10.0.0.0/24 is too often real
         self._latency = latency
-        self.internet = Internet(next(self._free), seed, trio.current_time, agenda.call_at)
+        self.internet: Internet = Internet(
+            next(self._free), seed, trio.current_time, agenda.call_at
+        )
 
     def add_nats(self, nats: Sequence[AnyNat]) -> MemoryNat | None:
         """Add a chain of NATs, given the innermost first; that one, None if there is none.

@@ -64,6 +64,14 @@ class Packet:
 
     __slots__ = ("data", "destination", "flags", "protocol", "sequence", "source", "ttl")
 
+    data: bytearray
+    destination: Endpoint
+    flags: int
+    protocol: int
+    sequence: int
+    source: Endpoint
+    ttl: int
+
     def __init__(self, data: bytearray) -> None:
         self.data = data
         _, _, _, self.ttl, self.protocol, source, destination = _IP.unpack_from(data)

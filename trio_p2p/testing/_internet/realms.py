@@ -31,7 +31,7 @@ class Gateway(Place):
     def __init__(self, number: int, realm: Realm, nat: Nat, inside: IPv4Interface) -> None:
         super().__init__(number, realm)
         self.nat = nat
-        self.inside = Realm(self)
+        self.inside: Realm = Realm(self)
         self._own = inside.packed
         self._first, self._last = inside.network[0].packed, inside.network[-1].packed
 

@@ -19,9 +19,9 @@ class Way:
     """
 
     def __init__(self, seed: str) -> None:
-        self.delay = 0.0
-        self.jitter = 0.0
-        self.loss = 0.0
+        self.delay: float = 0.0
+        self.jitter: float = 0.0
+        self.loss: float = 0.0
         self.fates: deque[float | None] = deque(maxlen=MAX_FATES)
         self._random = Random(seed)
         self._last_due = 0.0
