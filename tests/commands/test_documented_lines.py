@@ -36,6 +36,18 @@ ELSEWHERE = {
     "tests/test_readme.py",
     f"{NEW_ENVIRONMENT} install . && .venv/bin/trio-p2p demo --nat": "installs from an index, as "
     "the line before does; the demo is that of tests/commands/test_demo.py",
+    ".venv/bin/nox -s tests-3.12 -- tests/traversal/test_race.py -x": "runs these tests",
+    ".venv/bin/nox": "as .ci/run does",
+    '.venv/bin/pytest -m "not nat and not slow"': "runs these tests",
+    ".venv/bin/pytest tests/wire": "runs these tests",
+    ".venv/bin/pre-commit install": "writes into the clone; tests/test_habits.py checks the hooks",
+    "python3 -m venv .venv": "goes with the next one",
+    ".venv/bin/pip install -e '.[status,completion,tools]' --group test --group lint --group docs "
+    "nox pre-commit": "installs from an index",
+    "pip install -e . --group bench --group requests --group peers": "installs from an index",
+    "python -m benchmarks": "takes an hour, and a quiet machine",
+    "python -m benchmarks requests": "takes a minute, and a quiet machine",
+    "pytest test_deposits.py": "tests/testing_kit runs it, and counts what fails",
     "pip install .": "installs from an index",
     "pip install 'trio-p2p[status]'": "installs from an index, once there is a release",
     "python3 -m venv /opt/trio-p2p": "goes with the next one",

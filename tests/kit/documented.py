@@ -15,13 +15,15 @@ from pathlib import Path
 from .commands import SECONDS, Tool
 
 ROOT = Path(__file__).parents[2]
+# The tutorial has a test of its own, which follows it from line to line.
 PAGES = (
     "README.md",
-    "docs/index.rst",
-    "docs/quickstart.rst",
-    "docs/tools.rst",
-    "docs/broker.rst",
-    "docs/doctor.rst",
+    "CONTRIBUTING.md",
+    *sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "docs").rglob("*.rst")
+        if path.name != "tutorial.rst"
+    ),
 )
 NAMES = "127.0.0.1 localhost broker.example.org broker2.example.org\n::1 localhost\n"
 _ETC = ("group", "ld.so.cache", "localtime", "nsswitch.conf", "passwd", "ssl/openssl.cnf")
@@ -33,9 +35,13 @@ def documented_lines() -> Iterator[tuple[str, str]]:
         text = (ROOT / page).read_text("utf-8")
         for found in re.finditer(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             for line in found[1].splitlines():
-                yield page, line
+                yield page, _without_comment(line)
         for found in re.finditer(r"^ *\$ (.+)$", text, re.MULTILINE):
-            yield page, re.sub(r"\s+# .*$", "", found[1])
+            yield page, _without_comment(found[1])
+
+
+def _without_comment(line: str) -> str:
+    return re.sub(r"\s+# .*$", "", line)
 
 
 def shown_behind(page: str, line: str) -> str:
