@@ -104,7 +104,7 @@ class RawConnection:
                 if self.acknowledges and self._received > self._acknowledged:
                     self._acknowledged = self._received
                     await self.send(header(Kind.ACK, self._received))
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.BusyResourceError):  # the latter: it was cut short
             self.is_over = True
         else:
             self.is_over = self.said.total() < count

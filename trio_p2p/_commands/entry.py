@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return show_version("trio-p2p")
     from .main import main as run  # noqa: PLC0415 - see above
 
-    return run(given)
+    with _ending():
+        return run(given)
 
 
 def main_of_broker(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +32,22 @@ def main_of_broker(arguments: Sequence[str] | None = None) -> int:
     _prepare()
     from .broker import main as run  # noqa: PLC0415 - see above
 
-    return run(arguments)
+    with _ending():
+        return run(arguments)
+
+
+@contextmanager
+def _ending() -> Generator[None]:
+    """Let the exit status stand at the end, though standard error cannot take what is left."""
+    try:
+        yield
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
 
 
 def _prepare() -> None:

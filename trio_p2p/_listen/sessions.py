@@ -272,8 +272,9 @@ class Sessions:
         while True:
             had_path = carrier.path is not None
             await carrier.path_changed.park()
-            if had_path and carrier.path is None:
-                await self._controls.keep_alive()
+            if had_path and carrier.path is None and not carrier.session.is_over:
+                # Not here: a message that is cut short ends the connection that it is sent over.
+                self._controls.connections.nursery.start_soon(self._controls.keep_alive)
 
 
 async def _receive_hello(path: Path) -> PathHello:
