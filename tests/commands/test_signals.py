@@ -164,7 +164,9 @@ def moving_a_file(place: Place, *, is_giver: bool) -> Generator[Tool]:
         yield signalled
         other.process.send_signal(signal.SIGCONT)
         # It waits for the same peer, and does not think that this is all.
-        assert other.signal(signal.SIGINT) == (130, b"", "")
+        code, output, errors = other.signal(signal.SIGINT)
+        assert (code, output) in ((130, b""), (1, b""))  # it may have heard of the end before
+        assert errors.count("\n") == (code == 1)
     [partial_file] = target.iterdir()
     assert partial_file.name.startswith(RESERVED_PREFIX)
     assert partial_file.stat().st_size < size
@@ -282,7 +284,9 @@ def test_while_it_asks(place: Place, typed: bytes, code: int) -> None:
             screen.write(typed)
         else:
             screen.close()
-        assert tool.process.wait(SECONDS) == code
+        ended = tool.process.wait(SECONDS)
+        # A terminal that is closed is the end of standard input, too, which may be read first.
+        assert ended == code or (not typed and ended == 1)
         assert list(target.iterdir()) == []
         assert sender.process.poll() is None
 
