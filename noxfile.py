@@ -21,7 +21,7 @@ OLDEST_PYTHON = (3, 11)
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 FUZZ_SECONDS = 60
 # Most tests wait for a network most of the time.
-AT_ONCE = ("--numprocesses=4", "--dist=worksteal", "--durations=25")
+AT_ONCE = ("--numprocesses=5", "--dist=worksteal", "--durations=25")
 FIND_MARKER = """
 from importlib.resources import files
 marker = files("trio_p2p") / "py.typed"
