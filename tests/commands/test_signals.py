@@ -148,7 +148,7 @@ def chatting(place: Place, *, is_listener: bool) -> Generator[Tool]:
 @contextmanager
 def moving_a_file(place: Place, *, is_giver: bool) -> Generator[Tool]:
     """One side is stopped in the midst, so that the other one stays there."""
-    size = 64 * MEBIBYTE
+    size = 512 * MEBIBYTE  # so that it is not over before it is stopped
     file, target = place.directory / "file", place.directory / "target"
     file.touch()
     os.truncate(file, size)
