@@ -101,7 +101,9 @@ def test_browser(ends: Ends, uid: str, tmp_path: Path) -> None:
     def load() -> str | None:
         url = f"http://127.0.0.1:{LOCAL_PORT}/index.html"
         with open_page(url, 800, 600, is_dark=False) as page:
-            page.wait_for_function("document.title == 'loaded'", timeout=SECONDS * 1000)
+            page.wait_for_function(
+                "document.title == 'loaded'", polling=100, timeout=SECONDS * 1000
+            )
             return page.text_content("#text")
 
     with nginx.serving_files(ends.exposing, tmp_path), joined(ends, uid, nginx.PORT):
