@@ -14,6 +14,7 @@ import trio
 
 from trio_p2p import P2PStream, PathKind, StreamPath, open_peer, serve_broker
 from trio_p2p._connect import path_finder
+from trio_p2p._control import control
 
 from ..kit.lab import (
     Capture,
@@ -64,6 +65,7 @@ def lab(kernel_network: KernelNetwork) -> Iterator[Lab]:
 def no_watching(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep out what is said to the broker once for each connection, a moment after it was made."""
     monkeypatch.setattr(path_finder, "WATCHING_DELAY", 100 * PATIENCE)
+    monkeypatch.setattr(control, "GREETING_DELAY", 100 * PATIENCE)
 
 
 @attrs.frozen
